@@ -1,0 +1,102 @@
+"""One look for every figure: readable in print, axes and units named, drawn from log files alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.run import read_table
+
+STYLE = {
+    "font.size": 11,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 12,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.dpi": 130,
+}
+COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # tells apart in grey print and for the colour-blind
+
+
+def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object) -> tuple[Figure, np.ndarray]:
+    """A figure of `rows` x `columns` panels of `size` inches each, in the house look; axes come as a 2-D array."""
+    with matplotlib.rc_context(STYLE):
+        canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+        return canvas, canvas.subplots(rows, columns, squeeze=False, **keywords)
+
+
+def save(canvas: Figure, path: Path) -> Path:
+    """Writes the figure and returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        canvas.savefig(path)
+    return path
+
+
+def curves(metrics: Path, path: Path, title: str, best: str | None = None) -> Path:
+    """Draws metrics.csv: one panel a quantity, its `train_` and `validation_` columns together.
+
+    Args:
+        metrics: the CSV; its first column is the x axis.
+        path: the PNG to write.
+        title: above the whole figure.
+        best: the column whose highest value is marked as the chosen checkpoint.
+    """
+    table = read_table(metrics)
+    (x_name, x), *series = table.items()
+    panels: dict[str, list[tuple[str, list[float]]]] = {}
+    for name, values in series:
+        part, _, quantity = name.partition("_")
+        if part not in COLORS:
+            part, quantity = "", name
+        panels.setdefault(quantity, []).append((part, values))
+    canvas, axes = figure(1, len(panels))
+    for axis, (quantity, lines) in zip(axes[0], panels.items()):
+        share = "accuracy" in quantity
+        for part, values in lines:
+            values = np.array(values) * (100 if share else 1)
+            axis.plot(x, values, label=part or None, color=COLORS.get(part), marker="o" if len(x) < 15 else None, markersize=3)
+            if best and best == f"{part}_{quantity}":
+                at = int(np.nanargmax(values))
+                axis.plot(x[at], values[at], "k*", markersize=9, label=f"kept: {x_name} {x[at]:.0f}, {values[at]:.1f}{' %' if share else ''}")
+        axis.set(xlabel=x_name, ylabel=quantity.replace("_", " ") + (" (%)" if share else ""))
+        if "learning_rate" in quantity:
+            axis.set_yscale("log")
+        if any(part for part, _ in lines):
+            axis.legend()
+    canvas.suptitle(title)
+    return save(canvas, path)
+
+
+def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
+    """One image without axes: (height, width) grey or (height, width, 3), 0..1 or uint8, with a line of text below."""
+    axis.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest", vmin=0 if image.ndim == 2 else None)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    if below:
+        axis.set_xlabel(below, fontsize=9, color=color, labelpad=2)
+
+
+def image_grid(images: Sequence[Sequence[np.ndarray]], path: Path, title: str, row_names: Sequence[str] = (), column_names: Sequence[str] = (), size: float = 0.75) -> Path:
+    """A labelled grid of images, `images[row][column]`, each as `show` takes them, `size` inches wide."""
+    canvas, axes = figure(len(images), max(map(len, images)), (size, size))
+    for axis in axes.flat:
+        axis.axis("off")
+    for row, line in enumerate(images):
+        for column, image in enumerate(line):
+            axes[row, column].axis("on")
+            show(axes[row, column], image)
+    for axis, name in zip(axes[:, 0], row_names):
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for axis, name in zip(axes[0], column_names):
+        axis.set_title(name, fontsize=9)
+    canvas.suptitle(title, fontsize=11)
+    return save(canvas, path)

@@ -1,0 +1,163 @@
+"""Before the science: device, precision, seed, torchrun, Ctrl-C, and errors of one line."""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+import tyro
+from torch import Tensor, nn
+
+
+class UsageError(Exception):
+    """The command asks for something that cannot be: exit status 2, and the message says what to change."""
+
+
+class RunError(Exception):
+    """The command was fine and the run was not (data, disk, divergence): exit status 1."""
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM, after everything was saved: exit status 130."""
+
+
+@dataclass
+class ScriptOptions:
+    """What every script takes."""
+
+    device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute; auto takes CUDA when there is one
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on a GPU that has it, fp32 elsewhere
+    seed: int = 0  # seed of every random draw
+    debug: bool = False  # show the whole traceback of an error
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a script computes. `rank` and `world` come from torchrun (0 and 1 without it)."""
+
+    device: torch.device
+    precision: str
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def device_name(self) -> str:
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"CPU, {torch.get_num_threads()} threads"
+
+    def autocast(self) -> torch.autocast:
+        """The forward pass in bf16 where that was chosen; losses and distances stay in fp32 outside of it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Averages gradients over the processes of torchrun; the model itself when there is one process."""
+        if self.world == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(model, [self.device] if self.device.type == "cuda" else None)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a tensor over the processes."""
+        if self.world > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+            values /= self.world
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """True on every process as soon as it is true on one."""
+        if self.world == 1:
+            return flag
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+
+
+def start(options: ScriptOptions) -> Runtime:
+    """Chooses device and precision, seeds torch and joins torchrun's group.
+
+    Raises:
+        UsageError: CUDA or bf16 was asked for and is not there.
+    """
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    rank = int(os.environ.get("RANK", 0))
+    cuda = torch.cuda.is_available()
+    if options.device == "cuda" and not cuda:
+        raise UsageError("--device cuda: torch finds no CUDA GPU here; use --device cpu, or --device auto to take what there is")
+    if options.device != "cpu" and cuda:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision != "fp32"
+    else:
+        device = torch.device("cpu")
+    precision = options.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.manual_seed(options.seed)
+    return Runtime(device, precision, rank, world)
+
+
+class StopSignal:
+    """Turns the first Ctrl-C or SIGTERM into a flag that loops read between steps; a second one ends at once."""
+
+    requested = False
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nStopping after this step (again to stop at once) ...", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "StopSignal":
+        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def one_line_errors(debug: bool) -> Iterator[None]:
+    """Ends the process with one line and the right status instead of a traceback (unless debug)."""
+    status, message = 0, ""
+    try:
+        yield
+    except UsageError as error:
+        status, message = 2, f"error: {error}"
+    except RunError as error:
+        status, message = 1, f"error: {error}"
+    except Stopped as error:
+        print(error, file=sys.stderr)
+        sys.exit(130)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        sys.exit(130)
+    except torch.OutOfMemoryError:
+        status, message = 1, "error: the GPU is out of memory: lower the batch (way, shot or query) or use --precision bf16"
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        status, message = 1, f"error: {reason}{f': {error.filename}' if error.filename else ''}"
+    except Exception as error:
+        status, message = 1, f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (--debug shows where)"
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    if status:
+        if debug:
+            raise
+        print(message, file=sys.stderr)
+        sys.exit(status)
+
+
+def command(main: Callable, options_type: type[ScriptOptions], description: str) -> None:
+    """Reads the command line into `options_type` and calls `main(options)`."""
+    options = tyro.cli(options_type, description=description, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))
+    with one_line_errors(options.debug):
+        main(options)

@@ -1,0 +1,336 @@
+"""Omniglot as one uint8 tensor: ink 255 on 0, (class, drawing, 28, 28), where a rotation is a class of its own."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import urllib.error
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.datasets.utils import check_integrity, download_url
+from tqdm import tqdm
+
+from common.runtime import RunError, UsageError
+
+SIZE = 28
+PARTS = ("train", "validation", "test")
+VINYALS_CHARACTERS = (1028, 172, 423)  # of the 1,623; times four rotations: 4,112 / 688 / 1,692 classes
+AUTHOR = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
+LISTS = "https://raw.githubusercontent.com/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
+ARCHIVES = {  # MD5 and number of drawings
+    "images_background": ("68d2efa1b9178cc56df9314c21c6e718", 19280),
+    "images_evaluation": ("6b91aef0f799c5bb55b94e3f2daec811", 13180),
+    "images_background_small1": ("e704a628b5459e08445c13499850abc4", 2720),
+    "images_background_small2": ("b75a71a51d3b13f821f212756fe481fd", 3120),
+}
+LIST_MD5 = {"train": "433d1fcc2b20dcee2983ceb524586f7f", "val": "78c535fa427b12b6596908376a0b3f34", "test": "43534e6d5f9e74acbb7de1b4874abad8"}
+SMALL_TEST = ("Japanese_(katakana)", "Sanskrit")
+IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+@dataclass
+class DataOptions:
+    """Which characters, and how they are divided."""
+
+    dataset: Literal["omniglot", "synthetic", "folder"] = "omniglot"  # synthetic is drawn on the spot, folder is your own
+    split: Literal["vinyals", "random", "small", "small1"] = "vinyals"  # of Omniglot; synthetic and folder split at random
+    folder: Path | None = None  # for --dataset folder: a tree <class>/<images>, or train/, validation/ and test/ of such trees
+    no_rotations: bool = False  # leave out the drawings turned by 90, 180 and 270 degrees, which are classes of their own
+
+
+@dataclass
+class Characters:
+    """Drawings of a set of classes.
+
+    images: (class, drawing, 28, 28) uint8, ink 255 on 0; rows of classes with fewer drawings are padded with blanks.
+    counts: (class,) int64, how many drawings of each class are real.
+    names: one a class, such as "Greek/character05/rot090".
+    """
+
+    images: Tensor
+    counts: Tensor
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, classes: Sequence[int]) -> "Characters":
+        """Only these classes, in this order."""
+        index = torch.as_tensor(classes, dtype=torch.long)
+        return Characters(self.images[index], self.counts[index], [self.names[i] for i in classes])
+
+    def with_rotations(self) -> "Characters":
+        """Four classes for each: turned counterclockwise by 0, 90, 180 and 270 degrees."""
+        turned = torch.stack([self.images.rot90(quarter, (-2, -1)) for quarter in range(4)], 1)  # (class, 4, drawing, 28, 28)
+        names = [f"{name}/rot{90 * quarter:03d}" for name in self.names for quarter in range(4)]
+        return Characters(turned.flatten(0, 1), self.counts.repeat_interleave(4), names)
+
+    def to(self, device: torch.device | str) -> "Characters":
+        return Characters(self.images.to(device), self.counts.to(device), self.names)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the pixels and names."""
+        digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
+        digest.update("\n".join(self.names).encode())
+        return digest.hexdigest()
+
+
+def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Characters]:
+    """The parts "train", "validation" and "test" of a data set; no class is in two of them.
+
+    Args:
+        data_root: Omniglot is looked for in `data_root/omniglot-py`, and downloaded there when missing.
+        options: which data set and split.
+        seed: of the random split and of the synthetic drawings.
+
+    Raises:
+        RunError: data missing and not to be had, with what to put where; an image that cannot be read, by name.
+        UsageError: --dataset folder without a usable --folder.
+    """
+    if options.dataset == "synthetic":
+        parts = split_at_random(draw_synthetic(seed), seed)
+    elif options.dataset == "folder":
+        parts = load_folder(data_root, options.folder, seed)
+    else:
+        parts = OMNIGLOT_SPLITS[options.split](data_root, seed)
+    return {name: part if options.no_rotations else part.with_rotations() for name, part in parts.items()}
+
+
+def merge(parts: Sequence[Characters]) -> Characters:
+    """The classes of several parts as one."""
+    most = max(part.images.shape[1] for part in parts)
+    images = [F.pad(part.images, (0, 0, 0, 0, 0, most - part.images.shape[1])) for part in parts]
+    return Characters(torch.cat(images), torch.cat([part.counts for part in parts]), sum((part.names for part in parts), []))
+
+
+def prepare(images: Tensor) -> Tensor:
+    """uint8 drawings (..., 28, 28) as the network takes them: (n, 1, 28, 28) float, ink 1 on 0."""
+    return images.reshape(-1, 1, SIZE, SIZE).float() / 255
+
+
+def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Moves each drawing (n, 1, 28, 28) a little: turn within 10 degrees, scale and shear within 15 %, shift within 2 pixels."""
+    turn, grow_x, grow_y, shear, x, y = (torch.rand(6, len(images), generator=generator, device=images.device) * 2 - 1).unbind()
+    cos, sin = (turn * 0.175).cos(), (turn * 0.175).sin()
+    grow_x, grow_y, shear, x, y = 1 + grow_x * 0.15, 1 + grow_y * 0.15, shear * 0.15, x * 4 / SIZE, y * 4 / SIZE
+    affine = torch.stack([cos * grow_x, -sin * grow_y + shear, x, sin * grow_x, cos * grow_y, y], 1).view(-1, 2, 3)
+    grid = F.affine_grid(affine, images.shape, align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+# Omniglot -------------------------------------------------------------------------------------------------------------
+
+
+def alphabets(data_root: Path, *archives: str) -> Characters:
+    """Every character of these archives, in the order of their names "<alphabet>/<character>"."""
+    folders = {}
+    for archive in archives:
+        for folder in sorted(unpacked(data_root / "omniglot-py", archive).glob("*/*/")):
+            folders[f"{folder.parent.name}/{folder.name}"] = folder
+    return decode(folders, data_root)
+
+
+def split_vinyals(data_root: Path, seed: int) -> dict[str, Characters]:
+    """The split of Vinyals et al. 2016, from its lists: 1,028 / 172 / 423 characters."""
+    everything = alphabets(data_root, "images_background", "images_evaluation")
+    place = {name: i for i, name in enumerate(everything.names)}
+    folder = data_root / "omniglot-py" / "splits" / "vinyals"
+    parts = {}
+    for part, file in zip(PARTS, LIST_MD5):
+        fetch(f"{LISTS}/{file}.txt", folder / f"{file}.txt", LIST_MD5[file])
+        lines = (folder / f"{file}.txt").read_text().split()
+        parts[part] = everything.take([place[line.rpartition("/")[0]] for line in lines if line.endswith("rot000")])
+    return parts
+
+
+def split_random(data_root: Path, seed: int) -> dict[str, Characters]:
+    """A seeded random split of all 1,623 characters with the sizes of Vinyals's."""
+    return split_at_random(alphabets(data_root, "images_background", "images_evaluation"), seed)
+
+
+def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
+    """Train on the alphabets of small1, validate on Tagalog, test on Japanese (katakana) and Sanskrit: 136 / 17 / 89."""
+    second = alphabets(data_root, "images_background_small2")
+    chosen = {name: [i for i, full in enumerate(second.names) if full.split("/")[0] in names] for name, names in (("validation", ("Tagalog",)), ("test", SMALL_TEST))}
+    return {"train": alphabets(data_root, "images_background_small1")} | {part: second.take(classes) for part, classes in chosen.items()}
+
+
+def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
+    """Train on small1 but for one character in ten, held back for validation; test as `small`: 122 / 14 / 89."""
+    first = alphabets(data_root, "images_background_small1")
+    held = torch.randperm(len(first), generator=torch.Generator().manual_seed(seed))[: round(len(first) / 10)].sort().values.tolist()
+    train = [i for i in range(len(first)) if i not in held]
+    return {"train": first.take(train), "validation": first.take(held), "test": split_small(data_root, seed)["test"]}
+
+
+OMNIGLOT_SPLITS = {"vinyals": split_vinyals, "random": split_random, "small": split_small, "small1": split_small1}
+
+
+def split_at_random(characters: Characters, seed: int) -> dict[str, Characters]:
+    """Divides characters in the proportions of Vinyals's split."""
+    order = torch.randperm(len(characters), generator=torch.Generator().manual_seed(seed)).tolist()
+    total = sum(VINYALS_CHARACTERS)
+    train, validation = (round(len(order) * n / total) for n in VINYALS_CHARACTERS[:2])
+    pieces = order[:train], order[train : train + validation], order[train + validation :]
+    return {part: characters.take(sorted(piece)) for part, piece in zip(PARTS, pieces)}
+
+
+def fetch(url: str, path: Path, md5: str) -> None:
+    """Downloads a file unless it is there whole; a partial or foreign one is fetched again.
+
+    Raises:
+        RunError: there is no network, or what came has another MD5.
+    """
+    if check_integrity(str(path), md5):
+        return
+    try:
+        download_url(url, str(path.parent), path.name, md5)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        state = "has the wrong MD5" if path.exists() else "is missing"
+        raise RunError(f"{path} {state} and could not be downloaded ({error}): put {url} (MD5 {md5}) there, or try --dataset synthetic") from error
+
+
+def unpacked(folder: Path, archive: str) -> Path:
+    """The folder of an archive's drawings, downloaded and extracted whole if it is not there.
+
+    Extraction goes to a temporary folder that takes its name only when complete, so a kill leaves nothing half done.
+    """
+    md5, drawings = ARCHIVES[archive]
+    target = folder / archive
+    if sum(1 for _ in target.glob("*/*/*.png")) == drawings:
+        return target
+    packed = folder / f"{archive}.zip"
+    fetch(f"{AUTHOR}/{archive}.zip", packed, md5)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary, zipfile.ZipFile(packed) as file:
+        file.extractall(temporary)  # zipfile drops "..", roots and drive letters from member names
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(Path(temporary) / archive, target)
+    return target
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
+
+
+def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.ndarray:
+    """Any image file as a drawing: (28, 28) uint8, ink 255 on 0.
+
+    Transparency is laid on white, the picture padded to a square, the contrast stretched so that the strongest ink is 255,
+    and then scaled with an antialiasing filter. (Scaled as the 1-bit files they are, Omniglot's strokes would break up.)
+
+    Args:
+        path: the image.
+        invert: "no" reads dark ink on light, "yes" light ink on dark; "auto" decides by whether the picture's border is
+            lighter than its average.
+
+    Raises:
+        RunError: the file is not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            grey = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), dtype=np.float32)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as an image ({error})") from error
+    background = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    light_ink = invert == "yes" or (invert == "auto" and grey.mean() > background)
+    ink = np.clip(grey - background if light_ink else background - grey, 0, None)
+    ink *= 255 / max(ink.max(), 1e-6)
+    height, width = ink.shape
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.pad(ink, ((top, side - height - top), (left, side - width - left)))
+    return np.asarray(Image.fromarray(square.round().astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+
+
+def decode(folders: dict[str, Path], data_root: Path) -> Characters:
+    """Reads a folder a class into Characters, once: the result is kept in `data_root/cache` under the files' fingerprint.
+
+    The fingerprint covers every file's path, size and time, so a changed tree is read again; the cached pixels carry their
+    own SHA-256, so a damaged cache is, too.
+    """
+    files = {name: sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_ENDINGS) for name, folder in folders.items()}
+    files = {name: listed for name, listed in files.items() if listed}
+    if not files:
+        raise RunError(f"no images (<class>/<image>.png, .jpg, ...) in {', '.join(sorted({str(f.parent) for f in folders.values()})) or 'the folder'}")
+    digest = hashlib.sha256(b"28x28 bilinear 1")
+    for name, listed in files.items():
+        for file in listed:
+            status = file.stat()
+            digest.update(f"{name}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    cache = data_root / "cache" / f"characters-{digest.hexdigest()[:16]}.pt"
+    if cache.exists():
+        try:
+            saved = torch.load(cache, weights_only=True)
+            characters = Characters(saved["images"], saved["counts"], list(files))
+            if characters.fingerprint() == saved["sha256"]:
+                return characters
+        except Exception:  # whatever is wrong with a cache, reading the images again mends it
+            pass
+    counts = torch.tensor([len(listed) for listed in files.values()])
+    images = torch.zeros(len(files), int(counts.max()), SIZE, SIZE, dtype=torch.uint8)
+    places = [(row, column, file) for row, listed in enumerate(files.values()) for column, file in enumerate(listed)]
+    with ThreadPoolExecutor() as pool:
+        for (row, column, _), ink in zip(places, tqdm(pool.map(read_ink, [file for *_, file in places]), "reading drawings", len(places), unit=" images", leave=False, disable=None)):
+            images[row, column] = torch.from_numpy(ink.copy())
+    characters = Characters(images, counts, list(files))
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        partial = cache.with_suffix(f".partial{os.getpid()}")
+        torch.save({"images": images, "counts": counts, "sha256": characters.fingerprint()}, partial)
+        os.replace(partial, cache)
+    except OSError:
+        pass  # a read-only data folder only costs time
+    return characters
+
+
+def load_folder(data_root: Path, folder: Path | None, seed: int) -> dict[str, Characters]:
+    """A user's own tree: <class>/<images>, split at random, or train/, validation/ and test/ of such trees."""
+    if folder is None or not folder.is_dir():
+        raise UsageError(f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}")
+
+    def classes(tree: Path) -> dict[str, Path]:
+        return {inner.name: inner for inner in sorted(tree.iterdir()) if inner.is_dir()}
+
+    if all((folder / part).is_dir() for part in PARTS):
+        parts = {part: decode(classes(folder / part), data_root) for part in PARTS}
+        names = [name for part in parts.values() for name in part.names]
+        shared = sorted({name for name in names if names.count(name) > 1})
+        if shared:
+            raise UsageError(f"these classes are in more than one part of {folder}: {', '.join(shared[:5])}")
+        return parts
+    return split_at_random(decode(classes(folder), data_root), seed)
+
+
+# Synthetic ------------------------------------------------------------------------------------------------------------
+
+
+def draw_synthetic(seed: int, characters: int = 200, drawings: int = 20) -> Characters:
+    """Invented characters of one to three random strokes, each drawn `drawings` times with an unsteady hand."""
+    random = np.random.default_rng(seed)
+    images = np.zeros((characters, drawings, SIZE, SIZE), np.uint8)
+    time = np.linspace(0, 1, 12)[:, None]
+    bezier = np.hstack([(1 - time) ** 3, 3 * time * (1 - time) ** 2, 3 * time**2 * (1 - time), time**3])  # (12, 4)
+    for character in range(characters):
+        strokes = random.uniform(8, 48, (random.integers(1, 4), 4, 2))  # control points on a canvas of 56 x 56
+        for drawing in range(drawings):
+            canvas = Image.new("L", (2 * SIZE, 2 * SIZE))
+            pen = ImageDraw.Draw(canvas)
+            move = np.eye(2) + random.normal(0, 0.15, (2, 2))
+            hand = (strokes - 28) @ move + 28 + random.normal(0, 3, 2) + random.normal(0, 2.5, strokes.shape)
+            for stroke in hand:
+                pen.line([tuple(point) for point in bezier @ stroke], fill=255, width=3, joint="curve")
+            images[character, drawing] = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    names = [f"synthetic/character{i + 1:03d}" for i in range(characters)]
+    return Characters(torch.from_numpy(images), torch.full((characters,), drawings), names)

@@ -1,0 +1,43 @@
+"""Episodes: which classes and which of their drawings, drawn for many episodes at once on the device."""
+
+import torch
+from torch import Tensor
+
+from common.runtime import UsageError
+
+
+class PrototypicalBatchSampler:
+    """Draws episodes of `way` classes with `shot` support and `query` query drawings each.
+
+    Within an episode no class and no drawing comes twice: both are the places of the largest of independent uniform
+    numbers, which is a uniform draw without replacement, for all classes and episodes in two calls.
+
+    Args:
+        counts: (classes,) int64, drawings of each class; its device is where the draws are made.
+        way, shot, query: the episode's shape.
+        generator: on the same device. Its state is all there is to save.
+
+    Raises:
+        UsageError: fewer classes than `way`, or a class with fewer drawings than shot + query.
+    """
+
+    def __init__(self, counts: Tensor, way: int, shot: int, query: int, generator: torch.Generator):
+        if way > len(counts):
+            raise UsageError(f"{way}-way episodes need {way} classes, and this part of the data has {len(counts)}: ask for fewer (classes_per_it_tr, classes_per_it_val or way)")
+        if shot + query > counts.min():
+            raise UsageError(f"{shot} support + {query} query drawings a class were asked for, and the smallest class has {int(counts.min())}: ask for fewer")
+        self.counts, self.way, self.shot, self.query, self.generator = counts, way, shot, query, generator
+
+    def draw(self, episodes: int) -> tuple[Tensor, Tensor]:
+        """Indices of `episodes` episodes: classes (episodes, way, 1) and drawings (episodes, way, shot + query).
+
+        `images[classes, drawings]` are then the images, support first.
+        """
+        device = self.counts.device
+        chance = torch.rand(episodes, len(self.counts), generator=self.generator, device=device)
+        classes = chance.topk(self.way, dim=1).indices
+        most = int(self.counts.max())
+        chance = torch.rand(episodes, self.way, most, generator=self.generator, device=device)
+        missing = torch.arange(most, device=device) >= self.counts[classes].unsqueeze(-1)  # (episodes, way, most)
+        drawings = chance.masked_fill(missing, -1).topk(self.shot + self.query, dim=2).indices
+        return classes.unsqueeze(-1), drawings

@@ -1,0 +1,42 @@
+"""Prototypes and the loss on distances to them (Snell et al. 2017, equations 1 and 2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def prototypes_and_queries(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
+    """Splits an episode into class means and queries.
+
+    Args:
+        embeddings: (..., way, shot + query, dim); the first `shot` of every class are its support.
+        shot: support examples a class.
+
+    Returns:
+        Prototypes (..., way, dim), the mean of each class's support (eq. 1), and queries (..., way * query, dim).
+    """
+    support, query = embeddings.float().split([shot, embeddings.shape[-2] - shot], dim=-2)
+    return support.mean(-2), query.flatten(-3, -2)  # (..., way, query, dim) -> (..., way * query, dim)
+
+
+def squared_distances(query: Tensor, prototypes: Tensor) -> Tensor:
+    """Squared Euclidean distances in fp32: (..., n, dim) and (..., way, dim) -> (..., n, way)."""
+    return (query.unsqueeze(-2) - prototypes.unsqueeze(-3)).square().sum(-1)
+
+
+def prototypical_loss(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of a softmax over negative squared distances to the prototypes (eq. 2), with no temperature.
+
+    Args:
+        embeddings: (..., way, shot + query, dim), one episode or a batch of them.
+        shot: support examples a class, the first of every row.
+
+    Returns:
+        Loss, a scalar in nats, the mean over all queries of all episodes; and the accuracy of each episode, (...,) in 0..1.
+    """
+    prototypes, query = prototypes_and_queries(embeddings, shot)
+    logits = -squared_distances(query, prototypes)  # (..., way * query, way)
+    way = prototypes.shape[-2]
+    target = torch.arange(way, device=logits.device).repeat_interleave(query.shape[-2] // way).expand(logits.shape[:-1])
+    loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())
+    return loss, (logits.argmax(-1) == target).float().mean(-1)
