@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.run import read_table
 
@@ -27,16 +28,15 @@ COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # tells apart in grey pr
 
 def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object) -> tuple[Figure, np.ndarray]:
     """A figure of `rows` x `columns` panels of `size` inches each, in the house look; axes come as a 2-D array."""
-    with matplotlib.rc_context(STYLE):
-        canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
-        return canvas, canvas.subplots(rows, columns, squeeze=False, **keywords)
+    matplotlib.rcParams.update(STYLE)
+    canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    return canvas, canvas.subplots(rows, columns, squeeze=False, **keywords)
 
 
 def save(canvas: Figure, path: Path) -> Path:
     """Writes the figure and returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE):
-        canvas.savefig(path)
+    canvas.savefig(path)
     return path
 
 
@@ -67,6 +67,7 @@ def curves(metrics: Path, path: Path, title: str, best: str | None = None) -> Pa
                 at = int(np.nanargmax(values))
                 axis.plot(x[at], values[at], "k*", markersize=9, label=f"kept: {x_name} {x[at]:.0f}, {values[at]:.1f}{' %' if share else ''}")
         axis.set(xlabel=x_name, ylabel=quantity.replace("_", " ") + (" (%)" if share else ""))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "learning_rate" in quantity:
             axis.set_yscale("log")
         if any(part for part, _ in lines):

@@ -191,8 +191,8 @@ def main(options: Options) -> dict:
         run.finish(results)
         if run.writing:
             plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", results["title"], None if options.trainval else "validation_accuracy")
-            record_episode(kept, parts["test"], *setting[0], options.num_query_val, options.seed, run.folder / "episode.npz")
-            draw_episode(run.folder / "episode.npz", run.figures)
+            record_episode(kept, parts["test"], *setting[0], options.num_query_val, options.seed, run.folder)
+            draw_episode(run.folder, run.figures)
             print_table(rows)
             run.log(f"best epoch {best_epoch}; results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
