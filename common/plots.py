@@ -65,7 +65,9 @@ def curves(metrics: Path, path: Path, title: str, best: str | None = None) -> Pa
             axis.plot(x, values, label=part or None, color=COLORS.get(part), marker="o" if len(x) < 15 else None, markersize=3)
             if best and best == f"{part}_{quantity}":
                 at = int(np.nanargmax(values))
-                axis.plot(x[at], values[at], "k*", markersize=9, label=f"kept: {x_name} {x[at]:.0f}, {values[at]:.1f}{' %' if share else ''}")
+                axis.plot(
+                    x[at], values[at], "k*", markersize=9, label=f"kept: {x_name} {x[at]:.0f}, {values[at]:.1f}{' %' if share else ''}"
+                )
         axis.set(xlabel=x_name, ylabel=quantity.replace("_", " ") + (" (%)" if share else ""))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "learning_rate" in quantity:
@@ -86,7 +88,14 @@ def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -
         axis.set_xlabel(below, fontsize=9, color=color, labelpad=2)
 
 
-def image_grid(images: Sequence[Sequence[np.ndarray]], path: Path, title: str, row_names: Sequence[str] = (), column_names: Sequence[str] = (), size: float = 0.75) -> Path:
+def image_grid(
+    images: Sequence[Sequence[np.ndarray]],
+    path: Path,
+    title: str,
+    row_names: Sequence[str] = (),
+    column_names: Sequence[str] = (),
+    size: float = 0.75,
+) -> Path:
     """A labelled grid of images, `images[row][column]`, each as `show` takes them, `size` inches wide."""
     canvas, axes = figure(len(images), max(map(len, images)), (size, size))
     for axis in axes.flat:

@@ -1,7 +1,7 @@
 """A run's folder: what was asked, what happened, what came out.
 
-    logs/<question>/<run_name>/   config.json  metrics.csv  steps.csv  results.json  train.log  tensorboard/  checkpoints/
-    figures/<question>/<run_name>/   the pictures
+logs/<question>/<run_name>/   config.json  metrics.csv  steps.csv  results.json  train.log  tensorboard/  checkpoints/
+figures/<question>/<run_name>/   the pictures
 """
 
 import csv
@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +25,8 @@ import torchvision
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from common.runtime import Runtime, RunError, ScriptOptions, UsageError
+from common import checkpoint
+from common.runtime import RunError, Runtime, ScriptOptions, Stopped, UsageError
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Table:
             raise RunError(f"{path} is shorter than its checkpoint says: it was changed; start again with --overwrite")
         self.file = open(path, "a", newline="")
         self.file.truncate(keep_bytes)
-        with open(path, newline="") as start:
+        with open(path, newline="") as start:  # a resumed table keeps its columns
             self.columns = next(csv.reader(start), None)
 
     def write(self, row: dict[str, float | int | str]) -> None:
@@ -93,6 +95,7 @@ class Run:
         question: the folder's name, "q2_protonet".
         options: the script's options; `options.run_name` names the folder.
         runtime: where it computes.
+        architecture: the numbers that rebuild the network, kept and checked in every checkpoint.
         facts: what else config.json should record, such as the data's fingerprint.
 
     Raises:
@@ -101,7 +104,8 @@ class Run:
         RunError: another process is writing this run.
     """
 
-    def __init__(self, question: str, options: RunOptions, runtime: Runtime, **facts: object):
+    def __init__(self, question: str, options: RunOptions, runtime: Runtime, architecture: dict, **facts: object):
+        self.question, self.options, self.runtime, self.architecture = question, options, runtime, architecture
         self.folder = options.log_root / question / options.run_name
         self.figures = options.figure_root / question / options.run_name
         self.last, self.best = (self.folder / "checkpoints" / name for name in ("last.pt", "best.pt"))
@@ -131,7 +135,12 @@ class Run:
                 "device": runtime.device_name,
                 "processes": runtime.world,
                 "precision": runtime.precision,
-                "versions": {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": numpy.__version__},
+                "versions": {
+                    "python": platform.python_version(),
+                    "torch": torch.__version__,
+                    "torchvision": torchvision.__version__,
+                    "numpy": numpy.__version__,
+                },
             }
         )
         write_json(config, {"question": question, "options": plain(options), **facts, "legs": legs})
@@ -160,18 +169,87 @@ class Run:
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume:
             before, now = json.loads(config.read_text())["options"], plain(options)
-            changed = [f"--{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if key not in FREE_ON_RESUME and before.get(key) != now[key]]
+            changed = [
+                f"--{key} was {before.get(key)!r}, now {now[key]!r}"
+                for key in now
+                if key not in FREE_ON_RESUME and before.get(key) != now[key]
+            ]
             if changed:
                 raise UsageError(f"--resume must go on with the options the run began with: {'; '.join(changed)}")
         else:
-            raise UsageError(f"the run {self.folder} exists: --resume goes on with it, --overwrite starts it again, --run_name NAME keeps both")
+            raise UsageError(
+                f"the run {self.folder} exists: --resume goes on with it, --overwrite starts it again, --run_name NAME keeps both"
+            )
 
-    def open(self, saved: dict[str, int] | None = None, step: int = 0) -> None:
-        """Opens the tables, cut back to the checkpoint's `saved` sizes, and TensorBoard from `step` on."""
+    def restore(self, parts: dict[str, object]) -> dict:
+        """Opens the run: puts every part and table back to the last checkpoint, if --resume finds one.
+
+        Args:
+            parts: what has a state: networks, optimisers, schedulers, torch.Generators; None is passed over.
+
+        Returns:
+            The values given to `save_last`, or {} at the start of a run.
+
+        Raises:
+            RunError: as `checkpoint.load_last`; a table was changed since.
+        """
+        saved, warning = None, ""
+        if self.options.resume:
+            saved, warning = checkpoint.load_last(self.last, self.question, self.architecture, self.runtime.device)
+        for name, part in parts.items():
+            if saved and part is not None:
+                part.set_state(saved[name].cpu()) if isinstance(part, torch.Generator) else part.load_state_dict(saved[name])
+        position = saved["position"] if saved else {}
+        self._seconds_before, self._opened = (saved["seconds"] if saved else 0.0), time.perf_counter()
         if self.writing:
-            saved = saved or {}
-            self.tables = {name: Table(self.folder / f"{name}.csv", saved.get(name, 0)) for name in ("metrics", "steps")}
-            self.board = SummaryWriter(self.folder / "tensorboard", purge_step=step)
+            sizes = saved["tables"] if saved else {}
+            self.tables = {name: Table(self.folder / f"{name}.csv", sizes.get(name, 0)) for name in ("metrics", "steps")}
+            self.board = SummaryWriter(self.folder / "tensorboard", purge_step=position.get("epoch", 0))
+        if warning:
+            self.log(f"warning: {warning}")
+        return position
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, over all legs."""
+        return self._seconds_before + time.perf_counter() - self._opened
+
+    def save_last(self, parts: dict[str, object], **position: object) -> None:
+        """Saves all there is to resume from: the parts' states, the tables' sizes, and where the loop is."""
+        if self.writing:
+            states = {n: p.get_state() if isinstance(p, torch.Generator) else p.state_dict() for n, p in parts.items() if p is not None}
+            sizes = {name: table.sync() for name, table in self.tables.items()}
+            self._save(self.last, position["epoch"], **states, position=position, tables=sizes, seconds=self.seconds)
+
+    def save_best(self, model: torch.nn.Module, epoch: int) -> None:
+        """Saves the network that is the best so far."""
+        if self.writing:
+            self._save(self.best, epoch, model=model.state_dict())
+
+    def _save(self, path: Path, epoch: int, **state: object) -> None:
+        checkpoint.save(path, self.question, self.architecture, options=plain(self.options), epoch=epoch, **state)
+
+    def load_best(self, model: torch.nn.Module) -> None:
+        """Puts the best network of the run into `model`."""
+        model.load_state_dict(checkpoint.load(self.best, self.question, self.architecture, self.runtime.device)["model"])
+
+    def stop(self, epoch: int, step: int) -> None:
+        """Ends the process after Ctrl-C, once everything is saved.
+
+        Raises:
+            Stopped: always, with the command that goes on.
+        """
+        raise Stopped(f"Stopped and saved at epoch {epoch}, step {step}. Go on with:\n    {self.resume_command}")
+
+    def not_finite(self, epoch: int, step: int) -> None:
+        """Ends a run whose loss became NaN or infinite.
+
+        Raises:
+            RunError: always, with the step, the last good checkpoint and advice.
+        """
+        good = f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
+        advice = "start again with a lower learning rate or --precision fp32"
+        raise RunError(f"the loss is not finite at epoch {epoch}, step {step}; {good}; {advice}")
 
     def write(self, table: str, row: dict[str, float | int | str]) -> None:
         """Adds a row to metrics.csv ("metrics") or steps.csv ("steps"), and its numbers to TensorBoard.
@@ -186,9 +264,9 @@ class Run:
             if isinstance(value, (int, float)):
                 self.board.add_scalar(f"{table}/{name}", value, at)
 
-    def sizes(self) -> dict[str, int]:
-        """The tables' sizes on the disk, to be saved with a checkpoint."""
-        return {name: table.sync() for name, table in self.tables.items()}
+    def progress(self, what: str, total: int, done: int, unit: str) -> tqdm:
+        """A progress bar on rank 0, when the screen is a terminal."""
+        return tqdm(desc=what, total=total, initial=done, unit=unit, leave=False, disable=None if self.writing else True)
 
     def log(self, message: str) -> None:
         """A line on the screen (above the progress bar) and in train.log, there with the time."""
@@ -198,10 +276,15 @@ class Run:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {message}\n")
 
     def finish(self, results: dict) -> None:
-        """Writes results.json, the mark of a finished run, and drops the tables that stayed empty."""
+        """Writes results.json, the mark of a finished run, and drops the tables that stayed empty.
+
+        Args:
+            results: "title", "rows" (name, value, interval, unit, count, paper, report) and what else there is to say.
+        """
         if not self.writing:
             return
-        write_json(self.folder / "results.json", results)
+        made = {"minutes": round(self.seconds / 60, 2), "device": self.runtime.device_name, "precision": self.runtime.precision}
+        write_json(self.folder / "results.json", {"question": self.question, **results, **made})
         for table in self.tables.values():
             if table.columns is None:
                 Path(table.file.name).unlink()

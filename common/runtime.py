@@ -103,6 +103,13 @@ def start(options: ScriptOptions) -> Runtime:
     return Runtime(device, precision, rank, world)
 
 
+def at_least(least: float, options: object, *names: str) -> None:
+    """Raises UsageError for the first of these options that is below `least`."""
+    for name in names:
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name} must be {least} or more, not {getattr(options, name)}")
+
+
 class StopSignal:
     """Turns the first Ctrl-C or SIGTERM into a flag that loops read between steps; a second one ends at once."""
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common import checkpoint
 from common.run import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, command, start
+from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, start
 from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
@@ -74,7 +74,9 @@ def run_episodes(embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes
     return float(sum(losses)) / episodes, torch.cat(accuracies)
 
 
-def test(model: ProtoNet, part: Characters, settings: list[tuple[int, int]], query: int, episodes: int, seed: int, note: str = "") -> list[dict]:
+def test(
+    model: ProtoNet, part: Characters, settings: list[tuple[int, int]], query: int, episodes: int, seed: int, note: str = ""
+) -> list[dict]:
     """Rows of results.json, one a (way, shot) setting: mean accuracy in % and its 95% interval, 1.96 sd / sqrt(episodes)."""
     embeddings = embed(model, part.images)
     rows = []
@@ -122,8 +124,10 @@ def print_table(rows: list[dict]) -> None:
 def main(options: Options) -> list[dict]:
     if options.checkpoint == Path():
         raise UsageError("--checkpoint FILE is needed, such as logs/q2_protonet/RUN/checkpoints/best.pt")
-    if min(*options.way, *options.shot, options.query, options.episodes) < 1 or options.episodes < 2:
-        raise UsageError("way, shot and query must be 1 or more, and episodes 2 or more")
+    if min(*options.way, *options.shot) < 1:
+        raise UsageError("--way and --shot must be 1 or more")
+    at_least(1, options, "query")
+    at_least(2, options, "episodes")
     runtime = start(options)
     model, state = load_model(options.checkpoint, runtime)
     data = data_options(state["options"], options)

@@ -55,7 +55,11 @@ def draw_episode(folder: Path, figures: Path) -> list[Path]:
 
     canvas, ((axis,),) = plots.figure(size=(8.5 if way > 10 else 7.5, 5.6))
     colors = plots.matplotlib.colormaps["tab20" if way > 10 else "tab10"].colors
-    looks = {"query": {"marker": "o", "s": 14, "alpha": 0.55}, "support": {"marker": "s", "s": 26, "alpha": 0.9}, "prototype": {"marker": "*", "s": 190, "edgecolor": "black", "linewidth": 0.8, "zorder": 3}}
+    looks = {
+        "query": {"marker": "o", "s": 14, "alpha": 0.55},
+        "support": {"marker": "s", "s": 26, "alpha": 0.9},
+        "prototype": {"marker": "*", "s": 190, "edgecolor": "black", "linewidth": 0.8, "zorder": 3},
+    }
     for i, name in enumerate(classes):
         for role, look in looks.items():
             points = np.array([(float(row["x"]), float(row["y"])) for row in rows if (row["class"], row["role"]) == (name, role)])

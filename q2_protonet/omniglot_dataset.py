@@ -33,8 +33,11 @@ ARCHIVES = {  # MD5 and number of drawings
     "images_background_small1": ("e704a628b5459e08445c13499850abc4", 2720),
     "images_background_small2": ("b75a71a51d3b13f821f212756fe481fd", 3120),
 }
-LIST_MD5 = {"train": "433d1fcc2b20dcee2983ceb524586f7f", "val": "78c535fa427b12b6596908376a0b3f34", "test": "43534e6d5f9e74acbb7de1b4874abad8"}
-SMALL_TEST = ("Japanese_(katakana)", "Sanskrit")
+LIST_MD5 = {
+    "train": "433d1fcc2b20dcee2983ceb524586f7f",
+    "val": "78c535fa427b12b6596908376a0b3f34",
+    "test": "43534e6d5f9e74acbb7de1b4874abad8",
+}
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
@@ -160,9 +163,12 @@ def split_random(data_root: Path, seed: int) -> dict[str, Characters]:
 
 def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
     """Train on the alphabets of small1, validate on Tagalog, test on Japanese (katakana) and Sanskrit: 136 / 17 / 89."""
-    second = alphabets(data_root, "images_background_small2")
-    chosen = {name: [i for i, full in enumerate(second.names) if full.split("/")[0] in names] for name, names in (("validation", ("Tagalog",)), ("test", SMALL_TEST))}
-    return {"train": alphabets(data_root, "images_background_small1")} | {part: second.take(classes) for part, classes in chosen.items()}
+    first, second = alphabets(data_root, "images_background_small1"), alphabets(data_root, "images_background_small2")
+
+    def only(*names: str) -> Characters:
+        return second.take([i for i, full in enumerate(second.names) if full.split("/")[0] in names])
+
+    return {"train": first, "validation": only("Tagalog"), "test": only("Japanese_(katakana)", "Sanskrit")}
 
 
 def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
@@ -197,7 +203,9 @@ def fetch(url: str, path: Path, md5: str) -> None:
         download_url(url, str(path.parent), path.name, md5)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         state = "has the wrong MD5" if path.exists() else "is missing"
-        raise RunError(f"{path} {state} and could not be downloaded ({error}): put {url} (MD5 {md5}) there, or try --dataset synthetic") from error
+        raise RunError(
+            f"{path} {state} and could not be downloaded ({error}): put {url} (MD5 {md5}) there, or try --dataset synthetic"
+        ) from error
 
 
 def unpacked(folder: Path, archive: str) -> Path:
@@ -263,7 +271,8 @@ def decode(folders: dict[str, Path], data_root: Path) -> Characters:
     files = {name: sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_ENDINGS) for name, folder in folders.items()}
     files = {name: listed for name, listed in files.items() if listed}
     if not files:
-        raise RunError(f"no images (<class>/<image>.png, .jpg, ...) in {', '.join(sorted({str(f.parent) for f in folders.values()})) or 'the folder'}")
+        where = ", ".join(sorted({str(folder.parent) for folder in folders.values()}))
+        raise RunError(f"no images (<class>/<image>.png, .jpg, ...) in {where or 'the folder'}")
     digest = hashlib.sha256(b"28x28 bilinear 1")
     for name, listed in files.items():
         for file in listed:
@@ -281,9 +290,10 @@ def decode(folders: dict[str, Path], data_root: Path) -> Characters:
     counts = torch.tensor([len(listed) for listed in files.values()])
     images = torch.zeros(len(files), int(counts.max()), SIZE, SIZE, dtype=torch.uint8)
     places = [(row, column, file) for row, listed in enumerate(files.values()) for column, file in enumerate(listed)]
-    with ThreadPoolExecutor() as pool:
-        for (row, column, _), ink in zip(places, tqdm(pool.map(read_ink, [file for *_, file in places]), "reading drawings", len(places), unit=" images", leave=False, disable=None)):
+    with ThreadPoolExecutor() as pool, tqdm(total=len(places), desc="reading drawings", leave=False, disable=None) as bar:
+        for (row, column, _), ink in zip(places, pool.map(read_ink, [file for *_, file in places])):
             images[row, column] = torch.from_numpy(ink.copy())
+            bar.update()
     characters = Characters(images, counts, list(files))
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)

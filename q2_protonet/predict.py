@@ -55,8 +55,10 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
         raise UsageError(f"--support {options.support} is not a folder")
     support = {folder.name: images_under(folder) for folder in sorted(options.support.iterdir()) if folder.is_dir()}
     empty = [name for name, files in support.items() if not files]
-    if len(support) < 2 or empty:
-        raise UsageError(f"--support {options.support} must hold two or more folders of images, one a class{f'; without images: {chr(44).join(empty)}' if empty else ''}")
+    if empty:
+        raise UsageError(f"no images in these classes of --support {options.support}: {', '.join(empty)}")
+    if len(support) < 2:
+        raise UsageError(f"--support {options.support} must hold two or more folders, one a class")
     queries: list[Path] = []
     for path in options.query:
         if not path.exists():
@@ -67,7 +69,15 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
     return support, queries
 
 
-def draw(queries: list[Path], images: torch.Tensor, nearest: torch.Tensor, near_names: list[str], probabilities: torch.Tensor, names: list[str], path: Path) -> None:
+def draw(
+    queries: list[Path],
+    images: torch.Tensor,
+    nearest: torch.Tensor,
+    near_names: list[str],
+    probabilities: torch.Tensor,
+    names: list[str],
+    path: Path,
+) -> None:
     """Pairs of a query and its nearest support image, with the predicted class and its probability."""
     count = len(queries)
     columns = min(count, 5)
@@ -78,7 +88,10 @@ def draw(queries: list[Path], images: torch.Tensor, nearest: torch.Tensor, near_
     for i in range(count):
         left, right = axes[i // columns, 2 * (i % columns) : 2 * (i % columns) + 2]
         best = int(probabilities[i].argmax())
-        for axis, image, title, below in ((left, images[i], queries[i].name[-16:], f"{names[best][-14:]}\n{100 * probabilities[i, best]:.1f} %"), (right, nearest[i], "nearest", near_names[i][-14:])):
+        for axis, image, title, below in (
+            (left, images[i], queries[i].name[-16:], f"{names[best][-14:]}\n{100 * probabilities[i, best]:.1f} %"),
+            (right, nearest[i], "nearest", near_names[i][-14:]),
+        ):
             axis.axis("on")
             plots.show(axis, image.numpy() / 255, below)
             axis.set_title(title, fontsize=8, color="black" if axis is left else "grey")
@@ -100,7 +113,10 @@ def main(options: Options) -> list[dict]:
     probabilities = (-squared_distances(query_embeddings, prototypes)).softmax(-1)  # (n, way)
     nearest = squared_distances(query_embeddings, support_embeddings).argmin(-1)  # (n,)
 
-    rows = [{"file": str(file), "predicted": names[int(p.argmax())]} | {f"p({name})": round(float(x), 6) for name, x in zip(names, p)} for file, p in zip(queries, probabilities)]
+    rows = [
+        {"file": str(file), "predicted": names[int(p.argmax())]} | {f"p({name})": round(float(x), 6) for name, x in zip(names, p)}
+        for file, p in zip(queries, probabilities)
+    ]
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with open(options.output, "w", newline="") as file:
         out = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -108,7 +124,15 @@ def main(options: Options) -> list[dict]:
         out.writerows(rows)
     picture = options.output.with_suffix(".png")
     shown = slice(options.pictured)
-    draw(queries[shown], query_images[shown], support_images[nearest[shown]], [names[owner[i]] for i in nearest[shown]], probabilities[shown], names, picture)
+    draw(
+        queries[shown],
+        query_images[shown],
+        support_images[nearest[shown]],
+        [names[owner[i]] for i in nearest[shown]],
+        probabilities[shown],
+        names,
+        picture,
+    )
     for row, p in zip(rows, probabilities):
         print(f"{row['file']}: {row['predicted']} ({100 * float(p.max()):.1f} %)")
     print(f"{len(rows)} images, {len(names)} classes: {options.output} and {picture}")

@@ -23,9 +23,10 @@ class PrototypicalBatchSampler:
 
     def __init__(self, counts: Tensor, way: int, shot: int, query: int, generator: torch.Generator):
         if way > len(counts):
-            raise UsageError(f"{way}-way episodes need {way} classes, and this part of the data has {len(counts)}: ask for fewer (classes_per_it_tr, classes_per_it_val or way)")
+            advice = "ask for a lower way (--classes_per_it_tr, --classes_per_it_val)"
+            raise UsageError(f"{way}-way episodes need {way} classes, and this part of the data has {len(counts)}: {advice}")
         if shot + query > counts.min():
-            raise UsageError(f"{shot} support + {query} query drawings a class were asked for, and the smallest class has {int(counts.min())}: ask for fewer")
+            raise UsageError(f"{shot} support + {query} query drawings a class were asked for, and a class has only {int(counts.min())}")
         self.counts, self.way, self.shot, self.query, self.generator = counts, way, shot, query, generator
 
     def draw(self, episodes: int) -> tuple[Tensor, Tensor]:

@@ -1,21 +1,19 @@
 """Trains a prototypical network (Snell et al. 2017) on episodes, keeps the best by validation, and tests it.
 
-    python q2_protonet/train.py --classes_per_it_tr 60 --num_support_tr 1 --classes_per_it_val 20 --num_support_val 1
-    torchrun --nproc_per_node 2 q2_protonet/train.py     # one episode a process and step, gradients averaged
+python q2_protonet/train.py --classes_per_it_tr 60 --num_support_tr 1 --classes_per_it_val 20 --num_support_val 1
+torchrun --nproc_per_node 2 q2_protonet/train.py     # one episode a process and step, gradients averaged
 """
 
 import copy
 import json
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from tqdm import tqdm
 
-from common import checkpoint, plots
-from common.run import Run, RunOptions, plain
-from common.runtime import RunError, Stopped, StopSignal, UsageError, command, start
+from common import plots
+from common.run import Run, RunOptions
+from common.runtime import StopSignal, UsageError, at_least, command, start
 from q2_protonet.evaluate import QUESTION, describe, embed, print_table, run_episodes, test
 from q2_protonet.figures import draw_episode, record_episode
 from q2_protonet.omniglot_dataset import DataOptions, jitter, load, merge, prepare
@@ -50,12 +48,11 @@ class Options(DataOptions, RunOptions):
 def check(options: Options) -> Options:
     """Ranges and combinations, before anything is loaded; fills in what follows from other options."""
     if options.smoke:
-        options = replace(options, dataset="synthetic", epochs=2, iterations=5, classes_per_it_tr=20, validation_episodes=20, test_episodes=100, run_name=options.run_name or "smoke")
-    for name in ("iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr", "classes_per_it_val", "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step", "hidden_channels", "epochs"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} must be 1 or more")
-    if options.test_episodes < 2:
-        raise UsageError("--test_episodes must be 2 or more")
+        tiny = {"epochs": 2, "iterations": 5, "classes_per_it_tr": 20, "validation_episodes": 20, "test_episodes": 100}
+        options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
+    at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr", "classes_per_it_val")
+    at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step", "hidden_channels")
+    at_least(2, options, "test_episodes")
     if not 0 < options.learning_rate < float("inf") or not 0 <= options.average_weights < 1:
         raise UsageError("--learning_rate must be above 0, and --average_weights from 0 to below 1")
     if options.trainval:
@@ -80,54 +77,34 @@ def main(options: Options) -> dict:
     draws = torch.Generator(runtime.device).manual_seed(options.seed)
     moves = torch.Generator(runtime.device).manual_seed(options.seed + 1 + runtime.rank)
     sampler = PrototypicalBatchSampler(train.counts, options.classes_per_it_tr, options.num_support_tr, options.num_query_tr, draws)
-    validation = PrototypicalBatchSampler(parts["validation"].counts, options.classes_per_it_val, options.num_support_val, options.num_query_val, torch.Generator(runtime.device))
-    PrototypicalBatchSampler(parts["test"].counts, options.classes_per_it_val, options.num_support_val, options.num_query_val, draws)
+    episode = options.classes_per_it_val, options.num_support_val, options.num_query_val
+    validation = PrototypicalBatchSampler(parts["validation"].counts, *episode, torch.Generator(runtime.device))
+    PrototypicalBatchSampler(parts["test"].counts, *episode, draws)  # complains now rather than after the training
 
     model = ProtoNet(options.hidden_channels).to(runtime.device)
     untrained = copy.deepcopy(model)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.average_weights), use_buffers=True) if options.average_weights else None
+    decay = options.average_weights
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
     kept = average.module if average else model
     optimizer = torch.optim.Adam(model.parameters(), options.learning_rate, fused=True)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, options.lr_scheduler_step, options.lr_scheduler_gamma)
     learner = runtime.parallel(model)
     if options.compile:
         model.compile()
+    state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler, "draws": draws, "moves": moves}
 
     facts = {"data": {name: {"classes": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}}
     architecture = {"hidden_channels": options.hidden_channels}
-    with Run(QUESTION, options, runtime, **facts) as run, StopSignal() as stop:
-        epoch, step, best, best_epoch, seconds = 1, 0, -1.0, 0, 0.0
+    with Run(QUESTION, options, runtime, architecture, **facts) as run, StopSignal() as stop:
         history = torch.zeros(options.iterations, 2, device=runtime.device)  # loss and accuracy of each episode of the epoch
-        saved, warning = checkpoint.load_last(run.last, QUESTION, architecture, runtime.device) if options.resume else (None, "")
-        if saved:
-            for name, part in (("model", model), ("average", average), ("optimizer", optimizer), ("scheduler", scheduler)):
-                if part is not None:
-                    part.load_state_dict(saved[name])
-            draws.set_state(saved["draws"].cpu())
-            moves.set_state(saved["moves"].cpu())
-            epoch, step, best, best_epoch, seconds, history = (saved[k] for k in ("epoch", "step", "best", "best_epoch", "seconds", "history"))
-        run.open(saved and saved["tables"], epoch)
-        run.log(warning or f"{run.folder}: {len(train)} classes of {describe(options)}, {runtime.device_name}, {runtime.precision}" + (f", resumed at epoch {epoch}, episode {step}" if saved else ""))
+        position = {"epoch": 1, "step": 0, "best": -1.0, "best_epoch": 0, "history": history} | run.restore(state)
+        epoch, step, best, best_epoch, history = position.values()
+        where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
+        run.log(f"{run.folder}: {len(train)} classes of {describe(options)}, {where}")
 
-        def save(path, **more):
-            if run.writing:
-                checkpoint.save(path, QUESTION, architecture, options=plain(options), epoch=epoch, **more)
-
-        def save_last():
-            names = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler}
-            states = {name: part.state_dict() for name, part in names.items() if part is not None}
-            save(run.last, **states, draws=draws.get_state(), moves=moves.get_state(), step=step, history=history, best=best, best_epoch=best_epoch, seconds=seconds + time.perf_counter() - started, tables=run.sizes())
-
-        def check_finite():
-            bad = (~history[:step, 0].isfinite()).nonzero()
-            if len(bad):
-                good = f"the last good checkpoint is {run.last}" if run.last.exists() else "no checkpoint was saved before it"
-                raise RunError(f"the loss is not finite at epoch {epoch}, episode {int(bad[0]) + 1}; {good}. Start again with a lower --learning_rate or --precision fp32")
-
-        started = time.perf_counter()
         while epoch <= options.epochs:
             model.train()
-            bar = tqdm(total=options.iterations, initial=step, desc=f"epoch {epoch}/{options.epochs}", unit=" episodes", leave=False, disable=None if run.writing else True)
+            bar = run.progress(f"epoch {epoch}/{options.epochs}", options.iterations, step, " episodes")
             while step < options.iterations:
                 classes, drawings = sampler.draw(runtime.world)
                 images = prepare(train.images[classes[runtime.rank], drawings[runtime.rank]])  # (way * (shot + query), 1, 28, 28)
@@ -144,14 +121,15 @@ def main(options: Options) -> dict:
                 history[step] = torch.stack([loss.detach(), accuracy])
                 step += 1
                 bar.update()
-                if step % 10 == 0 or step == options.iterations:
-                    check_finite()
+                stopping = runtime.any(stop.requested)
+                if stopping or step % 10 == 0 or step == options.iterations:
+                    if not history[:step, 0].isfinite().all():
+                        run.not_finite(epoch, 1 + int((~history[:step, 0].isfinite()).nonzero()[0]))
                     mean_loss, mean_accuracy = history[:step].mean(0).tolist()
                     bar.set_postfix(loss=f"{mean_loss:.3f}", accuracy=f"{100 * mean_accuracy:.1f}%")
-                if runtime.any(stop.requested):
-                    check_finite()
-                    save_last()
-                    raise Stopped(f"Stopped and saved at epoch {epoch}, episode {step}. Go on with:\n    {run.resume_command}")
+                if stopping:
+                    run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
+                    run.stop(epoch, step)
             bar.close()
 
             train_loss, train_accuracy = runtime.mean(history).mean(0).tolist()
@@ -166,32 +144,27 @@ def main(options: Options) -> dict:
             score = row.get("validation_accuracy", float(epoch))  # with --trainval the last epoch is the one to keep
             if score > best:
                 best, best_epoch = score, epoch
-                save(run.best, model=kept.state_dict())
+                run.save_best(kept, epoch)
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
-            save_last()
-        seconds += time.perf_counter() - started
+            run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
 
-        kept.load_state_dict(checkpoint.load(run.best, QUESTION, architecture, runtime.device)["model"])
-        setting = [(options.classes_per_it_val, options.num_support_val)]
-        rows = test(kept, parts["test"], setting, options.num_query_val, options.test_episodes, options.seed)
-        rows += test(untrained, parts["test"], setting, options.num_query_val, options.test_episodes, options.seed, ", untrained network")
+        run.load_best(kept)
+        rows = test(kept, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed)
+        rows += test(untrained, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed, ", untrained network")
         results = {
-            "question": QUESTION,
             "title": f"Prototypical network, {describe(options)}, trained {sampler.way}-way {sampler.shot}-shot",
             "rows": rows,
             "best_epoch": best_epoch,
+            "best_by": None if options.trainval else "validation_accuracy",
             "best_validation_accuracy": None if options.trainval else best,
             "epochs": options.epochs,
             "episodes": options.epochs * options.iterations * runtime.world,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "minutes": round(seconds / 60, 2),
-            "device": runtime.device_name,
-            "precision": runtime.precision,
         }
         run.finish(results)
         if run.writing:
-            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", results["title"], None if options.trainval else "validation_accuracy")
-            record_episode(kept, parts["test"], *setting[0], options.num_query_val, options.seed, run.folder)
+            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", results["title"], results["best_by"])
+            record_episode(kept, parts["test"], *episode, options.seed, run.folder)
             draw_episode(run.folder, run.figures)
             print_table(rows)
             run.log(f"best epoch {best_epoch}; results in {run.folder / 'results.json'}, figures in {run.figures}")

@@ -1,0 +1,33 @@
+# make reproduce and make test are all the set-up there is: each makes .venv first, from nothing.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PRESET ?= quick
+
+.PHONY: setup reproduce test lint bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 setup")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
+	touch $@
+
+reproduce: setup  ## PRESET=quick (synthetic data, minutes), report or paper
+	$(PY) reproduce.py --preset $(PRESET)
+
+test: setup
+	$(PY) -m pytest
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+bench: setup
+	$(PY) benchmarks/protonet.py
+
+clean:  ## what can be made again; runs, data and figures stay
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,107 @@
+"""Runs the four questions at a preset: what is not done yet, from where it was cut, and ends with tables and figures.
+
+python reproduce.py --preset quick              # synthetic data, a CPU, minutes
+python reproduce.py --preset report --only q2_protonet
+python reproduce.py --preset paper --dry_run    # only shows the commands
+"""
+
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+import report
+
+Q2 = "q2_protonet/train.py"
+ONE = "--num_support_tr 1 --num_support_val 1"
+FIVE = "--num_support_tr 5 --num_support_val 5"
+SYNTHETIC = "--dataset synthetic --epochs 4 --iterations 30 --classes_per_it_tr 30"
+# Train shot = test shot, 60-way episodes: Snell et al. 2017, section 3.1. The paper then trains on train + validation.
+LONG = "--epochs 200"
+
+# preset -> rows of (question, run name, script, options)
+PRESETS: dict[str, list[tuple[str, str, str, str]]] = {
+    "quick": [
+        ("q2_protonet", "quick-5w1s", Q2, f"{SYNTHETIC} {ONE} --classes_per_it_val 5"),
+        ("q2_protonet", "quick-20w5s", Q2, f"{SYNTHETIC} {FIVE} --classes_per_it_val 20"),
+    ],
+    "report": [
+        ("q2_protonet", "report-5w1s", Q2, f"{ONE} --classes_per_it_val 5"),
+        ("q2_protonet", "report-5w5s", Q2, f"{FIVE} --classes_per_it_val 5"),
+        ("q2_protonet", "report-20w1s", Q2, f"{ONE} --classes_per_it_val 20"),
+        ("q2_protonet", "report-20w5s", Q2, f"{FIVE} --classes_per_it_val 20"),
+    ],
+    "paper": [
+        row
+        for way in (5, 20)
+        for shot, options in ((1, ONE), (5, FIVE))
+        for row in (
+            ("q2_protonet", f"paper-{way}w{shot}s", Q2, f"{LONG} {options} --classes_per_it_val {way}"),
+            ("q2_protonet", f"paper-{way}w{shot}s-trainval", Q2, f"{options} --classes_per_it_val {way} --trainval paper-{way}w{shot}s"),
+        )
+    ],
+}
+QUESTIONS = sorted({row[0] for rows in PRESETS.values() for row in rows})
+
+
+@dataclass
+class Options:
+    """Reproduce the questions at a preset."""
+
+    preset: Literal["quick", "report", "paper"] = "quick"  # quick: synthetic data; report, paper: their settings, for a GPU
+    only: tuple[Literal[tuple(QUESTIONS)], ...] = ()  # only these questions
+    dry_run: bool = False  # show the commands and do nothing
+    data_root: Path = Path("data")  # folder of the data sets
+    log_root: Path = Path("logs")  # folder of the run folders
+    figure_root: Path = Path("figures")  # folder of the pictures
+    device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute
+
+
+def state(folder: Path, epochs: str | None = None) -> str:
+    """What became of a run: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
+    if (folder / "results.json").exists():
+        return "done"
+    if (folder / "checkpoints" / "last.pt").exists():
+        return "cut"
+    return "empty" if (folder / "config.json").exists() else "new"
+
+
+def main(options: Options) -> int:
+    rows = [row for row in PRESETS[options.preset] if not options.only or row[0] in options.only]
+    failed: list[str] = []
+    began = time.perf_counter()
+    for number, (question, name, script, flags) in enumerate(rows, 1):
+        folder = options.log_root / question / name
+        now = state(folder)
+        command = ["python", script, *flags.split(), "--run_name", name]
+        for root in ("data_root", "log_root", "figure_root"):
+            if str(getattr(options, root)) != root.removesuffix("_root").replace("log", "logs").replace("figure", "figures"):
+                command += [f"--{root}", str(getattr(options, root))]
+        if options.device != "auto":
+            command += ["--device", options.device]
+        command += {"cut": ["--resume"], "empty": ["--overwrite"]}.get(now, [])
+        print(f"[{number}/{len(rows)}] {question} {name}: {'done' if now == 'done' else shlex.join(command)}", flush=True)
+        if options.dry_run or now == "done":
+            continue
+        status = subprocess.run([sys.executable, *command[1:]], cwd=Path(__file__).parent).returncode
+        if status == 130:
+            print("Stopped. The same command goes on from here.", file=sys.stderr)
+            return 130
+        if status:
+            failed.append(f"{question} {name} (exit status {status}, {folder / 'train.log'})")
+    if options.dry_run:
+        return 0
+    page = report.main(report.Options(options.log_root, options.figure_root, runs=tuple(f"{row[0]}/{row[1]}" for row in rows)))
+    print(f"{(time.perf_counter() - began) / 60:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
+    for line in failed:
+        print(f"FAILED: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))))
