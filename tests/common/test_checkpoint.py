@@ -1,0 +1,93 @@
+import errno
+
+import pytest
+import torch
+
+from common import checkpoint
+from common.runtime import RunError
+
+
+def save(path, value=1.0, **more):
+    checkpoint.save(path, "q", {"width": 3}, weight=torch.full((1000,), value), **more)
+
+
+def test_round_trip_keeps_tensors_and_plain_values(tmp_path):
+    save(tmp_path / "last.pt", position={"epoch": 3, "names": ["a", "b"], "score": 0.5})
+    state = checkpoint.load(tmp_path / "last.pt", "q", {"width": 3})
+    assert torch.equal(state["weight"], torch.ones(1000))
+    assert state["position"] == {"epoch": 3, "names": ["a", "b"], "score": 0.5}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.99])
+def test_cut_short_yields_to_the_one_before(tmp_path, keep):
+    path = tmp_path / "last.pt"
+    save(path, 1.0)
+    save(path, 2.0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(checkpoint.Damaged, match="cut short"):
+        checkpoint.load(path, "q")
+    state, warning = checkpoint.load_last(path, "q", {"width": 3})
+    assert state["weight"][0] == 1 and "checkpoint before it" in warning
+
+
+def test_a_changed_byte_inside_a_tensor_is_noticed(tmp_path):
+    path = tmp_path / "last.pt"
+    save(path)
+    data = bytearray(path.read_bytes())
+    at = data.find(torch.ones(8).numpy().tobytes())
+    assert at > 0
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(checkpoint.Damaged):
+        checkpoint.load(path, "q")
+
+
+def test_both_damaged_says_what_to_do(tmp_path):
+    path = tmp_path / "last.pt"
+    path.write_bytes(b"")
+    checkpoint.previous(path).write_bytes(b"PK")
+    with pytest.raises(checkpoint.Damaged, match="--overwrite"):
+        checkpoint.load_last(path, "q", {"width": 3})
+    assert checkpoint.load_last(tmp_path / "none.pt", "q", {}) == (None, "")
+
+
+class Foreign:
+    pass
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [({"format": checkpoint.FORMAT, "x": Foreign()}, "refused"), ({"x": 1}, "not a checkpoint of"), ([1], "not a checkpoint of")],
+)
+def test_foreign_contents_are_refused(tmp_path, content, message):
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(RunError, match=message):
+        checkpoint.load(tmp_path / "last.pt", "q")
+
+
+def test_other_question_other_architecture_and_no_file(tmp_path):
+    save(tmp_path / "last.pt")
+    with pytest.raises(RunError, match="a checkpoint of q, not of q9"):
+        checkpoint.load(tmp_path / "last.pt", "q9")
+    with pytest.raises(RunError, match="'width': 4"):
+        checkpoint.load(tmp_path / "last.pt", "q", {"width": 4})
+    with pytest.raises(RunError, match="no checkpoint at"):
+        checkpoint.load(tmp_path / "other.pt", "q")
+
+
+def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    save(path, 1.0)
+
+    def full(state, file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        save(path, 2.0)
+    monkeypatch.undo()
+    assert checkpoint.load(path, "q")["weight"][0] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

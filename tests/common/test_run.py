@@ -1,0 +1,113 @@
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import nn
+
+from common.run import Run, RunOptions, Table, read_table
+from common.runtime import RunError, Runtime, UsageError
+
+CPU = Runtime(torch.device("cpu"), "fp32")
+
+
+@dataclass
+class Options(RunOptions):
+    rate: float = 0.1
+
+
+@pytest.fixture
+def options(tmp_path):
+    return Options(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", run_name="a")
+
+
+def opened(options):
+    return Run("q", options, CPU, {"width": 1})
+
+
+def finished(options):
+    with opened(options) as run:
+        run.restore({})
+        run.write("metrics", {"epoch": 1, "train_loss": 0.123456789})
+        run.save_last({}, epoch=2)
+        run.write("metrics", {"epoch": 2, "train_loss": 0.5})
+        run.finish({"title": "t", "rows": []})
+    return options.log_root / "q" / "a"
+
+
+def test_folder_holds_what_was_asked_and_what_came_out(options):
+    folder = finished(options)
+    assert read_table(folder / "metrics.csv") == {"epoch": [1, 2], "train_loss": [0.123457, 0.5]}
+    config = json.loads((folder / "config.json").read_text())
+    assert config["options"]["rate"] == 0.1 and len(config["legs"]) == 1 and config["legs"][0]["versions"]["torch"] == torch.__version__
+    assert json.loads((folder / "results.json").read_text())["question"] == "q"
+    assert not (folder / "steps.csv").exists()  # nothing was written to it
+
+
+def test_a_run_is_never_mixed_into(options):
+    folder = finished(options)
+    with pytest.raises(UsageError, match="--resume goes on"):
+        opened(options)
+    with pytest.raises(UsageError, match="one of them"):
+        opened(replace(options, resume=True, overwrite=True))
+    with opened(replace(options, overwrite=True)) as run:
+        assert run.restore({}) == {}
+    assert not (folder / "results.json").exists() and not (folder / "checkpoints").exists()
+    assert (folder / "metrics.csv").read_text() == ""
+
+
+def test_folder_of_somebody_else_is_left_alone(options):
+    folder = options.log_root / "q" / "a"
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("dear")
+    with pytest.raises(UsageError, match="no run of this project"):
+        opened(replace(options, overwrite=True))
+    assert (folder / "thesis.txt").read_text() == "dear"
+
+
+def test_resume_cuts_the_table_back_to_the_checkpoint_and_keeps_a_leg(options):
+    folder = finished(options)
+    with opened(replace(options, resume=True)) as run:
+        assert run.restore({}) == {"epoch": 2}
+        run.write("metrics", {"epoch": 2, "train_loss": 0.75})
+    assert read_table(folder / "metrics.csv")["train_loss"] == [0.123457, 0.75]
+    assert len(json.loads((folder / "config.json").read_text())["legs"]) == 2
+
+
+def test_resume_must_keep_the_options(options):
+    finished(options)
+    with pytest.raises(UsageError, match="--rate was 0.1, now 0.2"):
+        opened(replace(options, resume=True, rate=0.2))
+
+
+def test_one_writer_at_a_time(options):
+    with opened(options):
+        with pytest.raises(RunError, match="another process"):
+            opened(replace(options, overwrite=True))
+
+
+def test_a_table_changed_by_hand_is_noticed(tmp_path):
+    (tmp_path / "m.csv").write_text("a\n")
+    with pytest.raises(RunError, match="was changed"):
+        Table(tmp_path / "m.csv", keep_bytes=10)
+
+
+def test_states_come_back_bit_for_bit(options):
+    def parts(seed):
+        torch.manual_seed(seed)
+        net = nn.Linear(2, 1)
+        return {"net": net, "optimizer": torch.optim.Adam(net.parameters()), "draws": torch.Generator().manual_seed(seed), "none": None}
+
+    first = parts(0)
+    with opened(options) as run:
+        run.restore(first)
+        first["net"](torch.ones(1, 2)).sum().backward()
+        first["optimizer"].step()
+        torch.rand(3, generator=first["draws"])
+        run.save_last(first, epoch=1)
+    second = parts(1)
+    with opened(replace(options, resume=True)) as run:
+        run.restore(second)
+    assert torch.equal(first["net"].weight, second["net"].weight)
+    assert str(first["optimizer"].state_dict()) == str(second["optimizer"].state_dict())
+    assert torch.equal(torch.rand(5, generator=first["draws"]), torch.rand(5, generator=second["draws"]))

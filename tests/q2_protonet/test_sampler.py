@@ -1,0 +1,48 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.runtime import UsageError
+from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
+
+
+def sampler(counts, way, shot, query, seed=0):
+    return PrototypicalBatchSampler(torch.as_tensor(counts), way, shot, query, torch.Generator().manual_seed(seed))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(3, 12), min_size=2, max_size=12), st.integers(1, 12), st.integers(1, 2), st.integers(0, 1000))
+def test_no_class_and_no_drawing_twice_and_only_real_drawings(counts, way, shot, seed):
+    way = min(way, len(counts))
+    classes, drawings = sampler(counts, way, shot, 1, seed).draw(5)
+    assert classes.shape == (5, way, 1) and drawings.shape == (5, way, shot + 1)
+    for episode in range(5):
+        assert len(set(classes[episode].flatten().tolist())) == way
+        for row in range(way):
+            chosen = drawings[episode, row].tolist()
+            assert len(set(chosen)) == shot + 1 and max(chosen) < counts[classes[episode, row, 0]]
+
+
+def test_every_class_and_drawing_comes_equally_often():
+    classes, drawings = sampler([4] * 10, 5, 1, 1).draw(4000)
+    often = torch.bincount(classes.flatten(), minlength=10) / 4000
+    assert (often - 0.5).abs().max() < 0.04  # five standard deviations of a fair draw
+    assert (torch.bincount(drawings[..., 0].flatten(), minlength=4) / 20000 - 0.25).abs().max() < 0.016
+
+
+def test_the_seed_decides_and_the_state_goes_on():
+    first, second, other = sampler([9] * 9, 4, 1, 2), sampler([9] * 9, 4, 1, 2), sampler([9] * 9, 4, 1, 2, seed=1)
+    one = first.draw(3)[1]
+    assert torch.equal(one, second.draw(3)[1]) and not torch.equal(one, other.draw(3)[1])
+    state = first.generator.get_state()
+    two = first.draw(3)[1]
+    other.generator.set_state(state)
+    assert torch.equal(two, other.draw(3)[1]) and not torch.equal(one, two)
+
+
+def test_too_few():
+    with pytest.raises(UsageError, match="6-way episodes need 6 classes, and this part of the data has 5"):
+        sampler([9] * 5, 6, 1, 1)
+    with pytest.raises(UsageError, match="a class has only 4"):
+        sampler([9, 4], 2, 2, 3)
