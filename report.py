@@ -44,6 +44,7 @@ class Options:
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures, and of the page report.html
     runs: tuple[str, ...] = ()  # only these runs, as <question>/<run name>
+    write_readmes: bool = False  # also put the tables of all but quick and smoke runs into README.md and <question>/README.md
 
 
 def number(row: dict) -> str:
@@ -74,6 +75,20 @@ def markdown(runs: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def official(runs: list[dict]) -> list[dict]:
+    """Without the quick and smoke runs."""
+    return [run for run in runs if not run["name"].startswith(("quick-", "smoke"))]
+
+
+def write_readme(file: Path, text: str) -> None:
+    """Replaces what stands between the marks <!-- results --> and <!-- /results -->."""
+    before, _, rest = file.read_text().partition("<!-- results -->")
+    _, mark, after = rest.partition("<!-- /results -->")
+    if not mark:
+        raise SystemExit(f"error: {file} has no marks <!-- results --> and <!-- /results -->")
+    file.write_text(f"{before}<!-- results -->\n{text}\n<!-- /results -->{after}")
+
+
 def main(options: Options) -> Path | None:
     questions = read_runs(options.log_root, options.runs)
     if not questions:
@@ -87,6 +102,13 @@ def main(options: Options) -> Path | None:
                 plots.curves(run["folder"] / "metrics.csv", folder / "curves.png", run["title"], run.get("best_by"))
             files = sorted(file for file in folder.glob("*") if file.suffix in {".png", ".gif"})
             run["pictures"] = [(file.name, base64.b64encode(file.read_bytes()).decode()) for file in files]
+    if options.write_readmes:
+        tables = {question: markdown(official(runs)) for question, runs in questions.items() if official(runs)}
+        for question, table in tables.items():
+            write_readme(Path(question, "README.md"), table)
+        write_readme(
+            Path("README.md"), "\n\n".join(f"**[{question}]({question}/README.md)**\n\n{table}" for question, table in tables.items())
+        )
     page = options.figure_root / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     template = jinja2.Environment(autoescape=True).from_string(PAGE)

@@ -16,12 +16,12 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import filelock
 import numpy
 import torch
-import torchvision
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -108,7 +108,7 @@ class Run:
         self.question, self.options, self.runtime, self.architecture = question, options, runtime, architecture
         self.folder = options.log_root / question / options.run_name
         self.figures = options.figure_root / question / options.run_name
-        self.last, self.best = (self.folder / "checkpoints" / name for name in ("last.pt", "best.pt"))
+        self.last = self.folder / "checkpoints" / "last.pt"
         self.writing = runtime.rank == 0
         self.tables: dict[str, Table] = {}
         self.board = None
@@ -138,7 +138,7 @@ class Run:
                 "versions": {
                     "python": platform.python_version(),
                     "torch": torch.__version__,
-                    "torchvision": torchvision.__version__,
+                    "torchvision": version("torchvision"),
                     "numpy": numpy.__version__,
                 },
             }
@@ -221,17 +221,18 @@ class Run:
             sizes = {name: table.sync() for name, table in self.tables.items()}
             self._save(self.last, position["epoch"], **states, position=position, tables=sizes, seconds=self.seconds)
 
-    def save_best(self, model: torch.nn.Module, epoch: int) -> None:
-        """Saves the network that is the best so far."""
+    def save_network(self, name: str, model: torch.nn.Module, epoch: int) -> None:
+        """Saves a network alone as checkpoints/<name>.pt: "best" is the best so far."""
         if self.writing:
-            self._save(self.best, epoch, model=model.state_dict())
+            self._save(self.last.with_name(f"{name}.pt"), epoch, model=model.state_dict())
 
     def _save(self, path: Path, epoch: int, **state: object) -> None:
         checkpoint.save(path, self.question, self.architecture, options=plain(self.options), epoch=epoch, **state)
 
-    def load_best(self, model: torch.nn.Module) -> None:
-        """Puts the best network of the run into `model`."""
-        model.load_state_dict(checkpoint.load(self.best, self.question, self.architecture, self.runtime.device)["model"])
+    def load_network(self, name: str, model: torch.nn.Module) -> None:
+        """Puts a network saved by `save_network` into `model`."""
+        path = self.last.with_name(f"{name}.pt")
+        model.load_state_dict(checkpoint.load(path, self.question, self.architecture, self.runtime.device)["model"])
 
     def stop(self, epoch: int, step: int) -> None:
         """Ends the process after Ctrl-C, once everything is saved.

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.datasets.utils import check_integrity, download_url
 from tqdm import tqdm
 
 from common.runtime import RunError, UsageError
@@ -197,10 +196,12 @@ def fetch(url: str, path: Path, md5: str) -> None:
     Raises:
         RunError: there is no network, or what came has another MD5.
     """
-    if check_integrity(str(path), md5):
+    from torchvision.datasets import utils  # takes a second to import, and is rarely needed
+
+    if utils.check_integrity(str(path), md5):
         return
     try:
-        download_url(url, str(path.parent), path.name, md5)
+        utils.download_url(url, str(path.parent), path.name, md5)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         state = "has the wrong MD5" if path.exists() else "is missing"
         raise RunError(

@@ -144,11 +144,11 @@ def main(options: Options) -> dict:
             score = row.get("validation_accuracy", float(epoch))  # with --trainval the last epoch is the one to keep
             if score > best:
                 best, best_epoch = score, epoch
-                run.save_best(kept, epoch)
+                run.save_network("best", kept, epoch)
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
 
-        run.load_best(kept)
+        run.load_network("best", kept)
         rows = test(kept, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed)
         rows += test(untrained, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed, ", untrained network")
         results = {

@@ -137,7 +137,7 @@ def test_omniglot_missing_or_damaged_without_network(tmp_path, monkeypatch, dama
     def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr(omniglot_dataset, "download_url", offline)
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", offline)
     folder = tmp_path / "omniglot-py"
     folder.mkdir()
     if damage != "missing":

@@ -1,0 +1,83 @@
+"""Generator and discriminator of DCGAN (Radford et al. 2016), for 28x28 pictures as they are or in the original 64x64 layout.
+
+The conditional networks take a label: the generator as an embedding beside the noise, the discriminator as a projection (Miyato &
+Koyama 2018): its logit gains the inner product of the label's embedding with the picture's features. A label that comes in as one
+more input plane has to survive every layer before it can matter; here it meets the features right at the logit.
+"""
+
+import torch
+from torch import Tensor, nn
+
+# image_size -> side and channels of the generator's feature maps; the discriminator's are the same in reverse
+LAYOUTS = {28: (7, (128, 64)), 64: (4, (512, 256, 128, 64))}
+
+
+def initialise(module: nn.Module) -> None:
+    """Convolutions from N(0, 0.02), BatchNorm weights from N(1, 0.02), biases 0 (Radford et al. 2016, section 4)."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+class Generator(nn.Module):
+    """Noise (n, latent_size), and labels (n,) when conditional -> pictures (n, 1, image_size, image_size) in [-1, 1].
+
+    Args:
+        latent_size: length of the noise.
+        classes: 0, or how many labels the conditional network knows.
+        image_size: 28, or 64 for the original layout.
+    """
+
+    def __init__(self, latent_size: int = 256, classes: int = 0, image_size: int = 28):
+        super().__init__()
+        self.latent_size, self.classes = latent_size, classes
+        side, channels = LAYOUTS[image_size]
+        self.embedding = nn.Embedding(classes, latent_size) if classes else None
+        inputs = latent_size * (2 if classes else 1)
+        layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, channels[0], side, bias=False)]  # 1 -> 7 (1 -> 4)
+        for now, after in zip(channels, channels[1:]):
+            layers += [nn.BatchNorm2d(now), nn.ReLU(), nn.ConvTranspose2d(now, after, 4, 2, 1, bias=False)]  # 7 -> 14 (4 -> 8 -> 16 -> 32)
+        layers += [nn.BatchNorm2d(channels[-1]), nn.ReLU(), nn.ConvTranspose2d(channels[-1], 1, 4, 2, 1), nn.Tanh()]  # 14 -> 28 (32 -> 64)
+        self.layers = nn.Sequential(*layers)
+        self.apply(initialise)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.embedding is not None:
+            noise = torch.cat([noise, self.embedding(labels)], 1)
+        return self.layers(noise[:, :, None, None])
+
+
+class Discriminator(nn.Module):
+    """Pictures (n, 1, image_size, image_size), and labels (n,) when conditional -> logits (n,): above 0 says real.
+
+    Args:
+        classes: 0, or how many labels the conditional network knows.
+        image_size: 28, or 64 for the original layout.
+    """
+
+    def __init__(self, classes: int = 0, image_size: int = 28):
+        super().__init__()
+        side, channels = LAYOUTS[image_size]
+        channels = channels[::-1]
+        layers: list[nn.Module] = [nn.Conv2d(1, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]  # 28 -> 14 (64 -> 32); no BatchNorm on the input
+        for now, after in zip(channels, channels[1:]):
+            layers += [nn.Conv2d(now, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]  # 14 -> 7 (32 -> 16 -> 8 -> 4)
+        self.features = nn.Sequential(*layers)
+        self.score = nn.Conv2d(channels[-1], 1, side)  # 7 -> 1 (4 -> 1)
+        self.embedding = nn.Embedding(classes, channels[-1] * side * side) if classes else None
+        self.apply(initialise)
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, 0, 0.02)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.features(images.contiguous(memory_format=torch.channels_last))  # (n, 128, 7, 7)
+        logits = self.score(features).flatten()  # (n, 1, 1, 1) -> (n,)
+        if self.embedding is not None:
+            logits = logits + (features.flatten(1) * self.embedding(labels)).sum(1)
+        return logits

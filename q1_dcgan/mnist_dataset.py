@@ -1,0 +1,138 @@
+"""Grey pictures with labels as one uint8 tensor on the device: MNIST, Fashion-MNIST, a folder, or drawn digits."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from torch import Tensor
+
+from common.runtime import RunError, UsageError
+
+SIZE = 28
+
+
+@dataclass
+class DataOptions:
+    """Which pictures."""
+
+    dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = "mnist"  # synthetic is drawn on the spot, folder is your own
+    folder: Path | None = None  # for --dataset folder: grey images of one size, <class>/<images>
+    synthetic_pictures: int = 8192  # for --dataset synthetic: how many training pictures to draw
+
+
+@dataclass
+class Pictures:
+    """images: (n, 28, 28) uint8; labels: (n,) int64; names: one a class."""
+
+    images: Tensor
+    labels: Tensor
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> "Pictures":
+        return Pictures(self.images.to(device), self.labels.to(device), self.names)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels and labels."""
+        return hashlib.sha256(self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()).hexdigest()
+
+
+def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
+    """The parts "train" and "test" of a data set.
+
+    Args:
+        data_root: torchvision's sets are looked for here and downloaded when missing.
+        options: which set.
+        seed: of the synthetic drawings and of the division of a folder.
+
+    Raises:
+        RunError: data missing and not to be had, or damaged, with what to do; an image that cannot be read, by name.
+        UsageError: --dataset folder without a usable --folder.
+    """
+    if options.dataset == "synthetic":
+        return {"train": draw_digits(options.synthetic_pictures, seed), "test": draw_digits(options.synthetic_pictures // 4, seed + 1)}
+    if options.dataset == "folder":
+        return load_folder(options.folder, seed)
+    from torchvision import datasets  # takes a second to import
+
+    kind = datasets.MNIST if options.dataset == "mnist" else datasets.FashionMNIST
+    folder = data_root / kind.__name__ / "raw"
+    try:
+        sets = {part: kind(str(data_root), train=part == "train", download=True) for part in ("train", "test")}
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        files = ", ".join(Path(url).name for url, _ in kind.resources)
+        raise RunError(
+            f"{kind.__name__} in {folder} is missing or damaged and could not be downloaded ({error}): "
+            f"put {files} there, or try --dataset synthetic"
+        ) from error
+    parts = {part: Pictures(data.data, data.targets.long(), [name.split(" - ")[0] for name in data.classes]) for part, data in sets.items()}
+    for part, count in (("train", 60000), ("test", 10000)):
+        if parts[part].images.shape != (count, SIZE, SIZE):
+            raise RunError(f"{folder} is damaged: {len(parts[part])} {part} images instead of {count}; delete it to download it again")
+    return parts
+
+
+def prepare(images: Tensor, size: int = SIZE) -> Tensor:
+    """uint8 pictures (n, 28, 28) as the networks take them: (n, 1, size, size) in [-1, 1], the range of tanh."""
+    scaled = images.unsqueeze(1).float() / 127.5 - 1
+    return scaled if size == SIZE else F.interpolate(scaled, (size, size), mode="bilinear", antialias=True)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """The networks' pictures (n, 1, size, size) as uint8 (n, 28, 28): the inverse of `prepare`."""
+    if images.shape[-1] != SIZE:
+        images = F.interpolate(images.float(), (SIZE, SIZE), mode="bilinear", antialias=True)
+    return ((images.squeeze(1).float() + 1) * 127.5).round().clamp(0, 255).byte()
+
+
+def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
+    """A user's own grey images, six in seven for training."""
+    if folder is None or not folder.is_dir():
+        raise UsageError(f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}")
+    files = sorted(file for file in folder.glob("*/*") if file.is_file())
+    if not files:
+        raise UsageError(f"no images in {folder}: it must hold one folder a class, <class>/<image>.png")
+    names = sorted({file.parent.name for file in files})
+    images, first = [], None
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                grey = image.convert("L")
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise RunError(f"{file} cannot be read as an image ({error})") from error
+        first = first or grey.size
+        if grey.size != first:
+            raise UsageError(f"the images of {folder} must have one size: {files[0]} is {first}, {file} is {grey.size}")
+        images.append(np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.LANCZOS)))
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
+    pixels, labels = torch.from_numpy(np.stack(images)), torch.tensor([names.index(file.parent.name) for file in files])
+    cut = len(files) - max(1, len(files) // 7)
+    return {part: Pictures(pixels[index], labels[index], names) for part, index in (("train", order[:cut]), ("test", order[cut:]))}
+
+
+def draw_digits(count: int, seed: int) -> Pictures:
+    """Digits in Pillow's own font, each with its own size, stroke, turn, shear and place."""
+    random = np.random.default_rng(seed)
+    images = np.zeros((count, SIZE, SIZE), np.uint8)
+    labels = random.integers(0, 10, count)
+    fonts = [ImageFont.load_default(size) for size in (34, 38, 42, 46)]
+    for i, digit in enumerate(labels):
+        canvas = Image.new("L", (2 * SIZE, 2 * SIZE))
+        stroke = int(random.integers(0, 3))
+        font = fonts[random.integers(len(fonts))]
+        ImageDraw.Draw(canvas).text((SIZE, SIZE), str(digit), 255, font, anchor="mm", stroke_width=stroke)
+        turn, shear = random.normal(0, 0.15, 2)
+        matrix = np.array([[np.cos(turn), -np.sin(turn) + shear], [np.sin(turn), np.cos(turn)]])
+        move = SIZE - matrix @ (SIZE + random.normal(0, 2, 2))
+        canvas = canvas.transform(
+            canvas.size, Image.Transform.AFFINE, (*matrix[0], move[0], *matrix[1], move[1]), Image.Resampling.BILINEAR
+        )
+        images[i] = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    return Pictures(torch.from_numpy(images), torch.from_numpy(labels), [str(digit) for digit in range(10)])

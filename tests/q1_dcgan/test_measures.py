@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.runtime import RunError, Runtime, UsageError
+from q1_dcgan import classifier as judge_module
+from q1_dcgan.classifier import Classifier, accuracy, judge, trained_classifier
+from q1_dcgan.dcgan import Generator
+from q1_dcgan.evaluate import as_rows, draw_samples, floor, frechet_distance, measure, nearest_training
+from q1_dcgan.mnist_dataset import DataOptions, draw_digits, load, prepare, to_uint8
+from tests.conftest import DATA_ROOT
+
+CPU = Runtime(torch.device("cpu"), "fp32")
+
+
+def plain_frechet(one, other):
+    """The closed form with NumPy: the trace of (C1 C2)^(1/2) from the eigenvalues of C1 C2."""
+    one, other = one.double().numpy(), other.double().numpy()
+    c1, c2 = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    root = np.sqrt(np.linalg.eigvals(c1 @ c2).astype(complex)).real.sum()
+    return ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(c1) + np.trace(c2) - 2 * root
+
+
+def test_frechet_distance_against_the_closed_form_and_by_hand():
+    torch.manual_seed(0)
+    one, other = torch.randn(500, 6) @ torch.randn(6, 6), torch.randn(400, 6) * 2 + 1
+    assert frechet_distance(one, other) == pytest.approx(plain_frechet(one, other), rel=1e-4)
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-3)
+    assert frechet_distance(one, one + 3) == pytest.approx(6 * 9, rel=1e-3)  # equal shape, moved by 3 in six dimensions
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return {"train": draw_digits(1500, 0), "test": draw_digits(500, 1)}
+
+
+@pytest.fixture(scope="module")
+def judged(digits, tmp_path_factory):
+    """A judge trained for six epochs, and the data root its weights are kept in."""
+    root = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judge_module, "EPOCHS", 6)
+        return *trained_classifier(digits, root, CPU), root
+
+
+def test_classifier_is_pinned_cached_and_checked(judged, digits, monkeypatch):
+    classifier, facts, root = judged
+    assert accuracy(classifier, digits["test"]) == facts["test_accuracy"] > 0.8
+    with monkeypatch.context() as patch:
+        patch.setattr(judge_module, "fit", lambda *_: pytest.fail("the cache was not used"))
+        torch.manual_seed(99)  # the recipe's seed is its own
+        again, facts_again = trained_classifier(digits, root, CPU)
+    assert facts_again == facts and torch.equal(judge(again, digits["test"].images)[0], judge(classifier, digits["test"].images)[0])
+    (cache,) = (root / "cache").glob("*.pt")
+    cache.write_bytes(cache.read_bytes()[:-1000])
+    monkeypatch.setattr(judge_module, "EPOCHS", 6)
+    assert trained_classifier(digits, root, CPU)[1]["sha256"] == facts["sha256"]  # trained again, to the same bits
+
+
+def test_real_pictures_measure_as_real(judged, digits):
+    classifier, facts, _ = judged
+    test = digits["test"]
+    features = judge(classifier, test.images)[0]
+    figures = measure(classifier, features, test.images, test.labels)
+    assert figures["frechet_distance"] == pytest.approx(0, abs=1e-2)
+    assert figures["label_accuracy"] == pytest.approx(facts["test_accuracy"])
+    parts = [figures[f"label_accuracy_{c}"] * (test.labels == c).sum().item() for c in range(10)]
+    assert sum(parts) / 500 == pytest.approx(figures["label_accuracy"])
+    least = floor(classifier, digits, features, 500, 0)
+    noise = measure(classifier, features, torch.randint(0, 256, (500, 28, 28), dtype=torch.uint8), None)
+    assert 0 < least < noise["frechet_distance"] / 5 and "label_accuracy" not in noise
+
+
+def test_class_figures_by_hand(monkeypatch):
+    class Reader:
+        pass
+
+    probabilities = torch.eye(4)[torch.tensor([0, 0, 0, 1, 1, 2, 3, 3])] * 0.8 + 0.05
+    monkeypatch.setattr("q1_dcgan.evaluate.judge", lambda *_: (torch.randn(8, 2), probabilities))
+    monkeypatch.setattr("q1_dcgan.evaluate.frechet_distance", lambda *_: 5.0)
+    figures = measure(Reader(), None, torch.zeros(8, 28, 28), torch.tensor([0, 0, 1, 1, 1, 2, 3, 0]))
+    shares = np.array([3, 2, 1, 2]) / 8
+    assert figures["kl_to_uniform"] == pytest.approx((shares * np.log(shares * 4)).sum())
+    assert (figures["rarest_class"], figures["commonest_class"]) == (0.5, 1.5)
+    assert figures["confidence"] == pytest.approx(0.85) and figures["label_accuracy"] == 6 / 8 and figures["label_accuracy_0"] == 2 / 3
+    assert as_rows(figures, 1.0, 8, "x")[-1]["interval"] == pytest.approx(196 * (0.75 * 0.25 / 8) ** 0.5, abs=0.01)
+
+
+def test_nearest_training_picture():
+    train = torch.zeros(3, 28, 28, dtype=torch.uint8)
+    train[1] = 100
+    train[2] = 200
+    index, distance = nearest_training(torch.full((1, 28, 28), 110, dtype=torch.uint8), train, batch=2)
+    assert index.tolist() == [1] and distance.item() == pytest.approx(10, abs=1e-3)
+
+
+def test_samples_are_the_seeds_and_labels_are_even():
+    generator = Generator(8, 10)
+    images, labels = draw_samples(generator, 40, 3, torch.device("cpu"))
+    again, _ = draw_samples(generator, 40, 3, torch.device("cpu"))
+    other, _ = draw_samples(generator, 40, 4, torch.device("cpu"))
+    assert torch.equal(images, again) and not torch.equal(images, other)
+    assert images.shape == (40, 28, 28) and images.dtype == torch.uint8 and torch.bincount(labels).tolist() == [4] * 10
+    assert generator.training
+
+
+def test_uint8_and_back():
+    images = torch.arange(256, dtype=torch.uint8).repeat(4)[: 28 * 28].view(1, 28, 28)
+    assert torch.equal(to_uint8(prepare(images)), images)
+    assert prepare(images).min() == -1 and prepare(images).max() == 1 and prepare(images, 64).shape == (1, 1, 64, 64)
+
+
+def test_synthetic_digits_are_seeded_and_of_all_classes():
+    one, two, other = draw_digits(200, 0), draw_digits(200, 0), draw_digits(200, 1)
+    assert torch.equal(one.images, two.images) and not torch.equal(one.images, other.images)
+    assert one.labels.unique().tolist() == list(range(10)) and (one.images.flatten(1).max(1).values > 150).all()
+
+
+def test_folder(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(7):
+            Image.fromarray(np.full((32, 32), 10 * i, np.uint8)).save(tmp_path / name / f"{i}.png")
+    parts = load(tmp_path, DataOptions("folder", tmp_path))
+    assert len(parts["train"]) == 12 and len(parts["test"]) == 2 and parts["train"].names == ["a", "b"]
+    Image.new("L", (20, 32)).save(tmp_path / "a" / "9.png")
+    with pytest.raises(UsageError, match="must have one size.*9.png"):
+        load(tmp_path, DataOptions("folder", tmp_path))
+    (tmp_path / "a" / "9.png").write_bytes(b"no")
+    with pytest.raises(RunError, match="9.png cannot be read"):
+        load(tmp_path, DataOptions("folder", tmp_path))
+    with pytest.raises(UsageError, match="needs --folder"):
+        load(tmp_path, DataOptions("folder"))
+
+
+def test_mnist_missing_without_network(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", offline)
+    with pytest.raises(RunError, match="train-images-idx3-ubyte.gz.*--dataset synthetic"):
+        load(tmp_path, DataOptions("mnist"))
+
+
+def test_real_mnist():
+    if not (DATA_ROOT / "MNIST" / "raw").is_dir():
+        pytest.skip(f"MNIST is not in {DATA_ROOT / 'MNIST' / 'raw'}")
+    parts = load(DATA_ROOT, DataOptions("mnist"))
+    assert torch.bincount(parts["test"].labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert parts["train"].names == [str(i) for i in range(10)] or parts["train"].names[0] == "0"
+    torch.manual_seed(0)
+    classifier = Classifier()
+    features = judge(classifier, parts["test"].images[:2000])[0]
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-2)
