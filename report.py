@@ -99,7 +99,7 @@ def main(options: Options) -> Path | None:
         for run in runs:
             folder = options.figure_root / question / run["name"]
             if (run["folder"] / "metrics.csv").exists():
-                plots.curves(run["folder"] / "metrics.csv", folder / "curves.png", run["title"], run.get("best_by"))
+                plots.curves(run["folder"] / "metrics.csv", folder / "curves.png", run["title"], run.get("best_epoch"))
             files = sorted(file for file in folder.glob("*") if file.suffix in {".png", ".gif"})
             run["pictures"] = [(file.name, base64.b64encode(file.read_bytes()).decode()) for file in files]
     if options.write_readmes:

@@ -40,39 +40,36 @@ def save(canvas: Figure, path: Path) -> Path:
     return path
 
 
-def curves(metrics: Path, path: Path, title: str, best: str | None = None) -> Path:
+def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None) -> Path:
     """Draws metrics.csv: one panel a quantity, its `train_` and `validation_` columns together.
 
     Args:
         metrics: the CSV; its first column is the x axis.
         path: the PNG to write.
         title: above the whole figure.
-        best: the column whose highest value is marked as the chosen checkpoint.
+        best_epoch: marked by a line.
     """
-    table = read_table(metrics)
-    (x_name, x), *series = table.items()
+    (x_name, x), *series = read_table(metrics).items()
     panels: dict[str, list[tuple[str, list[float]]]] = {}
     for name, values in series:
         part, _, quantity = name.partition("_")
-        if part not in COLORS:
-            part, quantity = "", name
-        panels.setdefault(quantity, []).append((part, values))
-    canvas, axes = figure(1, len(panels))
-    for axis, (quantity, lines) in zip(axes[0], panels.items()):
+        panels.setdefault(quantity if part in COLORS else name, []).append((part if part in COLORS else "", values))
+    rows = -(-len(panels) // 4)
+    canvas, axes = figure(rows, -(-len(panels) // rows))
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    for axis, (quantity, lines) in zip(axes.flat, panels.items()):
         share = "accuracy" in quantity
         for part, values in lines:
-            values = np.array(values) * (100 if share else 1)
-            axis.plot(x, values, label=part or None, color=COLORS.get(part), marker="o" if len(x) < 15 else None, markersize=3)
-            if best and best == f"{part}_{quantity}":
-                at = int(np.nanargmax(values))
-                axis.plot(
-                    x[at], values[at], "k*", markersize=9, label=f"kept: {x_name} {x[at]:.0f}, {values[at]:.1f}{' %' if share else ''}"
-                )
+            shown = np.array(values) * (100 if share else 1)
+            axis.plot(x, shown, label=part or None, color=COLORS.get(part), marker="o" if len(x) < 15 else None, markersize=3)
+        if best_epoch:
+            axis.axvline(best_epoch, color="black", linestyle=":", linewidth=1.2, label=f"best: epoch {best_epoch}")
         axis.set(xlabel=x_name, ylabel=quantity.replace("_", " ") + (" (%)" if share else ""))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "learning_rate" in quantity:
             axis.set_yscale("log")
-        if any(part for part, _ in lines):
+        elif lines[0][0] or axis is axes.flat[0]:
             axis.legend()
     canvas.suptitle(title)
     return save(canvas, path)

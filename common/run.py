@@ -96,6 +96,7 @@ class Run:
         options: the script's options; `options.run_name` names the folder.
         runtime: where it computes.
         architecture: the numbers that rebuild the network, kept and checked in every checkpoint.
+        fixed_epochs: the schedule depends on --epochs, so a resumed run may not change it.
         facts: what else config.json should record, such as the data's fingerprint.
 
     Raises:
@@ -104,7 +105,9 @@ class Run:
         RunError: another process is writing this run.
     """
 
-    def __init__(self, question: str, options: RunOptions, runtime: Runtime, architecture: dict, **facts: object):
+    def __init__(
+        self, question: str, options: RunOptions, runtime: Runtime, architecture: dict, *, fixed_epochs: bool = False, **facts: object
+    ):
         self.question, self.options, self.runtime, self.architecture = question, options, runtime, architecture
         self.folder = options.log_root / question / options.run_name
         self.figures = options.figure_root / question / options.run_name
@@ -123,7 +126,7 @@ class Run:
             self.lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise RunError(f"another process is writing {self.folder}: wait for it, or give another --run_name") from error
-        self._claim(options)
+        self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
         self.figures.mkdir(parents=True, exist_ok=True)
         config = self.folder / "config.json"
         legs = json.loads(config.read_text())["legs"] if config.exists() else []
@@ -156,7 +159,7 @@ class Run:
                 self.board.close()
             self.lock.release()
 
-    def _claim(self, options: RunOptions) -> None:
+    def _claim(self, options: RunOptions, free: set[str]) -> None:
         config = self.folder / "config.json"
         files = [file for file in self.folder.iterdir() if file.name != ".lock"]
         if not files:
@@ -170,9 +173,7 @@ class Run:
         elif options.resume:
             before, now = json.loads(config.read_text())["options"], plain(options)
             changed = [
-                f"--{key} was {before.get(key)!r}, now {now[key]!r}"
-                for key in now
-                if key not in FREE_ON_RESUME and before.get(key) != now[key]
+                f"--{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
             ]
             if changed:
                 raise UsageError(f"--resume must go on with the options the run began with: {'; '.join(changed)}")

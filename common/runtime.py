@@ -62,6 +62,14 @@ class Runtime:
             return model
         return nn.parallel.DistributedDataParallel(model, [self.device] if self.device.type == "cuda" else None)
 
+    def average_gradients(self, model: nn.Module) -> None:
+        """Averages gradients over the processes by hand, for networks that pass forward several times a step (GANs)."""
+        if self.world > 1:
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            together = torch.cat([gradient.flatten() for gradient in gradients])
+            for gradient, mean in zip(gradients, self.mean(together).split([g.numel() for g in gradients])):
+                gradient.copy_(mean.view_as(gradient))
+
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a tensor over the processes."""
         if self.world > 1:

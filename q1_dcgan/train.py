@@ -184,7 +184,7 @@ def main(options: Options) -> dict:
             n: sum(p.numel() for p in m.parameters()) for n, m in (("generator", generator), ("discriminator", discriminator))
         }
         run.finish(results)
-        plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
+        plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
         draw_losses(run.folder, run.figures, title)
         draw_sample_figures(run.folder, run.figures, title)
         for row in results["rows"]:

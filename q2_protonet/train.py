@@ -155,7 +155,6 @@ def main(options: Options) -> dict:
             "title": f"Prototypical network, {describe(options)}, trained {sampler.way}-way {sampler.shot}-shot",
             "rows": rows,
             "best_epoch": best_epoch,
-            "best_by": None if options.trainval else "validation_accuracy",
             "best_validation_accuracy": None if options.trainval else best,
             "epochs": options.epochs,
             "episodes": options.epochs * options.iterations * runtime.world,
@@ -163,7 +162,7 @@ def main(options: Options) -> dict:
         }
         run.finish(results)
         if run.writing:
-            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", results["title"], results["best_by"])
+            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", results["title"], best_epoch)
             record_episode(kept, parts["test"], *episode, options.seed, run.folder)
             draw_episode(run.folder, run.figures)
             print_table(rows)

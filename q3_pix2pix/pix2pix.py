@@ -1,0 +1,96 @@
+"""U-Net generator and PatchGAN discriminator of pix2pix (Isola et al. 2017, appendix 6.1)."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def initialise(module: nn.Module) -> None:
+    """Convolutions from N(0, 0.02), BatchNorm weights from N(1, 0.02), biases 0 (Isola et al. 2017, appendix 6.2)."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        nn.init.normal_(module.weight, 0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+class UNet(nn.Module):
+    """Photo (n, 3, size, size) in [-1, 1] -> map of the same shape. 54.41 M parameters at 256 pixels and 64 channels.
+
+    Encoder C64-C128-C256-C512-C512-C512-C512-C512, decoder CD512-CD512-CD512-C512-C256-C128-C64 with skip connections.
+    No norm on the first and the innermost convolution; dropout 0.5 in the three innermost decoder blocks alone.
+
+    Args:
+        image_size: a power of two, 32 or more; every halving is a layer, so 256 has eight.
+        base_channels: feature maps of the first layer (the paper's 64).
+    """
+
+    def __init__(self, image_size: int = 256, base_channels: int = 64):
+        super().__init__()
+        depth = image_size.bit_length() - 1
+        widths = [base_channels * min(2**level, 8) for level in range(depth)]  # 64 128 256 512 512 512 512 512
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for level, width in enumerate(widths):  # 256 -> 128 -> ... -> 1
+            plain = level in (0, depth - 1)
+            layers: list[nn.Module] = [] if level == 0 else [nn.LeakyReLU(0.2)]
+            layers.append(nn.Conv2d(3 if level == 0 else widths[level - 1], width, 4, 2, 1, bias=plain))
+            self.down.append(nn.Sequential(*layers, *([] if plain else [nn.BatchNorm2d(width)])))
+        for level in reversed(range(1, depth)):  # 1 -> 2 -> ... -> 128
+            inputs = widths[level] * (1 if level == depth - 1 else 2)
+            layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, widths[level - 1], 4, 2, 1, bias=False), nn.BatchNorm2d(widths[level - 1])]
+            self.up.append(nn.Sequential(*layers, *([nn.Dropout(0.5)] if level >= depth - 3 else [])))
+        self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1), nn.Tanh()))  # 128 -> 256
+        self.apply(initialise)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for layer in self.down:
+            x = layer(x)
+            skips.append(x)
+        x = self.up[0](skips.pop())
+        for layer in self.up[1:]:
+            x = layer(torch.cat([x, skips.pop()], 1))
+        return x
+
+
+class PatchGAN(nn.Module):
+    """Photo and map (n, 3, size, size) each -> logits (n, 1, 30, 30) at 256 pixels, each of a 70x70 patch. 2.77 M parameters."""
+
+    def __init__(self, base_channels: int = 64):
+        super().__init__()
+        widths = [base_channels, base_channels * 2, base_channels * 4, base_channels * 8]
+        layers: list[nn.Module] = [nn.Conv2d(6, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]  # 256 -> 128; no norm on the input
+        for before, after, stride in zip(widths, widths[1:], (2, 2, 1)):  # 128 -> 64 -> 32 -> 31
+            layers += [nn.Conv2d(before, after, 4, stride, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 1))  # 31 -> 30
+        self.apply(initialise)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, photo: Tensor, target: Tensor) -> Tensor:
+        return self.layers(torch.cat([photo, target], 1))
+
+
+@contextlib.contextmanager
+def paper_inference(network: nn.Module) -> Iterator[None]:
+    """Train-mode inference as in the paper (section 3.4): dropout on, and normalisation by each picture's own statistics.
+
+    BatchNorm in train mode with a batch of one is instance normalisation; done as such here, so any batch gives the numbers
+    of single pictures and no running statistics change.
+    """
+    training = network.training
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    network.train()
+    for norm in norms:
+        norm.forward = lambda x, norm=norm: F.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
+        network.train(training)
