@@ -27,6 +27,8 @@ lint: setup
 
 bench: setup
 	$(PY) benchmarks/protonet.py
+	$(PY) benchmarks/dcgan.py
+	$(PY) benchmarks/pix2pix.py
 
 clean:  ## what can be made again; runs, data and figures stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis

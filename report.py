@@ -70,7 +70,13 @@ def markdown(runs: list[dict]) -> str:
     lines = ["| run | what | paper | report | ours |", "| --- | --- | --- | --- | --- |"]
     for run in runs:
         for row in run["rows"]:
-            cells = run["name"], row["name"], row.get("paper") or "", row.get("report") or "", f"{number(row)} {row['unit'].split()[0]}"
+            cells = (
+                run["name"],
+                row["name"],
+                row.get("paper") or "",
+                row.get("report") or "",
+                f"{number(row)} {row['unit'].removesuffix(' accuracy')}",
+            )
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ python reproduce.py --preset report --only q2_protonet
 python reproduce.py --preset paper --dry_run    # only shows the commands
 """
 
+import os
 import shlex
 import subprocess
 import sys
@@ -20,30 +21,50 @@ import report
 Q2 = "q2_protonet/train.py"
 ONE = "--num_support_tr 1 --num_support_val 1"
 FIVE = "--num_support_tr 5 --num_support_val 5"
+Q1 = "q1_dcgan/train.py"
+Q3 = "q3_pix2pix/train.py"
+DIGITS = "--dataset synthetic --synthetic_pictures 4096 --epochs 6 --quality_samples 500 --test_samples 1000"
+TOWN = "--dataset synthetic --epochs 12 --image_size 64 --base_channels 16 --batch_size 4"
 SYNTHETIC = "--dataset synthetic --epochs 4 --iterations 30 --classes_per_it_tr 30"
 # Train shot = test shot, 60-way episodes: Snell et al. 2017, section 3.1. The paper then trains on train + validation.
 LONG = "--epochs 200"
 
+Q2_PAPER = [
+    row
+    for way in (5, 20)
+    for shot, options in ((1, ONE), (5, FIVE))
+    for row in (
+        ("q2_protonet", f"paper-{way}w{shot}s", Q2, f"{LONG} {options} --classes_per_it_val {way}"),
+        ("q2_protonet", f"paper-{way}w{shot}s-trainval", Q2, f"{options} --classes_per_it_val {way} --trainval paper-{way}w{shot}s"),
+    )
+]
+
 # preset -> rows of (question, run name, script, options)
 PRESETS: dict[str, list[tuple[str, str, str, str]]] = {
     "quick": [
+        ("q1_dcgan", "quick-plain", Q1, DIGITS),
+        ("q1_dcgan", "quick-conditional", Q1, f"{DIGITS} --conditional"),
         ("q2_protonet", "quick-5w1s", Q2, f"{SYNTHETIC} {ONE} --classes_per_it_val 5"),
         ("q2_protonet", "quick-20w5s", Q2, f"{SYNTHETIC} {FIVE} --classes_per_it_val 20"),
+        ("q3_pix2pix", "quick-gan", Q3, TOWN),
+        ("q3_pix2pix", "quick-l1", Q3, f"{TOWN} --gan_weight 0"),
     ],
     "report": [
+        ("q1_dcgan", "report-plain", Q1, ""),
+        ("q1_dcgan", "report-conditional", Q1, "--conditional"),
         ("q2_protonet", "report-5w1s", Q2, f"{ONE} --classes_per_it_val 5"),
         ("q2_protonet", "report-5w5s", Q2, f"{FIVE} --classes_per_it_val 5"),
         ("q2_protonet", "report-20w1s", Q2, f"{ONE} --classes_per_it_val 20"),
         ("q2_protonet", "report-20w5s", Q2, f"{FIVE} --classes_per_it_val 20"),
+        ("q3_pix2pix", "report-maps", Q3, ""),
+        ("q3_pix2pix", "report-maps-l1", Q3, "--gan_weight 0"),
     ],
     "paper": [
-        row
-        for way in (5, 20)
-        for shot, options in ((1, ONE), (5, FIVE))
-        for row in (
-            ("q2_protonet", f"paper-{way}w{shot}s", Q2, f"{LONG} {options} --classes_per_it_val {way}"),
-            ("q2_protonet", f"paper-{way}w{shot}s-trainval", Q2, f"{options} --classes_per_it_val {way} --trainval paper-{way}w{shot}s"),
-        )
+        ("q1_dcgan", "paper-plain", Q1, "--image_size 64 --latent_size 100 --batch_size 128"),
+        ("q1_dcgan", "paper-conditional", Q1, "--image_size 64 --latent_size 100 --batch_size 128 --conditional"),
+        *Q2_PAPER,
+        ("q3_pix2pix", "paper-maps", Q3, ""),
+        ("q3_pix2pix", "paper-maps-l1", Q3, "--gan_weight 0"),
     ],
 }
 QUESTIONS = sorted({row[0] for rows in PRESETS.values() for row in rows})
@@ -62,16 +83,17 @@ class Options:
     device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute
 
 
-def state(folder: Path, epochs: str | None = None) -> str:
+def state(folder: Path) -> str:
     """What became of a run: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
     if (folder / "results.json").exists():
         return "done"
-    if (folder / "checkpoints" / "last.pt").exists():
+    if any((folder / "checkpoints").glob("last.pt*")):
         return "cut"
     return "empty" if (folder / "config.json").exists() else "new"
 
 
 def main(options: Options) -> int:
+    os.chdir(Path(__file__).resolve().parent)  # the scripts, and the roots unless absolute, are found from here
     rows = [row for row in PRESETS[options.preset] if not options.only or row[0] in options.only]
     failed: list[str] = []
     began = time.perf_counter()
@@ -88,7 +110,13 @@ def main(options: Options) -> int:
         print(f"[{number}/{len(rows)}] {question} {name}: {'done' if now == 'done' else shlex.join(command)}", flush=True)
         if options.dry_run or now == "done":
             continue
-        status = subprocess.run([sys.executable, *command[1:]], cwd=Path(__file__).parent).returncode
+        process = subprocess.Popen([sys.executable, *command[1:]])
+        while process.poll() is None:
+            try:
+                process.wait()
+            except KeyboardInterrupt:  # the script has it too, saves and ends by itself
+                pass
+        status = process.returncode
         if status == 130:
             print("Stopped. The same command goes on from here.", file=sys.stderr)
             return 130

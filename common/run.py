@@ -71,7 +71,7 @@ class Table:
         """Brings every row to the disk; the size in bytes goes into the checkpoint."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        return self.file.tell()
+        return os.fstat(self.file.fileno()).st_size
 
 
 def read_table(path: Path) -> dict[str, list[float]]:
@@ -114,8 +114,10 @@ class Run:
         self.last = self.folder / "checkpoints" / "last.pt"
         self.writing = runtime.rank == 0
         self.tables: dict[str, Table] = {}
-        self.board = None
-        self.resume_command = shlex.join([a for a in command_line() if a not in ("--overwrite", "--resume")]) + " --resume"
+        self.boards: dict[str, SummaryWriter] = {}
+        words = [word for word in command_line() if word not in ("--overwrite", "--resume")]
+        self.resume_command = shlex.join(words if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world), *words[1:]])
+        self.resume_command += " --resume"
         if not self.writing:
             return
         if options.resume and options.overwrite:
@@ -155,26 +157,31 @@ class Run:
         if self.writing:
             for table in self.tables.values():
                 table.file.close()
-            if self.board:
-                self.board.close()
+            for board in self.boards.values():
+                board.close()
             self.lock.release()
 
     def _claim(self, options: RunOptions, free: set[str]) -> None:
         config = self.folder / "config.json"
-        files = [file for file in self.folder.iterdir() if file.name != ".lock"]
+        files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
         if not files:
             return
         if not config.exists():
             raise UsageError(f"{self.folder} holds files that no run of this project wrote: give another --run_name")
-        if options.overwrite or options.smoke and not options.resume:
-            for file in files:
+        before = json.loads(config.read_text())
+        if options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume):
+            for file in sorted(files, key=lambda file: file == config):  # config.json last: it says whose folder this is
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume:
-            before, now = json.loads(config.read_text())["options"], plain(options)
+            leg, before, now = before["legs"][-1], before["options"], plain(options)
             changed = [
                 f"--{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
             ]
+            if leg["processes"] != self.runtime.world:
+                changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
+            if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
+                changed.append(f"it ran on {leg['device']}, now {self.runtime.device_name} (--device)")
             if changed:
                 raise UsageError(f"--resume must go on with the options the run began with: {'; '.join(changed)}")
         else:
@@ -205,7 +212,9 @@ class Run:
         if self.writing:
             sizes = saved["tables"] if saved else {}
             self.tables = {name: Table(self.folder / f"{name}.csv", sizes.get(name, 0)) for name in ("metrics", "steps")}
-            self.board = SummaryWriter(self.folder / "tensorboard", purge_step=position.get("epoch", 0))
+            purge = {"metrics": position.get("epoch", 0), "steps": None}  # rows of the epoch that begins again are dropped
+            self.boards = {name: SummaryWriter(self.folder / "tensorboard" / name, purge_step=step) for name, step in purge.items()}
+            (self.folder / "results.json").unlink(missing_ok=True)  # a finished run that goes on is not finished
         if warning:
             self.log(f"warning: {warning}")
         return position
@@ -220,12 +229,20 @@ class Run:
         if self.writing:
             states = {n: p.get_state() if isinstance(p, torch.Generator) else p.state_dict() for n, p in parts.items() if p is not None}
             sizes = {name: table.sync() for name, table in self.tables.items()}
-            self._save(self.last, position["epoch"], **states, position=position, tables=sizes, seconds=self.seconds)
+            done = position["epoch"] - (position.get("step") == 0)  # at the start of an epoch the one before is what is trained
+            for part in parts.values():
+                self._check_weights(part, done)
+            self._save(self.last, done, **states, position=position, tables=sizes, seconds=self.seconds)
 
     def save_network(self, name: str, model: torch.nn.Module, epoch: int) -> None:
         """Saves a network alone as checkpoints/<name>.pt: "best" is the best so far."""
         if self.writing:
+            self._check_weights(model, epoch)
             self._save(self.last.with_name(f"{name}.pt"), epoch, model=model.state_dict())
+
+    def _check_weights(self, part: object, epoch: int) -> None:
+        if isinstance(part, torch.nn.Module) and not all(p.isfinite().all() for p in part.parameters()):
+            self.not_finite(epoch, "last")
 
     def _save(self, path: Path, epoch: int, **state: object) -> None:
         checkpoint.save(path, self.question, self.architecture, options=plain(self.options), epoch=epoch, **state)
@@ -243,14 +260,14 @@ class Run:
         """
         raise Stopped(f"Stopped and saved at epoch {epoch}, step {step}. Go on with:\n    {self.resume_command}")
 
-    def not_finite(self, epoch: int, step: int) -> None:
+    def not_finite(self, epoch: int, step: int | str) -> None:
         """Ends a run whose loss became NaN or infinite.
 
         Raises:
             RunError: always, with the step, the last good checkpoint and advice.
         """
         good = f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
-        advice = "start again with a lower learning rate or --precision fp32"
+        advice = "start again (--overwrite) with a lower learning rate or --precision fp32"
         raise RunError(f"the loss is not finite at epoch {epoch}, step {step}; {good}; {advice}")
 
     def write(self, table: str, row: dict[str, float | int | str]) -> None:
@@ -264,7 +281,7 @@ class Run:
         (_, at), *rest = row.items()
         for name, value in rest:
             if isinstance(value, (int, float)):
-                self.board.add_scalar(f"{table}/{name}", value, at)
+                self.boards[table].add_scalar(f"{table}/{name}", value, at)
 
     def progress(self, what: str, total: int, done: int, unit: str) -> tqdm:
         """A progress bar on rank 0, when the screen is a terminal."""

@@ -78,6 +78,15 @@ class Runtime:
             values /= self.world
         return values
 
+    @contextlib.contextmanager
+    def one_first(self) -> Iterator[None]:
+        """Rank 0 goes first, so that it alone downloads and fills caches."""
+        if self.rank > 0:
+            dist.barrier()
+        yield
+        if self.world > 1 and self.rank == 0:
+            dist.barrier()
+
     def any(self, flag: bool) -> bool:
         """True on every process as soon as it is true on one."""
         if self.world == 1:
@@ -89,8 +98,9 @@ def start(options: ScriptOptions) -> Runtime:
     """Chooses device and precision, seeds torch and joins torchrun's group.
 
     Raises:
-        UsageError: CUDA or bf16 was asked for and is not there.
+        UsageError: CUDA was asked for and is not there; a negative seed.
     """
+    at_least(0, options, "seed")
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     cuda = torch.cuda.is_available()
@@ -99,7 +109,7 @@ def start(options: ScriptOptions) -> Runtime:
     if options.device != "cpu" and cuda:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision != "fp32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     else:
         device = torch.device("cpu")
     precision = options.precision

@@ -92,7 +92,10 @@ def main(options: Options) -> dict:
     state |= {"optimizer_d": optimizer_d, "noise_draws": noise_draws}
     facts = {"data": {name: {"pictures": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}}
 
-    with Run(QUESTION, options, runtime, architecture, **facts, classifier=classifier_facts) as run, StopSignal() as stop:
+    with (
+        Run(QUESTION, options, runtime, architecture, fixed_epochs=True, classifier=classifier_facts, **facts) as run,
+        StopSignal() as stop,
+    ):
         steps = len(train) // options.batch_size
         history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
         position = {"epoch": 1, "step": 0, "best": float("inf"), "best_epoch": 0, "history": history} | run.restore(state)

@@ -120,9 +120,10 @@ def prepare(images: Tensor) -> Tensor:
     return images.reshape(-1, 1, SIZE, SIZE).float() / 255
 
 
-def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+def jitter(images: Tensor, generator: torch.Generator, rank: int = 0, world: int = 1) -> Tensor:
     """Moves each drawing (n, 1, 28, 28) a little: turn within 10 degrees, scale and shear within 15 %, shift within 2 pixels."""
-    turn, grow_x, grow_y, shear, x, y = (torch.rand(6, len(images), generator=generator, device=images.device) * 2 - 1).unbind()
+    chance = torch.rand(6, world, len(images), generator=generator, device=images.device) * 2 - 1  # every rank draws for all
+    turn, grow_x, grow_y, shear, x, y = chance[:, rank].unbind()
     cos, sin = (turn * 0.175).cos(), (turn * 0.175).sin()
     grow_x, grow_y, shear, x, y = 1 + grow_x * 0.15, 1 + grow_y * 0.15, shear * 0.15, x * 4 / SIZE, y * 4 / SIZE
     affine = torch.stack([cos * grow_x, -sin * grow_y + shear, x, sin * grow_x, cos * grow_y, y], 1).view(-1, 2, 3)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from common import plots
-from common.runtime import ScriptOptions, UsageError, command, start
+from common.runtime import ScriptOptions, UsageError, at_least, command, start
 from q2_protonet.evaluate import embed, load_model
 from q2_protonet.omniglot_dataset import IMAGE_ENDINGS, read_ink
 from q2_protonet.prototypical_loss import squared_distances
@@ -28,7 +28,7 @@ class Options(ScriptOptions):
     checkpoint: Path = Path()  # a trained network, such as logs/q2_protonet/RUN/checkpoints/best.pt
     support: Path = Path()  # folder with one folder a class, each with one or more images
     query: tuple[Path, ...] = ()  # images, or folders of images, to classify
-    output: Path = Path("predictions.csv")  # table to write; the picture goes beside it as .png
+    output: Path = Path("predictions.csv")  # table to write; the picture goes beside it as <name>_picture.png
     invert: Literal["auto", "yes", "no"] = "auto"  # yes: light ink on dark, no: dark ink on light, auto: find out image by image
     pictured: int = 20  # at most this many queries in the picture
 
@@ -101,6 +101,11 @@ def draw(
 
 def main(options: Options) -> list[dict]:
     support, queries = collect(options)
+    picture = options.output.with_name(f"{options.output.stem}_picture.png")
+    clash = {file.resolve() for file in (options.output, picture)} & {file.resolve() for file in [*queries, *sum(support.values(), [])]}
+    if clash:
+        raise UsageError(f"--output would overwrite the image {clash.pop()}: give another name")
+    at_least(1, options, "pictured")
     runtime = start(options)
     model, _ = load_model(options.checkpoint, runtime)
     names = list(support)
@@ -122,7 +127,6 @@ def main(options: Options) -> list[dict]:
         out = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         out.writeheader()
         out.writerows(rows)
-    picture = options.output.with_suffix(".png")
     shown = slice(options.pictured)
     draw(
         queries[shown],

@@ -28,6 +28,7 @@ class PrototypicalBatchSampler:
         if shot + query > counts.min():
             raise UsageError(f"{shot} support + {query} query drawings a class were asked for, and a class has only {int(counts.min())}")
         self.counts, self.way, self.shot, self.query, self.generator = counts, way, shot, query, generator
+        self.most = int(counts.max())
 
     def draw(self, episodes: int) -> tuple[Tensor, Tensor]:
         """Indices of `episodes` episodes: classes (episodes, way, 1) and drawings (episodes, way, shot + query).
@@ -37,8 +38,7 @@ class PrototypicalBatchSampler:
         device = self.counts.device
         chance = torch.rand(episodes, len(self.counts), generator=self.generator, device=device)
         classes = chance.topk(self.way, dim=1).indices
-        most = int(self.counts.max())
-        chance = torch.rand(episodes, self.way, most, generator=self.generator, device=device)
-        missing = torch.arange(most, device=device) >= self.counts[classes].unsqueeze(-1)  # (episodes, way, most)
+        chance = torch.rand(episodes, self.way, self.most, generator=self.generator, device=device)
+        missing = torch.arange(self.most, device=device) >= self.counts[classes].unsqueeze(-1)  # (episodes, way, most)
         drawings = chance.masked_fill(missing, -1).topk(self.shot + self.query, dim=2).indices
         return classes.unsqueeze(-1), drawings

@@ -50,9 +50,9 @@ def check(options: Options) -> Options:
     if options.smoke:
         tiny = {"epochs": 2, "iterations": 5, "classes_per_it_tr": 20, "validation_episodes": 20, "test_episodes": 100}
         options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
-    at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr", "classes_per_it_val")
-    at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step", "hidden_channels")
-    at_least(2, options, "test_episodes")
+    at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr")
+    at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step")
+    at_least(2, options, "test_episodes", "classes_per_it_val", "hidden_channels")
     if not 0 < options.learning_rate < float("inf") or not 0 <= options.average_weights < 1:
         raise UsageError("--learning_rate must be above 0, and --average_weights from 0 to below 1")
     if options.trainval:
@@ -68,14 +68,15 @@ def check(options: Options) -> Options:
 def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
-    parts = load(options.data_root, options, options.seed)
+    with runtime.one_first():
+        parts = load(options.data_root, options, options.seed)
     parts = {name: part.to(runtime.device) for name, part in parts.items()}
     train = merge([parts["train"], parts["validation"]]) if options.trainval else parts["train"]
 
     # Every random draw has its own generator: training episodes and jitter go on over the epochs (their state is in the
     # checkpoint), validation draws the same episodes each epoch.
     draws = torch.Generator(runtime.device).manual_seed(options.seed)
-    moves = torch.Generator(runtime.device).manual_seed(options.seed + 1 + runtime.rank)
+    moves = torch.Generator(runtime.device).manual_seed(options.seed + 1)
     sampler = PrototypicalBatchSampler(train.counts, options.classes_per_it_tr, options.num_support_tr, options.num_query_tr, draws)
     episode = options.classes_per_it_val, options.num_support_val, options.num_query_val
     validation = PrototypicalBatchSampler(parts["validation"].counts, *episode, torch.Generator(runtime.device))
@@ -109,7 +110,7 @@ def main(options: Options) -> dict:
                 classes, drawings = sampler.draw(runtime.world)
                 images = prepare(train.images[classes[runtime.rank], drawings[runtime.rank]])  # (way * (shot + query), 1, 28, 28)
                 if options.augment:
-                    images = jitter(images, moves)
+                    images = jitter(images, moves, runtime.rank, runtime.world)
                 with runtime.autocast():
                     embeddings = learner(images)
                 loss, accuracy = prototypical_loss(embeddings.unflatten(0, (sampler.way, -1)), sampler.shot)
@@ -128,7 +129,7 @@ def main(options: Options) -> dict:
                     mean_loss, mean_accuracy = history[:step].mean(0).tolist()
                     bar.set_postfix(loss=f"{mean_loss:.3f}", accuracy=f"{100 * mean_accuracy:.1f}%")
                 if stopping:
-                    run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
+                    run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=runtime.mean(history))
                     run.stop(epoch, step)
             bar.close()
 
@@ -148,6 +149,7 @@ def main(options: Options) -> dict:
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
 
+        runtime.any(False)  # all wait for rank 0, which writes the checkpoint
         run.load_network("best", kept)
         rows = test(kept, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed)
         rows += test(untrained, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed, ", untrained network")

@@ -62,7 +62,9 @@ def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
     device = runtime.device
-    parts = {name: part.to(device) for name, part in load(options.data_root, options, options.image_size, options.seed).items()}
+    with runtime.one_first():
+        parts = load(options.data_root, options, options.image_size, options.seed)
+    parts = {name: part.to(device) for name, part in parts.items()}
     train, validation = parts["train"], parts["val"]
     inputs, targets = validation.images.split(3, 1)
     truth = targets.float() / 255

@@ -53,8 +53,9 @@ def test_every_command_of_every_preset_is_understood():
 
     from q1_dcgan import train as q1
     from q2_protonet import train as q2
+    from q3_pix2pix import train as q3
 
-    options = {"q1_dcgan/train.py": q1.Options, "q2_protonet/train.py": q2.Options}
+    options = {"q1_dcgan/train.py": q1.Options, "q2_protonet/train.py": q2.Options, "q3_pix2pix/train.py": q3.Options}
     for rows in reproduce.PRESETS.values():
         for question, name, script, flags in rows:
             tyro.cli(

@@ -74,6 +74,43 @@ def test_resume_cuts_the_table_back_to_the_checkpoint_and_keeps_a_leg(options):
     assert len(json.loads((folder / "config.json").read_text())["legs"]) == 2
 
 
+def test_resumed_twice_in_one_epoch(options):
+    folder = finished(options)  # its table is longer than its checkpoint says
+    for _ in range(2):
+        with opened(replace(options, resume=True)) as run:
+            assert run.restore({}) == {"epoch": 2}
+            run.save_last({}, epoch=2)
+    assert (folder / "metrics.csv").read_text() == "epoch,train_loss\n1,0.123457\n"
+    assert not (folder / "results.json").exists()
+
+
+def test_smoke_replaces_only_smoke(options):
+    folder = finished(options)
+    with pytest.raises(UsageError, match="exists"):
+        opened(replace(options, smoke=True))
+    assert (folder / "results.json").exists()
+
+
+def test_a_kill_while_the_config_is_written_leaves_a_usable_name(options):
+    folder = options.log_root / "q" / "a"
+    folder.mkdir(parents=True)
+    (folder / "config.json.partial").write_text("{")
+    assert finished(options) == folder
+
+
+def test_weights_that_are_not_finite_are_never_saved(options):
+    net = nn.Linear(1, 1)
+    with opened(options) as run:
+        run.restore({})
+        run.save_network("best", net, 1)
+        net.weight.data.fill_(float("nan"))
+        with pytest.raises(RunError, match="not finite at epoch 2"):
+            run.save_network("best", net, 2)
+        with pytest.raises(RunError, match="not finite"):
+            run.save_last({"net": net}, epoch=2)
+    assert not run.last.exists()
+
+
 def test_resume_must_keep_the_options(options):
     finished(options)
     with pytest.raises(UsageError, match="--rate was 0.1, now 0.2"):

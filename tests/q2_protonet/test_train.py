@@ -74,8 +74,14 @@ def test_kill_9_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots, m
             return any(folder.glob("checkpoints/*.partial"))
         return (folder / "checkpoints/last.pt").exists()
 
+    tries = 0
     while not reached():
-        assert process.poll() is None, "the run ended before it could be killed"
+        if process.poll() is not None:  # the moment is short and was missed: once more
+            tries += 1
+            assert process.returncode == 0 and tries < 5
+            process = subprocess.Popen(
+                [*command, "--overwrite"], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
         time.sleep(0.0005)
     if moment == "inside an epoch":
         time.sleep(0.15)
@@ -236,7 +242,7 @@ def test_predict_finds_the_class_of_hand_made_images(trained, script, tmp_path):
     assert [row["predicted"] for row in rows] == ["class0", "class1", "class2"]
     for row in rows:
         assert sum(float(row[f"p(class{i})"]) for i in range(3)) == pytest.approx(1, abs=1e-4)
-    assert (tmp_path / "out" / "p.png").exists()
+    assert (tmp_path / "out" / "p_picture.png").exists()
     (tmp_path / "support" / "class1" / "a.png").write_bytes(b"")
     assert "class1/a.png" in script("q2_protonet/predict.py", *arguments, status=1).stderr
     (tmp_path / "support" / "class1" / "a.png").unlink()

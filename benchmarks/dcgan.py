@@ -1,0 +1,149 @@
+"""Seconds per DCGAN training step: ours against a plain implementation of the same networks, in one run.
+
+    python benchmarks/dcgan.py [--device cuda --compile]
+
+The plain version is what tutorials do: NCHW fp32, a DataLoader of PIL images with transforms, separate passes, gradients computed for
+the discriminator in the generator's step too, an optimiser of small kernels, losses read with .item() every step. A second
+table compares 28x28 pictures with the original 64x64 layout.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from common.runtime import Runtime, ScriptOptions, command, start
+from q1_dcgan.dcgan import Discriminator, Generator
+from q1_dcgan.gan_loss import discriminator_loss, generator_loss
+from q1_dcgan.mnist_dataset import draw_digits, prepare
+
+
+@dataclass
+class Options(ScriptOptions):
+    """Time DCGAN's training steps."""
+
+    batch_size: int = 64  # pictures a step
+    steps: int = 15  # timed steps of each version; the versions take turns
+    compile: bool = False  # also time ours with torch.compile
+
+
+class Pil(Dataset):
+    """Pictures as the tutorials load them: PIL, resize, ToTensor, Normalize."""
+
+    def __init__(self, images: torch.Tensor, size: int):
+        from torchvision import transforms
+
+        self.images = [Image.fromarray(image.numpy()) for image in images]
+        self.transform = transforms.Compose([transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.transform(self.images[index])
+
+
+def networks(device: torch.device, size: int) -> tuple[Generator, Discriminator]:
+    torch.manual_seed(0)
+    return Generator(256, 0, size).to(device), Discriminator(0, size).to(device)
+
+
+def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iterator[float]:
+    """Trains a step at every next()."""
+    generator, discriminator = (network.to(memory_format=torch.contiguous_format) for network in networks(runtime.device, size))
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False) for n in (generator, discriminator))
+    loader = DataLoader(Pil(images.cpu(), size), batch, shuffle=True, drop_last=True)
+    ones, zeros = torch.ones(batch, device=runtime.device), torch.zeros(batch, device=runtime.device)
+    loss = F.binary_cross_entropy_with_logits
+    while True:
+        for real in loader:
+            real = real.to(runtime.device)
+            fake = generator(torch.randn(batch, 256, device=runtime.device))
+            adam_d.zero_grad()
+            on_real = discriminator(real)
+            real_loss = loss(on_real, ones)
+            real_loss.backward()
+            on_fake = discriminator(fake.detach())
+            fake_loss = loss(on_fake, zeros)
+            fake_loss.backward()
+            adam_d.step()
+            adam_g.zero_grad()
+            after = discriminator(fake)
+            g_loss = loss(after, ones)
+            g_loss.backward()
+            adam_g.step()
+            yield (real_loss + fake_loss).item() + 0 * (
+                g_loss.item() + on_real.sigmoid().mean().item() + on_fake.sigmoid().mean().item() + after.sigmoid().mean().item()
+            )
+
+
+def ours(images: torch.Tensor, runtime: Runtime, batch: int, size: int, precision: str, compile: bool = False) -> Iterator[torch.Tensor]:
+    """Trains a step at every next(), as train.py does."""
+    generator, discriminator = networks(runtime.device, size)
+    if compile:
+        generator.compile(), discriminator.compile()
+    runtime = Runtime(runtime.device, precision)
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator))
+    while True:
+        for index in torch.randperm(len(images), device=images.device).split(batch)[:-1]:
+            real = prepare(images[index], size)
+            with runtime.autocast():
+                fake = generator(torch.randn(batch, 256, device=images.device))
+                on_real, on_fake = discriminator(real), discriminator(fake.detach())
+            d_loss = discriminator_loss(on_real, on_fake)
+            adam_d.zero_grad()
+            d_loss.backward()
+            adam_d.step()
+            discriminator.requires_grad_(False)
+            with runtime.autocast():
+                after = discriminator(fake)
+            g_loss = generator_loss(after)
+            adam_g.zero_grad()
+            g_loss.backward()
+            adam_g.step()
+            discriminator.requires_grad_(True)
+            yield d_loss.detach()
+
+
+def race(versions: dict[str, Iterator], steps: int, synchronize: Callable[[], None]) -> dict[str, float]:
+    """Median seconds a step of versions that take turns, after three steps to warm up."""
+    seconds: dict[str, list[float]] = {name: [] for name in versions}
+    for step in range(steps + 3):
+        for name, version in versions.items():
+            synchronize()
+            began = time.perf_counter()
+            next(version)
+            synchronize()
+            seconds[name] += [time.perf_counter() - began] if step >= 3 else []
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def main(options: Options) -> dict[str, float]:
+    runtime = start(options)
+    images = draw_digits(64 * 40, 0).images.to(runtime.device)
+    batch = options.batch_size
+    versions: dict[str, Iterator] = {"plain fp32": plain(images, runtime, batch, 28)}
+    versions |= {f"ours {p}": ours(images, runtime, batch, 28, p) for p in ("fp32", "bf16")}
+    if options.compile:
+        versions |= {f"ours {p} compiled": ours(images, runtime, batch, 28, p, True) for p in ("fp32", "bf16")}
+    versions |= {
+        "plain fp32, 64x64 layout": plain(images, runtime, batch, 64),
+        "ours bf16, 64x64 layout": ours(images, runtime, batch, 64, "bf16"),
+    }
+    medians = race(versions, options.steps, torch.cuda.synchronize if runtime.device.type == "cuda" else lambda: None)
+    print(f"batch {batch}, {runtime.device_name}, torch {torch.__version__}")
+    print(f"{'version':28}{'ms/step':>10}{'images/s':>10}{'times faster than plain':>25}")
+    for name, value in medians.items():
+        print(f"{name:28}{1000 * value:10.1f}{batch / value:10.0f}{medians['plain fp32'] / value:25.2f}")
+    ratio = medians["ours bf16, 64x64 layout"] / medians["ours bf16"]
+    print(f"a step at 28x28 against the 64x64 layout, both ours in bf16: {ratio:.1f} times faster")
+    return medians
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)

@@ -1,0 +1,124 @@
+"""Seconds per pix2pix training step at batch 1: ours against a plain implementation of the same networks, in one run.
+
+    python benchmarks/pix2pix.py [--image_size 256] [--device cuda --compile]
+
+The plain version: NCHW fp32, each pair read, resized and cropped with PIL, an optimiser of small kernels, gradients computed for the
+discriminator in the generator's step too, losses read with .item() every step.
+"""
+
+import random
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from benchmarks.dcgan import race
+from common.runtime import Runtime, ScriptOptions, command, start
+from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
+from q3_pix2pix.pix2pix import PatchGAN, UNet
+from q3_pix2pix.pix2pix_loss import L1_WEIGHT, discriminator_loss, generator_loss, l1_loss
+
+
+@dataclass
+class Options(ScriptOptions):
+    """Time pix2pix's training steps."""
+
+    image_size: int = 256  # as in train.py
+    base_channels: int = 64  # as in train.py
+    steps: int = 8  # timed steps of each version; the versions take turns
+    compile: bool = False  # also time ours with torch.compile
+
+
+def networks(runtime: Runtime, options: Options) -> tuple[UNet, PatchGAN]:
+    torch.manual_seed(0)
+    return UNet(options.image_size, options.base_channels).to(runtime.device), PatchGAN(options.base_channels).to(runtime.device)
+
+
+def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[float]:
+    """Trains a step at every next()."""
+    generator, discriminator = (network.to(memory_format=torch.contiguous_format) for network in networks(runtime, options))
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False) for n in (generator, discriminator))
+    bce, size, side = F.binary_cross_entropy_with_logits, options.image_size, load_side(options.image_size)
+    while True:
+        both = Image.open(random.choice(files)).convert("RGB")
+        y, x, mirror = random.randint(0, side - size), random.randint(0, side - size), random.random() < 0.5
+        halves = []
+        for half in (0, 1):
+            image = both.crop((half * both.height, 0, (half + 1) * both.height, both.height)).resize((side, side), Image.Resampling.BICUBIC)
+            image = image.crop((x, y, x + size, y + size))
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else image
+            halves.append((torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1).contiguous().to(runtime.device))
+        photo, real = halves
+        fake = generator(photo)
+        adam_d.zero_grad()
+        on_fake, on_real = discriminator(photo, fake.detach()), discriminator(photo, real)
+        d_fake, d_real = bce(on_fake, torch.zeros_like(on_fake)), bce(on_real, torch.ones_like(on_real))
+        ((d_fake + d_real) / 2).backward()
+        adam_d.step()
+        adam_g.zero_grad()
+        on_fake = discriminator(photo, fake)
+        g_gan, g_l1 = bce(on_fake, torch.ones_like(on_fake)), F.l1_loss(fake, real)
+        (g_gan + L1_WEIGHT * g_l1).backward()
+        adam_g.step()
+        yield sum(value.item() for value in (d_fake, d_real, g_gan, g_l1))
+
+
+def ours(pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: bool = False) -> Iterator[torch.Tensor]:
+    """Trains a step at every next(), as train.py does."""
+    generator, discriminator = networks(runtime, options)
+    if compile:
+        generator.compile(), discriminator.compile()
+    runtime = Runtime(runtime.device, precision)
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator))
+    draws = torch.Generator(runtime.device).manual_seed(0)
+    while True:
+        for index in torch.randperm(len(pairs), device=pairs.device).split(1):
+            photo, real = prepare(random_crop_and_mirror(pairs[index], options.image_size, draws)).split(3, 1)
+            with runtime.autocast():
+                fake = generator(photo)
+                on_real, on_fake = discriminator(photo, real), discriminator(photo, fake.detach())
+            d_real, d_fake = discriminator_loss(on_real, on_fake)
+            adam_d.zero_grad()
+            (d_real + d_fake).backward()
+            adam_d.step()
+            discriminator.requires_grad_(False)
+            with runtime.autocast():
+                g_gan = generator_loss(discriminator(photo, fake))
+            g_l1 = l1_loss(fake, real)
+            adam_g.zero_grad()
+            (g_gan + L1_WEIGHT * g_l1).backward()
+            adam_g.step()
+            discriminator.requires_grad_(True)
+            yield g_l1.detach()
+
+
+def main(options: Options) -> dict[str, float]:
+    runtime = start(options)
+    cuda = runtime.device.type == "cuda"
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for i, pair in enumerate(draw_towns(8, options.image_size, 0).images):
+            files.append(Path(folder, f"{i}.jpg"))
+            Image.fromarray(np.concatenate([half.permute(1, 2, 0).numpy() for half in pair.split(3)], 1)).save(files[-1])
+        pairs = draw_towns(8, load_side(options.image_size), 0).images.to(runtime.device)
+        versions: dict[str, Iterator] = {"plain fp32": plain(files, runtime, options)}
+        versions |= {f"ours {p}": ours(pairs, runtime, options, p) for p in ("fp32", "bf16")}
+        if options.compile:
+            versions |= {f"ours {p} compiled": ours(pairs, runtime, options, p, True) for p in ("fp32", "bf16")}
+        medians = race(versions, options.steps, torch.cuda.synchronize if cuda else lambda: None)
+    print(f"{options.image_size} pixels, batch 1, {runtime.device_name}, torch {torch.__version__}")
+    print(f"{'version':24}{'ms/step':>10}{'times faster':>14}")
+    for name, value in medians.items():
+        print(f"{name:24}{1000 * value:10.1f}{medians['plain fp32'] / value:14.2f}")
+    if cuda:
+        print(f"peak memory of all versions together: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
+    return medians
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)

@@ -1,0 +1,231 @@
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from common.runtime import RunError, UsageError
+from q3_pix2pix import maps_dataset
+from q3_pix2pix.evaluate import controls, find_palette, measure, pixel_accuracy
+from q3_pix2pix.maps_dataset import DataOptions, Pairs, draw_towns, load, load_side, prepare, random_crop_and_mirror, to_unit
+from q3_pix2pix.predict import tiled
+from tests.conftest import DATA_ROOT
+
+
+def gradient_pair(path, side=64):
+    """A pair whose halves are told apart by colour: red ramps on the left, blue on the right."""
+    ramp = np.tile(np.linspace(0, 255, side, dtype=np.uint8), (side, 1))
+    zero = np.zeros_like(ramp)
+    Image.fromarray(np.concatenate([np.stack([ramp, zero, zero], -1), np.stack([zero, zero, ramp], -1)], 1)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for part, count in (("train", 3), ("val", 2)):
+        (tmp_path / "pairs" / part).mkdir(parents=True)
+        for i in range(count):
+            gradient_pair(tmp_path / "pairs" / part / f"{part}{i}.png")
+    return tmp_path / "pairs"
+
+
+def test_sides():
+    assert load_side(256) == 286 and load_side(128) == 143
+
+
+def test_folder_of_pairs_and_direction(folder):
+    parts = load(folder.parent, DataOptions("folder", folder), 32)
+    assert parts["train"].images.shape == (3, 6, 35, 35) and parts["val"].images.shape == (2, 6, 32, 32)
+    assert parts["val"].images[0, 0].float().std() > 50 and parts["val"].images[0, 3].max() == 0  # red left, blue right
+    turned = load(folder.parent, DataOptions("folder", folder, "BtoA"), 32)
+    assert torch.equal(turned["val"].images[:, :3], parts["val"].images[:, 3:]) and torch.equal(
+        turned["val"].images[:, 3:], parts["val"].images[:, :3]
+    )
+    again = load(folder.parent, DataOptions("folder", folder), 32)  # from the cache
+    assert torch.equal(again["train"].images, parts["train"].images) and again["train"].names == ["train0", "train1", "train2"]
+
+
+def test_parallel_folders(tmp_path):
+    for part in ("train", "val"):
+        for side, color in (("A", "red"), ("B", "blue")):
+            (tmp_path / f"{part}{side}").mkdir()
+            Image.new("RGB", (40, 40), color).save(tmp_path / f"{part}{side}" / "one.png")
+    parts = load(tmp_path, DataOptions("folder", tmp_path), 32)
+    assert parts["train"].images[0, :, 0, 0].tolist() == [255, 0, 0, 0, 0, 255]
+    Image.new("RGB", (40, 40)).save(tmp_path / "trainA" / "two.png")
+    with pytest.raises(RunError, match="no partner.*two.png"):
+        load(tmp_path, DataOptions("folder", tmp_path), 32)
+
+
+@pytest.mark.parametrize("mode, size", [("L", (64, 32)), ("RGBA", (64, 32)), ("P", (64, 32))])
+def test_grey_alpha_and_palette_images_are_converted(folder, mode, size):
+    Image.new(mode, size).save(folder / "train" / "odd.png")
+    assert len(load(folder.parent, DataOptions("folder", folder), 32)["train"]) == 4
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda file: Image.new("RGB", (60, 32)).save(file), "60 x 32: a side-by-side pair is twice as wide as high"),
+        (lambda file: Image.new("RGB", (8, 4)).save(file), "only 8 x 4"),
+        (lambda file: file.write_bytes(b"no"), "cannot be read"),
+    ],
+)
+def test_bad_pictures_are_named(folder, make, message):
+    make(folder / "train" / "bad.png")
+    with pytest.raises(RunError, match="bad.png.*" + message):
+        load(folder.parent, DataOptions("folder", folder), 32)
+
+
+def test_missing_folders(tmp_path):
+    with pytest.raises(UsageError, match="needs --pairs"):
+        load(tmp_path, DataOptions("folder"), 32)
+    with pytest.raises(RunError, match="no .*aerial_maps/train"):
+        load(tmp_path, DataOptions("aerial_maps"), 32)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(RunError, match="no images"):
+        load(tmp_path, DataOptions("folder", tmp_path), 32)
+
+
+def test_maps_archive_of_the_wrong_size_and_no_network(tmp_path, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.utils.download_url", offline)
+    (tmp_path / "maps.tar.gz").write_bytes(b"cut short")
+    with pytest.raises(RunError, match="put http.*maps.tar.gz.*--dataset synthetic"):
+        load(tmp_path, DataOptions("maps"), 32)
+
+
+def test_maps_archive_is_extracted_safely(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "maps.tar.gz", "w:gz") as archive:
+        for part in ("train", "val"):
+            gradient_pair(tmp_path / "p.jpg")
+            archive.add(tmp_path / "p.jpg", f"maps/{part}/1.jpg")
+    monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
+    assert len(load(tmp_path, DataOptions("maps"), 32)["train"]) == 1
+    with tarfile.open(tmp_path / "maps.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../outside.txt"), io.BytesIO())
+    monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
+    with pytest.raises(tarfile.OutsideDestinationError):
+        load(tmp_path, DataOptions("maps"), 32)
+
+
+def test_crop_and_mirror_are_the_same_for_input_and_target_and_cover_everything():
+    side, size = 12, 8
+    place = torch.arange(side * side, dtype=torch.uint8).view(1, 1, side, side)
+    images = torch.cat([place.expand(400, 3, -1, -1), place.expand(400, 3, -1, -1)], 1)
+    out = random_crop_and_mirror(images, size, torch.Generator().manual_seed(0))
+    assert torch.equal(out[:, :3], out[:, 3:])
+    seen = set()
+    for crop in out[:, 0].int():
+        mirrored = crop[0, 0] > crop[0, -1]
+        plain = crop.flip(-1) if mirrored else crop
+        top, left = divmod(int(plain[0, 0]), side)
+        assert torch.equal(plain, place[0, 0, top : top + size, left : left + size].int())
+        seen.add((top, left, bool(mirrored)))
+    assert len(seen) == 5 * 5 * 2
+
+
+def test_prepare_and_back():
+    images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
+    assert prepare(images).min() == -1 and prepare(images).max() == 1
+    torch.testing.assert_close(to_unit(prepare(images)) * 255, images.float())
+
+
+def test_train_and_validation_towns_differ_and_are_seeded():
+    parts = load(None, DataOptions("synthetic"), 32)
+    small = [F.interpolate(part.images.float(), 16).flatten(1) for part in parts.values()]
+    assert torch.cdist(small[1], small[0]).min() > 100
+    assert torch.equal(draw_towns(2, 64, 5).images, draw_towns(2, 64, 5).images)
+
+
+def test_measures_against_numpy():
+    torch.manual_seed(0)
+    outputs, targets = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    figures = measure(outputs, targets)
+    a, b = outputs.double().numpy(), targets.double().numpy()
+    for i in range(2):
+        assert figures["l1"][i].item() == pytest.approx(np.abs(a[i] - b[i]).mean() * 255, rel=1e-5)
+        assert figures["psnr"][i].item() == pytest.approx(10 * np.log10(1 / ((a[i] - b[i]) ** 2).mean()), rel=1e-5)
+        edges = [np.abs(np.diff(x[i], axis=2)).mean() + np.abs(np.diff(x[i], axis=1)).mean() for x in (a, b)]
+        assert figures["sharpness"][i].item() == pytest.approx(edges[0] / edges[1], rel=1e-5)
+    same = measure(targets, targets)
+    assert same["l1"].max() == 0 and same["ssim"].min() == pytest.approx(1, abs=1e-5) and same["sharpness"].tolist() == [1, 1]
+
+
+def test_ssim_against_its_equation():
+    """Wang et al. 2004, eq. 13, with Gaussian windows of standard deviation 1.5 by plain convolution of the reflected picture."""
+    torch.manual_seed(1)
+    x, y = torch.rand(1, 1, 40, 40, dtype=torch.float64), torch.rand(1, 1, 40, 40, dtype=torch.float64)
+    window = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2)).double()
+    window = (window[:, None] * window[None, :] / window.sum() ** 2)[None, None]
+
+    def local(z):
+        return F.conv2d(z, window)
+
+    x_unit, y_unit = x, y
+    x, y = F.pad(x, (5, 5, 5, 5), mode="reflect"), F.pad(y, (5, 5, 5, 5), mode="reflect")
+
+    mx, my = local(x), local(y)
+    vx, vy, cov = local(x * x) - mx**2, local(y * y) - my**2, local(x * y) - mx * my
+    c1, c2 = 0.01**2, 0.03**2
+    expected = ((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean()
+    got = measure(*(z.float().expand(1, 3, -1, -1).contiguous() for z in (x_unit, y_unit)))["ssim"]
+    assert got.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_palette_and_pixel_accuracy():
+    colors = torch.tensor([[255, 0, 0], [0, 255, 0], [0, 0, 255]], dtype=torch.uint8)
+    kinds = torch.randint(0, 3, (4, 16, 16), generator=torch.Generator().manual_seed(0))
+    flat = colors[kinds].permute(0, 3, 1, 2)
+    palette = find_palette(flat)
+    assert len(palette) == 3
+    assert find_palette(torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)) is None
+    unit = flat.float() / 255
+    noisy = (unit + 0.2 * torch.rand_like(unit) - 0.1).clamp(0, 1)
+    assert pixel_accuracy(noisy, unit, palette).tolist() == [1, 1, 1, 1]
+    wrong = unit.clone()
+    wrong[:, :, :8] = unit[:, [1, 2, 0], :8]  # the upper half in other colours
+    assert pixel_accuracy(wrong, unit, palette).tolist() == [0.5] * 4
+
+
+def test_controls():
+    train = Pairs(torch.zeros(2, 6, 35, 35, dtype=torch.uint8), ["a", "b"])
+    train.images[1] = 200
+    validation = Pairs(torch.full((1, 6, 32, 32), 180, dtype=torch.uint8), ["c"])
+    found = controls(train, validation)
+    torch.testing.assert_close(found["mean training map"] * 255, torch.full((1, 3, 32, 32), 100.0))
+    torch.testing.assert_close(found["nearest training pair's map"] * 255, torch.full((1, 3, 32, 32), 200.0))
+
+
+def test_tiling_equals_the_whole_picture_away_from_the_borders():
+    torch.manual_seed(0)
+    kernel = torch.randn(3, 1, 5, 5)
+    image = torch.randint(0, 256, (3, 150, 201), dtype=torch.uint8)
+
+    def blur(tiles):
+        return F.conv2d(tiles.float() / 255, kernel, padding=2, groups=3)
+
+    # a tile's outermost two pixels see its padding; with weights near zero there they hardly count
+    result = tiled(blur, image, 64, 0.5)
+    whole = blur(image[None])[0]
+    assert result.shape == image.shape
+    assert (result - whole)[:, 4:-4, 4:-4].abs().max() < 0.02 * whole.abs().max()
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (20, 50), (64, 65), (17, 300), (129, 64)])
+def test_tiling_of_any_size_gives_back_the_identity(shape):
+    image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
+    torch.testing.assert_close(tiled(lambda tiles: tiles.float(), image, 64, 0.5), image.float(), rtol=1e-4, atol=1e-2)
+
+
+def test_real_pairs():
+    if not (DATA_ROOT / "aerial_maps" / "train").is_dir():
+        pytest.skip(f"the aerial pairs are not in {DATA_ROOT / 'aerial_maps'}")
+    parts = load(DATA_ROOT, DataOptions("aerial_maps"), 64)
+    assert [len(part) for part in parts.values()] == [1106, 63]
+    assert 4 <= len(find_palette(parts["train"].images[:200, 3:])) <= 8
+    assert not set(parts["val"].images[:, :3].flatten(1).sum(1).tolist()) & {0}

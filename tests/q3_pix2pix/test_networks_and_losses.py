@@ -1,0 +1,97 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from q3_pix2pix.pix2pix import PatchGAN, UNet, paper_inference
+from q3_pix2pix.pix2pix_loss import discriminator_loss, generator_loss, l1_loss
+from q3_pix2pix.train import rate_factor
+
+
+def test_parameter_counts():
+    assert sum(p.numel() for p in UNet().parameters()) == 54_414_531
+    assert sum(p.numel() for p in PatchGAN().parameters()) == 2_768_705
+
+
+@pytest.mark.parametrize("size", [32, 128, 256])
+def test_shapes(size):
+    generator, discriminator = UNet(size, 4), PatchGAN(4)
+    images = torch.rand(2, 3, size, size)
+    assert generator(images).shape == (2, 3, size, size) and generator(images).abs().max() <= 1
+    assert discriminator(images, images).shape == (2, 1, size // 8 - 2, size // 8 - 2)
+
+
+def test_receptive_field_is_70_pixels_and_the_output_30x30():
+    discriminator = PatchGAN(4).eval()
+    photo = torch.rand(1, 3, 256, 256, requires_grad=True)
+    logits = discriminator(photo, torch.rand(1, 3, 256, 256))
+    assert logits.shape[-2:] == (30, 30)
+    (gradient,) = torch.autograd.grad(logits[0, 0, 15, 15], photo)
+    rows, columns = gradient.abs().sum((0, 1)).nonzero().unbind(1)
+    assert int(rows.max() - rows.min()) + 1 == 70 and int(columns.max() - columns.min()) + 1 == 70
+
+
+def test_norm_and_dropout_are_where_the_paper_has_them():
+    generator = UNet(256, 4)
+    has = {
+        kind: [any(isinstance(m, kind) for m in block) for block in (*generator.down, *generator.up)]
+        for kind in (nn.BatchNorm2d, nn.Dropout)
+    }
+    assert has[nn.BatchNorm2d] == [False] + [True] * 6 + [False] + [True] * 7 + [False]
+    assert has[nn.Dropout] == [False] * 8 + [True] * 3 + [False] * 5
+    assert not isinstance(PatchGAN(4).layers[1], nn.BatchNorm2d)
+
+
+def test_paper_inference_is_train_mode_with_a_batch_of_one_and_leaves_no_trace():
+    torch.manual_seed(0)
+    generator = UNet(32, 4)
+    for _ in range(3):
+        generator(torch.randn(4, 3, 32, 32))  # some running statistics
+    generator.eval()
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    images = torch.randn(3, 3, 32, 32)
+    for module in generator.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the draws would differ between one batch of three and three of one
+    with paper_inference(generator), torch.no_grad():
+        together = generator(images)
+    assert not generator.training and all(torch.equal(before[name], value) for name, value in generator.state_dict().items())
+    generator.train()
+    with torch.no_grad():
+        single = torch.cat([generator(image[None]) for image in images])
+    torch.testing.assert_close(together, single, rtol=1e-4, atol=1e-5)
+
+
+def test_paper_inference_keeps_dropout_on():
+    torch.manual_seed(0)
+    generator = UNet(32, 4).eval()
+    with paper_inference(generator), torch.no_grad():
+        assert not torch.equal(generator(torch.ones(1, 3, 32, 32)), generator(torch.ones(1, 3, 32, 32)))
+
+
+def test_losses_by_hand():
+    zero = torch.zeros(2, 1, 3, 3)
+    real, fake = discriminator_loss(zero, zero)
+    assert real.item() == pytest.approx(math.log(2) / 2) and fake.item() == pytest.approx(math.log(2) / 2)
+    real, fake = discriminator_loss(zero + 2, zero - 1)
+    assert real.item() == pytest.approx(math.log(1 + math.exp(-2)) / 2) and fake.item() == pytest.approx(math.log(1 + math.exp(-1)) / 2)
+    assert generator_loss(zero + 1).item() == pytest.approx(F.binary_cross_entropy_with_logits(zero + 1, zero + 1).item())
+    assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
+
+
+def test_the_discriminators_step_leaves_no_gradient_in_the_generator():
+    generator, discriminator = UNet(32, 4), PatchGAN(4)
+    photo, real = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    fake = generator(photo)
+    sum(discriminator_loss(discriminator(photo, real), discriminator(photo, fake.detach()))).backward()
+    assert all(p.grad is None for p in generator.parameters()) and all(p.grad is not None for p in discriminator.parameters())
+
+
+def test_learning_rate_is_constant_then_falls_linearly_to_zero_after_the_last_epoch():
+    factors = [rate_factor(epoch, 200, 100) for epoch in range(1, 201)]
+    assert factors[:100] == [1.0] * 100
+    assert factors[100] == pytest.approx(100 / 101) and factors[149] == pytest.approx(51 / 101) and factors[199] == pytest.approx(1 / 101)
+    assert rate_factor(201, 200, 100) == 0
+    assert [rate_factor(epoch, 4, 4) for epoch in (1, 4)] == [1, 1]

@@ -1,0 +1,120 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common import checkpoint
+from tests.conftest import ENVIRONMENT, ROOT
+
+TRAIN = "q3_pix2pix/train.py"
+TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4 --log_every 2".split()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A tiny run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("q3")
+    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", "--log_root", folder / "logs", "--figure_root", folder / "figures"]
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    return folder
+
+
+def test_a_run_leaves_everything(trained):
+    folder, figures = trained / "logs/q3_pix2pix/a", trained / "figures/q3_pix2pix/a"
+    for name in ("config.json", "metrics.csv", "steps.csv", "results.json", "samples/epoch_003.jpg", "checkpoints/best.pt"):
+        assert (folder / name).exists(), name
+    for name in ("curves.png", "losses.png", "triplets.png"):
+        with Image.open(figures / name) as image:
+            assert image.width > 400 and len(np.unique(np.asarray(image.convert("L")))) > 20
+    with Image.open(figures / "samples.gif") as gif:
+        assert gif.n_frames >= 3
+    names = [row["name"] for row in json.loads((folder / "results.json").read_text())["rows"]]
+    for control in ("train-mode inference (the paper's)", "eval mode", "mean training map", "nearest training pair's map"):
+        assert f"L1, {control}" in names
+
+
+def test_kill_9_and_ctrl_c_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots):
+    folder = tmp_path / "logs/q3_pix2pix/a"
+    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", *roots]
+    for signal, resume, ready in ((9, [], "checkpoints/last.pt"), (2, ["--resume"], "samples/epoch_002.jpg")):
+        process = subprocess.Popen(
+            [*command, *resume], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while not (folder / ready).exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.001)
+        process.send_signal(signal)
+        process.communicate()
+        assert process.returncode == (-9 if signal == 9 else 130)
+    subprocess.run([*command, "--resume"], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    whole = trained / "logs/q3_pix2pix/a"
+    for name in ("metrics.csv", "steps.csv"):
+        assert (folder / name).read_text() == (whole / name).read_text()
+    one, two = (checkpoint.load(run / "checkpoints/last.pt", "q3_pix2pix") for run in (folder, whole))
+    for key in ("generator", "discriminator", "optimizer_g", "optimizer_d", "crops", "dropout"):
+        torch.testing.assert_close(one[key], two[key], rtol=0, atol=0)
+
+
+def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script, roots, tmp_path):
+    script(TRAIN, *TINY, "--gan_weight", 0, "--run_name", "l1", *roots)
+    header, first = (tmp_path / "logs/q3_pix2pix/l1/metrics.csv").read_text().splitlines()[:2]
+    row = dict(zip(header.split(","), first.split(",")))
+    assert row["g_gan"] == row["d_real"] == row["d_fake"] == "0" and float(row["g_l1"]) > 0
+    arguments = ["--checkpoint", trained / "logs/q3_pix2pix/a/checkpoints/last.pt", "--figure_root", tmp_path / "f", "--triplets", 4]
+    done = script(
+        "q3_pix2pix/evaluate.py", *arguments, "--l1_checkpoint", tmp_path / "logs/q3_pix2pix/l1/checkpoints/last.pt", "--choose", "best"
+    )
+    assert "SSIM, L1-only network" in done.stdout
+    assert (tmp_path / "f/q3_pix2pix/a/triplets.png").exists() and (tmp_path / "f/q3_pix2pix/a/worst.png").exists()
+
+
+def test_torchrun(roots, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TRAIN, *TINY, "--epochs", "1"]
+    subprocess.run([*command, "--run_name", "two", *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    assert json.loads((tmp_path / "logs/q3_pix2pix/two/config.json").read_text())["legs"][0]["processes"] == 2
+
+
+def test_predict_any_size_and_names(trained, script, tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (32, 32), "green").save(tmp_path / "photos" / "small.jpg")
+    Image.new("L", (90, 41)).save(tmp_path / "photos" / "large.png")
+    arguments = [
+        "--checkpoint",
+        trained / "logs/q3_pix2pix/a/checkpoints/last.pt",
+        "--input",
+        tmp_path / "photos",
+        "--output",
+        tmp_path / "maps",
+    ]
+    script("q3_pix2pix/predict.py", *arguments)
+    assert Image.open(tmp_path / "maps" / "small.png").size == (32, 32) and Image.open(tmp_path / "maps" / "large.png").size == (90, 41)
+    script("q3_pix2pix/predict.py", *arguments, "--side_by_side")
+    assert Image.open(tmp_path / "maps" / "large.png").size == (180, 41)
+    (tmp_path / "photos" / "bad.png").write_bytes(b"")
+    done = script("q3_pix2pix/predict.py", *arguments, status=1)
+    assert "bad.png" in done.stderr and "2 of 3 photos" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        (["--image_size", "48"], 2, "--image_size must be a power of two"),
+        (["--batch_size", "90"], 2, "more than the 64"),
+        (["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
+        (["--dataset", "folder"], 2, "needs --pairs"),
+    ],
+)
+def test_wrong_commands_get_a_clear_line(script, roots, arguments, status, message):
+    assert message in script(TRAIN, *TINY, *roots, *arguments, status=status).stderr
+
+
+def test_checkpoint_of_another_size_or_direction(trained, script):
+    flags = [*TINY, "--run_name", "a", "--log_root", trained / "logs", "--figure_root", trained / "figures", "--resume"]
+    assert "--image_size was 32, now 64" in script(TRAIN, *flags, "--image_size", 64, status=2).stderr
+    assert "--direction was 'AtoB', now 'BtoA'" in script(TRAIN, *flags, "--direction", "BtoA", status=2).stderr
+    assert "--epochs was 3, now 5" in script(TRAIN, *flags, "--epochs", 5, status=2).stderr
