@@ -77,7 +77,7 @@ def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Run
 
 
 def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
-    """Trains from scratch by the recipe, whatever the seed of the run."""
+    """Trains from scratch by the recipe, in fp32, whatever the seed and precision of the run."""
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(0)
@@ -94,9 +94,7 @@ def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
                 for index in torch.randperm(len(train), generator=draws, device=runtime.device).split(BATCH):
                     x, y = torch.randint(0, 5, (2,), generator=draws, device=runtime.device).tolist()  # shifted by up to 2 pixels
                     images = F.pad(prepare(train.images[index]), (2, 2, 2, 2), value=-1)[:, :, y : y + 28, x : x + 28]
-                    with runtime.autocast():
-                        logits = classifier(images.contiguous(memory_format=torch.channels_last))
-                    loss = F.cross_entropy(logits.float(), train.labels[index])
+                    loss = F.cross_entropy(classifier(images.contiguous(memory_format=torch.channels_last)), train.labels[index])
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
