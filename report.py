@@ -37,6 +37,14 @@ h2 { margin-top: 3rem } .facts { color: #555 }
 """
 
 
+# What the first page shows of each question: rows whose names begin so. All rows are in the question's own README.
+HEADLINES = {
+    "q1_dcgan": ("Frechet distance", "rarest class", "label accuracy"),
+    "q2_protonet": tuple(f"{way}-way {shot}-shot" for way in (5, 20) for shot in (1, 5)),
+    "q3_pix2pix": ("L1, ", "pixel accuracy, "),
+}
+
+
 @dataclass
 class Options:
     """Tables and a page from the log files."""
@@ -65,11 +73,13 @@ def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[di
     return questions
 
 
-def markdown(runs: list[dict]) -> str:
-    """The table of one question as the READMEs show it."""
+def markdown(runs: list[dict], names: tuple[str, ...] = ("",)) -> str:
+    """The table of one question as the READMEs show it: the rows whose names begin with one of `names`."""
     lines = ["| run | what | paper | report | ours |", "| --- | --- | --- | --- | --- |"]
     for run in runs:
         for row in run["rows"]:
+            if not row["name"].startswith(names):
+                continue
             cells = (
                 run["name"],
                 row["name"],
@@ -109,12 +119,12 @@ def main(options: Options) -> Path | None:
             files = sorted(file for file in folder.glob("*") if file.suffix in {".png", ".gif"})
             run["pictures"] = [(file.name, base64.b64encode(file.read_bytes()).decode()) for file in files]
     if options.write_readmes:
-        tables = {question: markdown(official(runs)) for question, runs in questions.items() if official(runs)}
-        for question, table in tables.items():
-            write_readme(Path(question, "README.md"), table)
-        write_readme(
-            Path("README.md"), "\n\n".join(f"**[{question}]({question}/README.md)**\n\n{table}" for question, table in tables.items())
-        )
+        first_page = []
+        for question, runs in questions.items():
+            if official(runs):
+                write_readme(Path(question, "README.md"), markdown(official(runs)))
+                first_page.append(f"**[{question}]({question}/README.md)**\n\n{markdown(official(runs), HEADLINES[question])}")
+        write_readme(Path("README.md"), "\n\n".join(first_page))
     page = options.figure_root / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     template = jinja2.Environment(autoescape=True).from_string(PAGE)

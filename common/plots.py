@@ -94,7 +94,9 @@ def image_grid(
     size: float = 0.75,
 ) -> Path:
     """A labelled grid of images, `images[row][column]`, each as `show` takes them, `size` inches wide."""
-    canvas, axes = figure(len(images), max(map(len, images)), (size, size))
+    columns = max(map(len, images))
+    canvas, axes = figure(len(images), columns, (size, size))
+    canvas.set_size_inches(columns * size + 0.09 * max(map(len, row_names), default=0), len(images) * size + 0.6)
     for axis in axes.flat:
         axis.axis("off")
     for row, line in enumerate(images):
