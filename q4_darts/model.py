@@ -1,0 +1,93 @@
+"""The derived network of DARTS for CIFAR-10 (Liu et al. 2019, section 3.2.2 and appendix A.2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from q4_darts.genotypes import NODES, Edge, Genotype
+from q4_darts.operations import OPERATIONS, FactorizedReduce, ReLUConvBN
+
+
+def drop_path(x: Tensor, probability: float) -> Tensor:
+    """Sets whole samples of a batch to zero with this probability, and scales the others so that the mean stays."""
+    keep = torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - probability)
+    return x * keep / (1 - probability)
+
+
+class Cell(nn.Module):
+    """Two inputs -> four nodes, each the sum of two operations -> their concatenation, (n, 4 * channels, h, w)."""
+
+    def __init__(self, edges: tuple[Edge, ...], before_before: int, before: int, channels: int, reduction: bool, reduction_before: bool):
+        super().__init__()
+        first = FactorizedReduce if reduction_before else ReLUConvBN
+        self.inputs = nn.ModuleList([first(before_before, channels), ReLUConvBN(before, channels)])
+        self.states = [state for _, state in edges]
+        self.layers = nn.ModuleList(OPERATIONS[name](channels, 2 if reduction and state < 2 else 1, True) for name, state in edges)
+
+    def forward(self, before_before: Tensor, before: Tensor, drop: float = 0.0) -> Tensor:
+        states = [self.inputs[0](before_before), self.inputs[1](before)]
+        for node in range(NODES):
+            total = 0
+            for place in (2 * node, 2 * node + 1):
+                layer = self.layers[place]
+                out = layer(states[self.states[place]])
+                if drop > 0 and self.training and not isinstance(layer, nn.Identity):
+                    out = drop_path(out, drop)
+                total = total + out
+            states.append(total)
+        return torch.cat(states[2:], 1)
+
+
+class Auxiliary(nn.Module):
+    """The head that helps training after two thirds of the cells: (n, channels, 8, 8) -> logits (n, classes)."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReLU(),
+            nn.AvgPool2d(5, stride=3, count_include_pad=False),  # 8 -> 2
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),  # 2 -> 1
+            nn.BatchNorm2d(768),
+            nn.ReLU(),
+        )
+        self.score = nn.Linear(768, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(self.layers(x).flatten(1))
+
+
+class Network(nn.Module):
+    """Pictures (n, 3, 32, 32) -> logits (n, classes), and the auxiliary head's while training with it.
+
+    Reduction cells stand at one and two thirds of the depth, where channels double. DARTS_V2 with 36 channels and 20 cells has
+    3,349,342 parameters without the auxiliary head.
+    """
+
+    def __init__(self, genotype: Genotype, channels: int = 36, layers: int = 20, classes: int = 10, auxiliary: bool = False):
+        super().__init__()
+        stem = 3 * channels
+        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
+        before_before, before, reduction_before = stem, stem, False
+        self.cells, self.auxiliary, self.auxiliary_after = nn.ModuleList(), None, 2 * layers // 3
+        for place in range(layers):
+            reduction = place in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduction else 1
+            edges = genotype.reduce if reduction else genotype.normal
+            self.cells.append(Cell(edges, before_before, before, channels, reduction, reduction_before))
+            before_before, before, reduction_before = before, NODES * channels, reduction
+            if auxiliary and place == self.auxiliary_after:
+                self.auxiliary = Auxiliary(before, classes)
+        self.score = nn.Linear(before, classes)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
+        before_before = before = self.stem(x)
+        extra = None
+        for place, cell in enumerate(self.cells):
+            before_before, before = before, cell(before_before, before, drop)
+            if place == self.auxiliary_after and self.auxiliary is not None and self.training:
+                extra = self.auxiliary(before)
+        return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1)), extra

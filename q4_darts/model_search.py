@@ -1,0 +1,169 @@
+"""The supernet of DARTS, with exactly its mathematics (Liu et al. 2019, eq. 2) in far fewer and larger operations.
+
+In the published supernet each of a cell's 14 edges runs eight operations by itself. Here all edges that leave one state run together:
+they share a ReLU and the two pools with their BatchNorm (which has no weights, so equal inputs give equal outputs); operations of
+one kind run as one convolution; and since nothing stands between a depthwise convolution and the pointwise one after it, narrow cells
+run the two as a single dense convolution whose weight is their product. The softmax weight of an operation is the scale of
+its last BatchNorm, so mixing costs nothing; `none` only keeps its place in the softmax.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, edges_from
+from q4_darts.operations import FactorizedReduce, ReLUConvBN
+
+EDGES = sum(range(2, NODES + 2))  # 14
+DENSE_UP_TO = 16  # channels up to which depthwise and pointwise run as one dense convolution
+
+
+class EdgeNorm(nn.BatchNorm2d):
+    """BatchNorm without weights of its own over the channels of several edges, scaled by the edges' weights.
+
+    Args of forward: x (n, edges * channels, h, w); scale (edges,).
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, affine=False)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        if scale is None:
+            return super().forward(x)
+        if self.training:
+            self.num_batches_tracked += 1
+        weight = scale.repeat_interleave(x.shape[1] // len(scale))  # (edges * channels,)
+        zero = torch.zeros_like(weight)
+        return F.batch_norm(x, self.running_mean, self.running_var, weight, zero, self.training, self.momentum, self.eps)
+
+
+class EdgeConv(nn.Module):
+    """Depthwise and pointwise convolution of several edges at once -> (n, edges * channels, h, w).
+
+    Args:
+        edges: how many; channels: of each.
+        shared: all edges read the same input (n, channels, h, w); otherwise each its own, (n, edges * channels, h, w).
+    """
+
+    def __init__(self, edges: int, channels: int, kernel: int, stride: int, dilation: int, shared: bool):
+        super().__init__()
+        self.edges, self.channels, self.shared = edges, channels, shared
+        self.stride, self.padding, self.dilation = stride, dilation * (kernel - 1) // 2, dilation
+        self.depthwise = nn.Parameter(torch.empty(edges * channels, 1, kernel, kernel))
+        self.pointwise = nn.Parameter(torch.empty(edges * channels, channels, 1, 1))
+        for weight in (self.depthwise, self.pointwise):
+            nn.init.kaiming_uniform_(weight, a=5**0.5)  # as nn.Conv2d does
+
+    def forward(self, x: Tensor) -> Tensor:
+        edges, channels = self.edges, self.channels
+        if channels <= DENSE_UP_TO:
+            depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
+            dense = (self.pointwise.view(edges, channels, channels, 1, 1) * depthwise).flatten(0, 1)  # (edges * c, c, k, k)
+            return F.conv2d(x, dense, None, self.stride, self.padding, self.dilation, 1 if self.shared else edges)
+        x = x.repeat(1, edges, 1, 1) if self.shared else x
+        x = F.conv2d(x, self.depthwise, None, self.stride, self.padding, self.dilation, edges * channels)
+        return F.conv2d(x, self.pointwise, groups=edges)
+
+
+class EdgesFrom(nn.Module):
+    """All mixed operations that leave one state: x (n, c, h, w), weights (edges, 8) -> (n, edges * c, h / stride, w / stride)."""
+
+    def __init__(self, edges: int, channels: int, stride: int):
+        super().__init__()
+        self.edges, self.channels, self.stride = edges, channels, stride
+        wide = edges * channels
+        self.norm_max, self.norm_average = EdgeNorm(channels), EdgeNorm(channels)
+        if stride == 2:  # the skip connection is a FactorizedReduce
+            self.even, self.odd = (nn.Parameter(torch.empty(wide // 2, channels, 1, 1)) for _ in range(2))
+            nn.init.kaiming_uniform_(self.even, a=5**0.5), nn.init.kaiming_uniform_(self.odd, a=5**0.5)
+            self.norm_skip = EdgeNorm(wide)
+        self.sep_3_a, self.sep_5_a = (EdgeConv(edges, channels, k, stride, 1, True) for k in (3, 5))
+        self.sep_3_b, self.sep_5_b = (EdgeConv(edges, channels, k, 1, 1, False) for k in (3, 5))
+        self.dil_3, self.dil_5 = (EdgeConv(edges, channels, k, stride, 2, True) for k in (3, 5))
+        self.norms_a, self.norms_b = (nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[-4:]}) for _ in range(2))
+        del self.norms_a["dil_conv_3x3"], self.norms_a["dil_conv_5x5"]
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        w = dict(zip(PRIMITIVES, weights.unbind(1)))  # (edges,) each
+        relu = F.relu(x)
+        parts = []
+        for name, first, second in (("sep_conv_3x3", self.sep_3_a, self.sep_3_b), ("sep_conv_5x5", self.sep_5_a, self.sep_5_b)):
+            parts.append(self.norms_b[name](second(F.relu(self.norms_a[name](first(relu)))), w[name]))
+        for name, layer in (("dil_conv_3x3", self.dil_3), ("dil_conv_5x5", self.dil_5)):
+            parts.append(self.norms_b[name](layer(relu), w[name]))
+        # what edges share is mixed once a pool: (n, 1, c, h, w) * (edges, 1, 1, 1)
+        pooled = self.norm_max(F.max_pool2d(x, 3, self.stride, 1)), w["max_pool_3x3"]
+        averaged = self.norm_average(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)), w["avg_pool_3x3"]
+        shared = [pooled, averaged]
+        if self.stride == 1:
+            shared.append((x, w["skip_connect"]))
+        else:
+            even, odd = F.conv2d(relu, self.even, stride=2), F.conv2d(relu[:, :, 1:, 1:], self.odd, stride=2)
+            halves = [half.unflatten(1, (self.edges, -1)) for half in (even, odd)]
+            parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), w["skip_connect"]))
+        total = sum(parts)
+        for value, weight in shared:
+            total = total + torch.cat([value * scale for scale in weight.to(value.dtype)], 1)
+        return total
+
+
+class SearchCell(nn.Module):
+    """A cell with all operations on all edges: two inputs and weights (14, 8) -> (n, 4 * channels, h, w)."""
+
+    def __init__(self, before_before: int, before: int, channels: int, reduction: bool, reduction_before: bool):
+        super().__init__()
+        first = FactorizedReduce if reduction_before else ReLUConvBN
+        self.inputs = nn.ModuleList([first(before_before, channels, False), ReLUConvBN(before, channels, False)])
+        self.sources = nn.ModuleList(
+            EdgesFrom(len(edges_from(state)), channels, 2 if reduction and state < 2 else 1) for state in range(NODES + 1)
+        )
+
+    def forward(self, before_before: Tensor, before: Tensor, weights: Tensor) -> Tensor:
+        states = [self.inputs[0](before_before), self.inputs[1](before)]
+        totals: list[Tensor | None] = [None] * NODES
+        for state, source in enumerate(self.sources):
+            nodes = edges_from(state)
+            rows = weights[[edge_index(node, state) for node in nodes]]  # (edges, 8)
+            for node, out in zip(nodes, source(states[state], rows).chunk(len(nodes), 1)):
+                totals[node] = out if totals[node] is None else totals[node] + out
+            if state >= 1:
+                states.append(totals[state - 1])
+        return torch.cat(totals, 1)
+
+
+class Supernet(nn.Module):
+    """Pictures (n, 3, 32, 32) -> logits (n, classes). 1,930,618 parameters at 16 channels and 8 cells, without the alphas.
+
+    `alphas` holds the architecture: (2, 14, 8), for normal and reduction cells, before the softmax over operations.
+    """
+
+    def __init__(self, channels: int = 16, layers: int = 8, classes: int = 10):
+        super().__init__()
+        stem = 3 * channels
+        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
+        before_before, before, reduction_before = stem, stem, False
+        self.cells, self.reductions = nn.ModuleList(), []
+        for place in range(layers):
+            reduction = place in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduction else 1
+            self.cells.append(SearchCell(before_before, before, channels, reduction, reduction_before))
+            self.reductions.append(int(reduction))
+            before_before, before, reduction_before = before, NODES * channels, reduction
+        self.score = nn.Linear(before, classes)
+        self.alphas = nn.Parameter(1e-3 * torch.randn(2, EDGES, len(PRIMITIVES)))
+        self.to(memory_format=torch.channels_last)
+
+    def weights(self) -> list[nn.Parameter]:
+        """The network's parameters: all but the alphas."""
+        return [parameter for name, parameter in self.named_parameters() if name != "alphas"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.alphas.softmax(-1)  # eq. 2
+        before_before = before = self.stem(x)
+        for cell, reduction in zip(self.cells, self.reductions):
+            before_before, before = before, cell(before_before, before, weights[reduction])
+        return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1))
+
+    def genotype(self) -> Genotype:
+        """The architecture the alphas stand for now."""
+        return derive(*self.alphas.detach().float().softmax(-1).cpu().numpy())

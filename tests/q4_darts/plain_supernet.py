@@ -1,0 +1,101 @@
+"""The supernet written edge by edge as in the paper, as the reference for the fast one and for the benchmark."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from q4_darts.genotypes import NODES, PRIMITIVES, edge_index, edges_from
+from q4_darts.model_search import EDGES, Supernet
+from q4_darts.operations import OPERATIONS, FactorizedReduce, ReLUConvBN
+
+
+class MixedOp(nn.Module):
+    """Liu et al. 2019, eq. 2: the sum of all operations, each times its weight."""
+
+    def __init__(self, channels, stride):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for name in PRIMITIVES:
+            layer = OPERATIONS[name](channels, stride, False)
+            self.layers.append(nn.Sequential(layer, nn.BatchNorm2d(channels, affine=False)) if "pool" in name else layer)
+
+    def forward(self, x, weights):
+        return sum(weight * layer(x) for weight, layer in zip(weights, self.layers))
+
+
+class PlainCell(nn.Module):
+    def __init__(self, before_before, before, channels, reduction, reduction_before):
+        super().__init__()
+        first = FactorizedReduce if reduction_before else ReLUConvBN
+        self.inputs = nn.ModuleList([first(before_before, channels, False), ReLUConvBN(before, channels, False)])
+        self.edges = nn.ModuleList(MixedOp(channels, 2 if reduction and s < 2 else 1) for node in range(NODES) for s in range(node + 2))
+
+    def forward(self, before_before, before, weights):
+        states = [self.inputs[0](before_before), self.inputs[1](before)]
+        for node in range(NODES):
+            rows = [edge_index(node, state) for state in range(node + 2)]
+            states.append(sum(self.edges[row](state, weights[row]) for row, state in zip(rows, states)))
+        return torch.cat(states[2:], 1)
+
+
+class PlainSupernet(nn.Module):
+    def __init__(self, channels=16, layers=8, classes=10):
+        super().__init__()
+        stem = 3 * channels
+        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
+        before_before, before, reduction_before = stem, stem, False
+        self.cells, self.reductions = nn.ModuleList(), []
+        for place in range(layers):
+            reduction = place in (layers // 3, 2 * layers // 3)
+            channels *= 2 if reduction else 1
+            self.cells.append(PlainCell(before_before, before, channels, reduction, reduction_before))
+            self.reductions.append(int(reduction))
+            before_before, before, reduction_before = before, NODES * channels, reduction
+        self.score = nn.Linear(before, classes)
+        self.alphas = nn.Parameter(1e-3 * torch.randn(2, EDGES, len(PRIMITIVES)))
+
+    def forward(self, x):
+        weights = self.alphas.softmax(-1)
+        before_before = before = self.stem(x)
+        for cell, reduction in zip(self.cells, self.reductions):
+            before_before, before = before, cell(before_before, before, weights[reduction])
+        return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1))
+
+
+def pairs(fast: Supernet, plain: PlainSupernet):
+    """(get, parameter) for every parameter of the plain supernet: `get(tensor_of)` cuts its twin out of the fast one."""
+    for name in ("stem", "score"):
+        for mine, other in zip(getattr(fast, name).parameters(), getattr(plain, name).parameters()):
+            yield lambda of, mine=mine: of(mine), other
+    yield lambda of: of(fast.alphas), plain.alphas
+    for cell, plain_cell in zip(fast.cells, plain.cells):
+        for mine, other in zip(cell.inputs.parameters(), plain_cell.inputs.parameters()):
+            yield lambda of, mine=mine: of(mine), other
+        for state, source in enumerate(cell.sources):
+            for place, node in enumerate(edges_from(state)):
+                edge = plain_cell.edges[edge_index(node, state)]
+                layers = dict(zip(PRIMITIVES, edge.layers))
+
+                def cut(parameter, place=place, edges=source.edges):
+                    return lambda of: of(parameter).chunk(edges, 0)[place]
+
+                if source.stride == 2:
+                    yield cut(source.even), layers["skip_connect"].even.weight
+                    yield cut(source.odd), layers["skip_connect"].odd.weight
+                for kind, convs in (
+                    ("sep_conv_3x3", (source.sep_3_a, source.sep_3_b)),
+                    ("sep_conv_5x5", (source.sep_5_a, source.sep_5_b)),
+                    ("dil_conv_3x3", (source.dil_3,)),
+                    ("dil_conv_5x5", (source.dil_5,)),
+                ):
+                    twins = [layer for layer in layers[kind] if isinstance(layer, nn.Conv2d)]
+                    for conv, depthwise, pointwise in zip(convs, twins[::2], twins[1::2]):
+                        yield cut(conv.depthwise), depthwise.weight
+                        yield cut(conv.pointwise), pointwise.weight
+
+
+def copy_weights(fast: Supernet, plain: PlainSupernet) -> None:
+    """Gives the plain supernet the fast one's weights."""
+    with torch.no_grad():
+        for get, other in pairs(fast, plain):
+            other.copy_(get(lambda parameter: parameter))

@@ -1,0 +1,36 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from q4_darts import model_search
+from q4_darts.model_search import Supernet
+from tests.q4_darts.plain_supernet import PlainSupernet, copy_weights, pairs
+
+
+def test_parameter_count():
+    assert sum(p.numel() for p in Supernet().weights()) == 1_930_618
+    assert sum(p.numel() for p in PlainSupernet().parameters()) == 1_930_618 + 2 * 14 * 8
+
+
+@pytest.mark.parametrize("dense_up_to", [0, 16])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_up_to, monkeypatch):
+    monkeypatch.setattr(model_search, "DENSE_UP_TO", dense_up_to)
+    torch.manual_seed(0)
+    fast, plain = Supernet(4, 5).to(dtype), PlainSupernet(4, 5).to(dtype)
+    fast.alphas.data.normal_()
+    copy_weights(fast, plain)
+    images, labels = torch.randn(8, 3, 16, 16, dtype=dtype), torch.randint(0, 10, (8,))
+    ours, theirs = fast(images), plain(images)
+    assert (ours - theirs).norm() / theirs.norm() < tolerance
+    F.cross_entropy(ours, labels).backward()
+    F.cross_entropy(theirs, labels).backward()
+    count = 0
+    for get, other in pairs(fast, plain):
+        mine = get(lambda parameter: parameter.grad)
+        assert (mine - other.grad).norm() <= tolerance * max(other.grad.norm().item(), 1e-2), (tuple(other.shape), count)
+        count += other.numel()
+    assert count == sum(p.numel() for p in plain.parameters())
+    fast.eval(), plain.eval()  # the running statistics are equal as well
+    with torch.no_grad():
+        assert (fast(images) - plain(images)).norm() / plain(images).norm() < tolerance
