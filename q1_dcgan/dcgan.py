@@ -8,8 +8,8 @@ more input plane has to survive every layer before it can matter; here it meets 
 import torch
 from torch import Tensor, nn
 
-# image_size -> side and channels of the generator's feature maps; the discriminator's are the same in reverse
-LAYOUTS = {28: (7, (128, 64)), 64: (4, (512, 256, 128, 64))}
+# image_size -> first side and channels of the generator's maps, channels and last side of the discriminator's
+LAYOUTS = {28: (7, (256, 128), (64, 128, 256), 3), 64: (4, (512, 256, 128, 64), (64, 128, 256, 512), 4)}
 
 
 def initialise(module: nn.Module) -> None:
@@ -35,9 +35,11 @@ class Generator(nn.Module):
     def __init__(self, latent_size: int = 256, classes: int = 0, image_size: int = 28):
         super().__init__()
         self.latent_size, self.classes = latent_size, classes
-        side, channels = LAYOUTS[image_size]
-        self.embedding = nn.Embedding(classes, latent_size) if classes else None
-        inputs = latent_size * (2 if classes else 1)
+        side, channels, *_ = LAYOUTS[image_size]
+        # Ten numbers beside the 256 of the noise. With as many as the noise, the generator was seen to follow the label alone and
+        # draw one picture a class.
+        self.embedding = nn.Embedding(classes, classes) if classes else None
+        inputs = latent_size + classes
         layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, channels[0], side, bias=False)]  # 1 -> 7 (1 -> 4)
         for now, after in zip(channels, channels[1:]):
             layers += [nn.BatchNorm2d(now), nn.ReLU(), nn.ConvTranspose2d(now, after, 4, 2, 1, bias=False)]  # 7 -> 14 (4 -> 8 -> 16 -> 32)
@@ -62,22 +64,25 @@ class Discriminator(nn.Module):
 
     def __init__(self, classes: int = 0, image_size: int = 28):
         super().__init__()
-        side, channels = LAYOUTS[image_size]
-        channels = channels[::-1]
+        *_, channels, side = LAYOUTS[image_size]
         layers: list[nn.Module] = [nn.Conv2d(1, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]  # 28 -> 14 (64 -> 32); no BatchNorm on the input
         for now, after in zip(channels, channels[1:]):
-            layers += [nn.Conv2d(now, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]  # 14 -> 7 (32 -> 16 -> 8 -> 4)
+            layers += [
+                nn.Conv2d(now, after, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]  # 14 -> 7 -> 3 (32 -> 16 -> 8 -> 4)
         self.features = nn.Sequential(*layers)
-        self.score = nn.Conv2d(channels[-1], 1, side)  # 7 -> 1 (4 -> 1)
-        self.embedding = nn.Embedding(classes, channels[-1] * side * side) if classes else None
+        self.score = nn.Conv2d(channels[-1], 1, side)  # 3 -> 1 (4 -> 1)
+        self.embedding = nn.Embedding(classes, channels[-1]) if classes else None
         self.apply(initialise)
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, 0, 0.02)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        features = self.features(images.contiguous(memory_format=torch.channels_last))  # (n, 128, 7, 7)
+        features = self.features(images.contiguous(memory_format=torch.channels_last))  # (n, 256, 3, 3)
         logits = self.score(features).flatten()  # (n, 1, 1, 1) -> (n,)
         if self.embedding is not None:
-            logits = logits + (features.flatten(1) * self.embedding(labels)).sum(1)
+            logits = logits + (features.sum((2, 3)) * self.embedding(labels)).sum(1)  # projection on the pooled features (n, 256)
         return logits
