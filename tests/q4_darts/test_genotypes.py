@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+
+from common.runtime import RunError, UsageError
+from q4_darts.genotypes import (
+    DARTS_V2,
+    NAMED,
+    PRIMITIVES,
+    Genotype,
+    check,
+    derive,
+    edge_index,
+    edges_from,
+    random_genotype,
+    read,
+    save,
+    skip_count,
+)
+from q4_darts.model import Network
+
+
+def test_published_cells_keep_the_rules_and_have_their_sizes():
+    for genotype in NAMED.values():
+        check(genotype)
+    assert sum(p.numel() for p in Network(DARTS_V2).parameters()) == 3_349_342
+    assert skip_count(DARTS_V2) == 2
+
+
+def test_edges_are_sorted_by_node_then_state():
+    assert [edge_index(node, state) for node in range(4) for state in range(node + 2)] == list(range(14))
+    assert [list(edges_from(state)) for state in range(5)] == [[0, 1, 2, 3], [0, 1, 2, 3], [1, 2, 3], [2, 3], [3]]
+
+
+def test_derive_by_hand():
+    weights = np.full((14, 8), 0.01)
+    weights[:, 0] = 0.9  # `none` is strongest everywhere and must never be chosen
+    sep, skip = PRIMITIVES.index("sep_conv_3x3"), PRIMITIVES.index("skip_connect")
+    weights[edge_index(0, 0), sep], weights[edge_index(0, 1), skip] = 0.3, 0.2
+    weights[edge_index(3, 4), skip], weights[edge_index(3, 2), sep], weights[edge_index(3, 2), skip] = 0.5, 0.4, 0.39
+    genotype = derive(weights, weights)
+    assert genotype.normal[:2] == (("sep_conv_3x3", 0), ("skip_connect", 1))
+    assert genotype.normal[6:] == (("skip_connect", 4), ("sep_conv_3x3", 2))  # one operation an edge, the states distinct
+
+
+def test_derived_and_random_genotypes_keep_the_rules():
+    draw = np.random.default_rng(0)
+    for seed in range(50):
+        check(derive(draw.random((14, 8)), draw.random((14, 8))))
+        check(random_genotype(seed))
+    assert random_genotype(3) == random_genotype(3) != random_genotype(4)
+
+
+def test_json_round_trip_names_and_seeds(tmp_path):
+    save(DARTS_V2, tmp_path / "g.json")
+    assert read(str(tmp_path / "g.json")) == DARTS_V2 == read("DARTS_V2") and read("random:7") == random_genotype(7)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"normal": 3, "reduce": 4}', "__import__('os').system('true')"])
+def test_a_file_that_is_not_a_genotype(tmp_path, content):
+    (tmp_path / "g.json").write_text(content)
+    with pytest.raises(RunError, match="g.json is not a genotype"):
+        read(str(tmp_path / "g.json"))
+
+
+@pytest.mark.parametrize(
+    "edge, message",
+    [
+        (("conv_7x7", 0), "unknown operation"),
+        (("none", 0), "unknown operation"),
+        (("skip_connect", 2), "does not come before"),
+        (("skip_connect", 1), "twice"),
+    ],
+)
+def test_rules_are_checked(tmp_path, edge, message):
+    broken = Genotype((edge, *DARTS_V2.normal[1:]), DARTS_V2.reduce)
+    (tmp_path / "g.json").write_text(json.dumps(broken._asdict()))
+    with pytest.raises(UsageError, match=message):
+        read(str(tmp_path / "g.json"))
+    with pytest.raises(UsageError, match="edges instead of 8"):
+        check(Genotype(DARTS_V2.normal[:6], DARTS_V2.reduce))
+
+
+def test_unknown_names():
+    with pytest.raises(RunError, match="DARTS_V1"):
+        read("DARTS_V9")
+    with pytest.raises(UsageError, match="random:0"):
+        read("random:x")
