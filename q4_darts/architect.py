@@ -27,12 +27,16 @@ def first_order(model: Supernet, validation_loss: Callable[[], Tensor]) -> Tenso
 
 
 def second_order(
-    model: Supernet, optimizer: torch.optim.SGD, train_loss: Callable[[], Tensor], validation_loss: Callable[[], Tensor]
+    model: Supernet,
+    optimizer: torch.optim.SGD,
+    train_loss: Callable[[], Tensor],
+    validation_loss: Callable[[], Tensor],
+    radius: float = 0.01,
 ) -> Tensor:
     """d L_val(w', alpha) / d alpha after one virtual step w' of the weights (eq. 6 to 8), into `model.alphas.grad`.
 
     w' = w - eta (momentum * buffer + d L_train / d w + weight decay * w), the step that `optimizer` would make; the product of the
-    mixed second derivative with v = d L_val(w') / d w' is taken as (g+ - g-) / 2R, g+- = d L_train(w +- R v) / d alpha, R = 0.01 / |v|.
+    mixed second derivative with v = d L_val(w') / d w' is taken as (g+ - g-) / 2R, g+- = d L_train(w +- R v) / d alpha, R = radius / |v|.
     The weights and running statistics are put back bit for bit.
 
     Args:
@@ -40,6 +44,7 @@ def second_order(
         optimizer: the one of the weights; its learning rate, momentum, weight decay and buffers are used and not changed.
         train_loss, validation_loss: the losses of one batch each. R v is small: both must compute in fp32 or better, since bf16
             and TF32 would round it away.
+        radius: the paper's 0.01. ReLUs and max-pools switch inside it, so on a tiny network it is far from the exact product.
 
     Returns:
         The validation loss at w', detached.
@@ -57,12 +62,12 @@ def second_order(
                 weight -= group["lr"] * step
         loss = validation_loss()
         direct, *v = torch.autograd.grad(loss, [model.alphas, *weights])
-        radius = 0.01 / torch.stack([part.norm() for part in v]).norm()
+        reach = radius / torch.stack([part.norm() for part in v]).norm()
         sides = []
         for sign in (1, -1):
             with torch.no_grad():
                 for weight, start, part in zip(weights, saved, v):
-                    weight.copy_(start + sign * radius * part)
+                    weight.copy_(start + sign * reach * part)
             sides.append(torch.autograd.grad(train_loss(), [model.alphas])[0])
     finally:
         with torch.no_grad():
@@ -70,5 +75,5 @@ def second_order(
                 weight.copy_(start)
             for buffer, before in zip(model.buffers(), statistics):
                 buffer.copy_(before)
-    model.alphas.grad = direct - group["lr"] * (sides[0] - sides[1]) / (2 * radius)
+    model.alphas.grad = direct - group["lr"] * (sides[0] - sides[1]) / (2 * reach)
     return loss.detach()
