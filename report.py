@@ -57,7 +57,8 @@ class Options:
 
 def number(row: dict) -> str:
     """A result with its 95% interval where it has one."""
-    return f"{row['value']:.2f}" + (f" ± {row['interval']:.2f}" if row.get("interval") is not None else "")
+    digits = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
+    return f"{row['value']:.{digits}f}" + (f" ± {row['interval']:.{digits}f}" if row.get("interval") is not None else "")
 
 
 def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[dict]]:

@@ -110,14 +110,15 @@ def main(options: Options) -> int:
         print(f"[{number}/{len(rows)}] {question} {name}: {'done' if now == 'done' else shlex.join(command)}", flush=True)
         if options.dry_run or now == "done":
             continue
+        stopped = False
         process = subprocess.Popen([sys.executable, *command[1:]])
         while process.poll() is None:
             try:
                 process.wait()
             except KeyboardInterrupt:  # the script has it too, saves and ends by itself
-                pass
+                stopped = True
         status = process.returncode
-        if status == 130:
+        if stopped or status == 130:
             print("Stopped. The same command goes on from here.", file=sys.stderr)
             return 130
         if status:

@@ -90,7 +90,7 @@ def ours(images: torch.Tensor, runtime: Runtime, batch: int, size: int, precisio
     runtime = Runtime(runtime.device, precision)
     adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator))
     while True:
-        for index in torch.randperm(len(images), device=images.device).split(batch)[:-1]:
+        for index in torch.randperm(len(images), device=images.device).split(batch):
             real = prepare(images[index], size)
             with runtime.autocast():
                 fake = generator(torch.randn(batch, 256, device=images.device))
@@ -125,7 +125,7 @@ def race(versions: dict[str, Iterator], steps: int, synchronize: Callable[[], No
 
 def main(options: Options) -> dict[str, float]:
     runtime = start(options)
-    images = draw_digits(64 * 40, 0).images.to(runtime.device)
+    images = draw_digits(40 * options.batch_size, 0).images.to(runtime.device)
     batch = options.batch_size
     versions: dict[str, Iterator] = {"plain fp32": plain(images, runtime, batch, 28)}
     versions |= {f"ours {p}": ours(images, runtime, batch, 28, p) for p in ("fp32", "bf16")}

@@ -165,7 +165,10 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(130)
     except torch.OutOfMemoryError:
-        status, message = 1, "error: the GPU is out of memory: lower the batch (way, shot or query) or use --precision bf16"
+        status, message = (
+            1,
+            "error: the GPU is out of memory: use a smaller batch (q2: way, shot or query), smaller images or --precision bf16",
+        )
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         status, message = 1, f"error: {reason}{f': {error.filename}' if error.filename else ''}"

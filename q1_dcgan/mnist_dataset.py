@@ -86,7 +86,7 @@ def prepare(images: Tensor, size: int = SIZE) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """The networks' pictures (n, 1, size, size) as uint8 (n, 28, 28): the inverse of `prepare`."""
+    """The networks' pictures (n, 1, size, size) as uint8 (n, 28, 28): the inverse of `prepare` at 28 pixels."""
     if images.shape[-1] != SIZE:
         images = F.interpolate(images.float(), (SIZE, SIZE), mode="bilinear", antialias=True)
     return ((images.squeeze(1).float() + 1) * 127.5).round().clamp(0, 255).byte()

@@ -164,6 +164,8 @@ def main(options: Options) -> dict:
                 run.save_network(f"epoch_{epoch}", kept, epoch)
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
+            if stop.requested:
+                run.stop(epoch, step)
 
         least = floor(classifier, parts, test_features, options.test_samples, options.seed)
         figures = {}
@@ -186,10 +188,10 @@ def main(options: Options) -> dict:
         results["parameters"] = {
             n: sum(p.numel() for p in m.parameters()) for n, m in (("generator", generator), ("discriminator", discriminator))
         }
-        run.finish(results)
         plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
         draw_losses(run.folder, run.figures, title)
         draw_sample_figures(run.folder, run.figures, title)
+        run.finish(results)
         for row in results["rows"]:
             print(f"{row['name']:52}{row['value']:>10} {row['unit']}")
         run.log(f"{results['title']}: results in {run.folder / 'results.json'}, figures in {run.figures}")

@@ -148,6 +148,8 @@ def main(options: Options) -> dict:
                 run.save_network("best", kept, epoch)
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
+            if runtime.any(stop.requested):
+                run.stop(epoch, step)
 
         runtime.any(False)  # all wait for rank 0, which writes the checkpoint
         run.load_network("best", kept)
@@ -162,11 +164,11 @@ def main(options: Options) -> dict:
             "episodes": options.epochs * options.iterations * runtime.world,
             "parameters": sum(p.numel() for p in model.parameters()),
         }
-        run.finish(results)
         if run.writing:
             plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", results["title"], best_epoch)
             record_episode(kept, parts["test"], *episode, options.seed, run.folder)
             draw_episode(run.folder, run.figures)
+            run.finish(results)
             print_table(rows)
             run.log(f"best epoch {best_epoch}; results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results

@@ -16,7 +16,7 @@ def draw_losses(folder: Path, figures: Path, title: str) -> Path:
     smooth = {name: np.convolve(values, np.ones(width) / width, "valid") for name, values in table.items()}
     panels = (
         ("g_gan", "generator, adversarial (nats)", "#1f77b4"),
-        ("g_l1", "generator, L1 (of pictures in [-1, 1])", "#d95f02"),
+        ("g_l1", "generator, L1 (scale of [-1, 1])", "#d95f02"),
         ("d_real", "discriminator, real (nats)", "#1b9e77"),
         ("d_fake", "discriminator, fake (nats)", "#7b3294"),
     )

@@ -80,6 +80,14 @@ def main(options: Options) -> list[Path]:
         files = sorted(file for file in options.input.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
         if not files:
             raise UsageError(f"no images (.png, .jpg, ...) in {options.input}")
+    if options.output.resolve() == files[0].parent.resolve():
+        raise UsageError(f"--output {options.output} is the folder of the photos, which would be overwritten: give another")
+    stems = [file.stem for file in files]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise UsageError(
+            f"these names are in {options.input} with several endings, and their results would have one name: {', '.join(twice[:5])}"
+        )
     runtime = start(options)
     generator, state = load_generator(options.checkpoint, runtime)
     size = state["architecture"]["image_size"]

@@ -49,6 +49,8 @@ def check(options: Options) -> Options:
     if not 0 < options.learning_rate < float("inf"):
         raise UsageError("--learning_rate must be above 0")
     constant = options.constant_epochs if options.constant_epochs >= 0 else options.epochs // 2
+    if constant > options.epochs:
+        raise UsageError(f"--constant_epochs {constant} is more than --epochs {options.epochs}")
     name = f"{options.dataset}-{options.image_size}{'' if options.gan_weight else '-l1'}"
     return replace(options, constant_epochs=constant, run_name=options.run_name or name)
 
@@ -160,6 +162,8 @@ def main(options: Options) -> dict:
                 run.save_network("best", generator, epoch)
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
+            if runtime.any(stop.requested):
+                run.stop(epoch, step)
 
         palette = find_palette(train.images[:200, 3:])
         palette = palette.to(device) if palette is not None else None
@@ -173,7 +177,6 @@ def main(options: Options) -> dict:
         results["parameters"] = {
             n: sum(p.numel() for p in m.parameters()) for n, m in (("generator", generator), ("discriminator", discriminator))
         }
-        run.finish(results)
         if run.writing:
             plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
             draw_losses(run.folder, run.figures, title)
@@ -181,6 +184,7 @@ def main(options: Options) -> dict:
             first = list(range(min(10, len(validation))))
             named = inputs.float() / 255, truth, outputs, validation.names
             draw_triplets(*named, first, run.figures / "triplets.png", f"The first {len(first)} of {len(validation)} validation pairs")
+            run.finish(results)
             for row in rows:
                 print(f"{row['name']:58}{row['value']:>10.3f} ± {row['interval']:.3f} {row['unit']}")
             run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 @pytest.fixture
 def questions(monkeypatch, tmp_path):
     """Two questions of one run each; the first fails."""
-    row = {"name": "n", "value": 1.5, "interval": 0.25, "unit": "% accuracy", "paper": 2}
+    row = {"name": "n", "value": 2.5, "interval": 0.25, "unit": "% accuracy", "paper": 2}
     results = {"question": "good", "title": "t", "rows": [row], "device": "d", "precision": "p", "minutes": 1}
     config = {"legs": [{"command": "c"}], "options": {"seed": 0}}
     good = f"import pathlib; f = pathlib.Path({str(tmp_path)!r}, 'logs/good/run'); f.mkdir(parents=True, exist_ok=True)\n"
@@ -27,9 +27,9 @@ def test_a_failing_question_is_named_and_does_not_stop_the_others(questions, cap
     assert reproduce.main(questions) == 1
     out, err = capfd.readouterr()
     assert "FAILED: bad run (exit status 3" in err
-    assert "| run | n | 2 |  | 1.50 ± 0.25 % |" in out
+    assert "| run | n | 2 |  | 2.50 ± 0.25 % |" in out
     page = (questions.figure_root / "report.html").read_text()
-    assert "1.50 ± 0.25" in page and "http" not in page
+    assert "2.50 ± 0.25" in page and "http" not in page
 
 
 def test_what_is_done_is_skipped_and_what_was_cut_is_resumed(questions, capsys):
