@@ -7,6 +7,15 @@ from q4_darts.model_search import Supernet
 from tests.q4_darts.plain_supernet import PlainSupernet, copy_weights, pairs
 
 
+def test_fp32_outputs_agree():
+    torch.manual_seed(0)
+    fast, plain = Supernet(4, 5), PlainSupernet(4, 5)
+    copy_weights(fast, plain)
+    images = torch.randn(8, 3, 16, 16)
+    with torch.no_grad():
+        assert (fast(images) - plain(images)).norm() / plain(images).norm() < 1e-4
+
+
 def test_parameter_count():
     assert sum(p.numel() for p in Supernet().weights()) == 1_930_618
     assert sum(p.numel() for p in PlainSupernet().parameters()) == 1_930_618 + 2 * 14 * 8
@@ -16,6 +25,9 @@ def test_parameter_count():
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_up_to, monkeypatch):
     monkeypatch.setattr(model_search, "DENSE_UP_TO", dense_up_to)
+    if dtype == torch.float32:  # rounding flips ReLUs and max-pools that stand at a tie, which float64 above does not: smooth ones here
+        monkeypatch.setattr(F, "relu", lambda x, inplace=False: F.silu(x))
+        monkeypatch.setattr(F, "max_pool2d", lambda x, kernel, stride, padding, *_, **__: 2 * F.avg_pool2d(x, kernel, stride, padding))
     torch.manual_seed(0)
     fast, plain = Supernet(4, 5).to(dtype), PlainSupernet(4, 5).to(dtype)
     fast.alphas.data.normal_()
