@@ -45,6 +45,17 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
     os.close(folder)
 
 
+def write_cache(path: Path, contents: dict) -> None:
+    """Writes what can be made again, whole or not at all; where the disk refuses, the next run makes it once more."""
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(contents, partial)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
 def previous(path: Path) -> Path:
     """Where `save` keeps the checkpoint before this one."""
     return path.with_name(path.name + ".previous")

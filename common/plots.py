@@ -75,6 +75,13 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None)
     return save(canvas, path)
 
 
+def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The columns of steps.csv as they are, and as moving averages over a `points`-th of the run."""
+    table = {name: np.array(values) for name, values in read_table(steps).items()}
+    width = max(1, len(table["step"]) // points)
+    return table, {name: np.convolve(values, np.ones(width) / width, "valid") for name, values in table.items()}
+
+
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
     """One image without axes: (height, width) grey or (height, width, 3), 0..1 or uint8, with a line of text below."""
     axis.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest", vmin=0 if image.ndim == 2 else None)

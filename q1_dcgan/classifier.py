@@ -1,7 +1,6 @@
 """The judge of the samples: a small classifier, trained once on real pictures with a fixed recipe and kept with its hash."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from common import checkpoint
 from common.runtime import Runtime
 from q1_dcgan.mnist_dataset import Pictures, prepare
 
@@ -66,13 +66,7 @@ def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Run
         pass
     fit(classifier, train, runtime)
     facts = {"recipe": RECIPE, "sha256": weights_hash(classifier), "test_accuracy": accuracy(classifier, test)}
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".partial{os.getpid()}")
-        torch.save({"model": classifier.state_dict(), "facts": facts}, partial)
-        os.replace(partial, cache)
-    except OSError:
-        pass  # a read-only data folder only costs time
+    checkpoint.write_cache(cache, {"model": classifier.state_dict(), "facts": facts})
     return classifier, facts
 
 

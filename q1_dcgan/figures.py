@@ -7,7 +7,6 @@ from PIL import Image
 from torch import Tensor
 
 from common import plots
-from common.run import read_table
 
 TILE = 28
 
@@ -42,9 +41,7 @@ def draw_samples(folder: Path, figures: Path, title: str) -> list[Path]:
 
 def draw_losses(folder: Path, figures: Path, title: str) -> Path:
     """losses.png from steps.csv: both losses, and what the discriminator says of real and generated pictures."""
-    table = {name: np.array(values) for name, values in read_table(folder / "steps.csv").items()}
-    width = max(1, len(table["step"]) // 150)
-    smooth = {name: np.convolve(values, np.ones(width) / width, "valid") for name, values in table.items()}
+    table, smooth = plots.read_steps(folder / "steps.csv")
     canvas, ((left, right),) = plots.figure(1, 2, (6, 3.8))
     for name, label, color in (("d_loss", "discriminator (real + fake)", "#1f77b4"), ("g_loss", "generator", "#d95f02")):
         left.plot(table["step"], table[name], color=color, alpha=0.2, linewidth=0.7)

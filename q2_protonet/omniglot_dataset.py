@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
+from common import checkpoint
 from common.runtime import RunError, UsageError
 
 SIZE = 28
@@ -297,13 +298,7 @@ def decode(folders: dict[str, Path], data_root: Path) -> Characters:
             images[row, column] = torch.from_numpy(ink.copy())
             bar.update()
     characters = Characters(images, counts, list(files))
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".partial{os.getpid()}")
-        torch.save({"images": images, "counts": counts, "sha256": characters.fingerprint()}, partial)
-        os.replace(partial, cache)
-    except OSError:
-        pass  # a read-only data folder only costs time
+    checkpoint.write_cache(cache, {"images": images, "counts": counts, "sha256": characters.fingerprint()})
     return characters
 
 

@@ -6,14 +6,11 @@ import numpy as np
 from PIL import Image
 
 from common import plots
-from common.run import read_table
 
 
 def draw_losses(folder: Path, figures: Path, title: str) -> Path:
     """losses.png from steps.csv: the generator's two parts and the discriminator's two halves."""
-    table = {name: np.array(values) for name, values in read_table(folder / "steps.csv").items()}
-    width = max(1, len(table["step"]) // 150)
-    smooth = {name: np.convolve(values, np.ones(width) / width, "valid") for name, values in table.items()}
+    table, smooth = plots.read_steps(folder / "steps.csv")
     panels = (
         ("g_gan", "generator, adversarial (nats)", "#1f77b4"),
         ("g_l1", "generator, L1 (scale of [-1, 1])", "#d95f02"),

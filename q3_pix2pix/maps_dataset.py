@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from tqdm import tqdm
 
+from common import checkpoint
 from common.runtime import RunError, UsageError
 
 MAPS_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/maps.tar.gz"
@@ -216,13 +217,7 @@ def decode(files: list[tuple[Path, Path | None]], side: int, data_root: Path) ->
             images[i] = torch.from_numpy(pair)
             bar.update()
     pairs = Pairs(images, names)
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        partial = cache.with_suffix(f".partial{os.getpid()}")
-        torch.save({"images": images, "sha256": pairs.fingerprint()}, partial)
-        os.replace(partial, cache)
-    except OSError:
-        pass  # a read-only data folder only costs time
+    checkpoint.write_cache(cache, {"images": images, "sha256": pairs.fingerprint()})
     return pairs
 
 

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from PIL import Image
 
 from common import checkpoint
-from tests.conftest import ENVIRONMENT, ROOT
+from tests.conftest import ENVIRONMENT, ROOT, kill_then_ctrl_c_then_finish
 
 TRAIN = "q3_pix2pix/train.py"
 TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4 --log_every 2".split()
@@ -41,24 +40,7 @@ def test_a_run_leaves_everything(trained):
 def test_kill_9_and_ctrl_c_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots):
     folder = tmp_path / "logs/q3_pix2pix/a"
     command = [sys.executable, TRAIN, *TINY, "--run_name", "a", *roots]
-    for number, resume in ((9, []), (2, ["--resume"])):
-        process = subprocess.Popen(
-            [*command, *resume], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-        def ready(number=number) -> bool:
-            """The first leg has a checkpoint; the second has begun its loop (and so handles Ctrl-C)."""
-            if number == 9:
-                return (folder / "checkpoints/last.pt").exists()
-            return (folder / "train.log").read_text().count("from epoch") == 2
-
-        while not ready():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.001)
-        process.send_signal(number)
-        process.communicate()
-        assert process.returncode == (-9 if number == 9 else 130)
-    subprocess.run([*command, "--resume"], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    kill_then_ctrl_c_then_finish(command, folder)
     whole = trained / "logs/q3_pix2pix/a"
     for name in ("metrics.csv", "steps.csv"):
         assert (folder / name).read_text() == (whole / name).read_text()
