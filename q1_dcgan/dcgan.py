@@ -8,8 +8,8 @@ more input plane has to survive every layer before it can matter; here it meets 
 import torch
 from torch import Tensor, nn
 
-# image_size -> first side and channels of the generator's maps, channels and last side of the discriminator's
-LAYOUTS = {28: (7, (256, 128), (64, 128, 256), 3), 64: (4, (512, 256, 128, 64), (64, 128, 256, 512), 4)}
+# image_size -> channels and kernels of the generator's maps, channels and last side of the discriminator's
+LAYOUTS = {28: ((512, 256, 128), (3, 4, 4), (64, 128, 256), 3), 64: ((512, 256, 128, 64), (4, 4, 4, 4), (64, 128, 256, 512), 4)}
 
 
 def initialise(module: nn.Module) -> None:
@@ -35,15 +35,15 @@ class Generator(nn.Module):
     def __init__(self, latent_size: int = 256, classes: int = 0, image_size: int = 28):
         super().__init__()
         self.latent_size, self.classes = latent_size, classes
-        side, channels, *_ = LAYOUTS[image_size]
+        channels, kernels, *_ = LAYOUTS[image_size]
         # Ten numbers beside the 256 of the noise. With as many as the noise, the generator was seen to follow the label alone and
         # draw one picture a class.
         self.embedding = nn.Embedding(classes, classes) if classes else None
         inputs = latent_size + classes
-        layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, channels[0], side, bias=False)]  # 1 -> 7 (1 -> 4)
-        for now, after in zip(channels, channels[1:]):
-            layers += [nn.BatchNorm2d(now), nn.ReLU(), nn.ConvTranspose2d(now, after, 4, 2, 1, bias=False)]  # 7 -> 14 (4 -> 8 -> 16 -> 32)
-        layers += [nn.BatchNorm2d(channels[-1]), nn.ReLU(), nn.ConvTranspose2d(channels[-1], 1, 4, 2, 1), nn.Tanh()]  # 14 -> 28 (32 -> 64)
+        layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, channels[0], 4, bias=False)]  # 1 -> 4
+        for now, after, kernel in zip(channels, (*channels[1:], 1), kernels):  # 4 -> 7 -> 14 -> 28 (4 -> 8 -> 16 -> 32 -> 64)
+            layers += [nn.BatchNorm2d(now), nn.ReLU(), nn.ConvTranspose2d(now, after, kernel, 2, 1, bias=after == 1)]
+        layers.append(nn.Tanh())
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)
@@ -60,29 +60,33 @@ class Discriminator(nn.Module):
     Args:
         classes: 0, or how many labels the conditional network knows.
         image_size: 28, or 64 for the original layout.
+        label_as: "projection", or "plane": an embedding of the label as a second channel of the picture (Mirza & Osindero 2014).
     """
 
-    def __init__(self, classes: int = 0, image_size: int = 28):
+    def __init__(self, classes: int = 0, image_size: int = 28, label_as: str = "projection"):
         super().__init__()
         *_, channels, side = LAYOUTS[image_size]
-        layers: list[nn.Module] = [nn.Conv2d(1, channels[0], 4, 2, 1), nn.LeakyReLU(0.2)]  # 28 -> 14 (64 -> 32); no BatchNorm on the input
+        self.plane = bool(classes) and label_as == "plane"
+        layers: list[nn.Module] = [
+            nn.Conv2d(1 + self.plane, channels[0], 4, 2, 1),
+            nn.LeakyReLU(0.2),
+        ]  # 28 -> 14 (64 -> 32); no BatchNorm on the input
         for now, after in zip(channels, channels[1:]):
-            layers += [
-                nn.Conv2d(now, after, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.2),
-            ]  # 14 -> 7 -> 3 (32 -> 16 -> 8 -> 4)
+            # 14 -> 7 -> 3 (32 -> 16 -> 8 -> 4)
+            layers += [nn.Conv2d(now, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         self.features = nn.Sequential(*layers)
         self.score = nn.Conv2d(channels[-1], 1, side)  # 3 -> 1 (4 -> 1)
-        self.embedding = nn.Embedding(classes, channels[-1]) if classes else None
+        self.embedding = nn.Embedding(classes, image_size**2 if self.plane else channels[-1]) if classes else None
         self.apply(initialise)
         if self.embedding is not None:
-            nn.init.normal_(self.embedding.weight, 0, 0.02)
+            nn.init.normal_(self.embedding.weight, 0, 1 if self.plane else 0.02)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.plane:
+            images = torch.cat([images, self.embedding(labels).view_as(images)], 1)  # (n, 2, 28, 28)
         features = self.features(images.contiguous(memory_format=torch.channels_last))  # (n, 256, 3, 3)
         logits = self.score(features).flatten()  # (n, 1, 1, 1) -> (n,)
-        if self.embedding is not None:
+        if self.embedding is not None and not self.plane:
             logits = logits + (features.sum((2, 3)) * self.embedding(labels)).sum(1)  # projection on the pooled features (n, 256)
         return logits

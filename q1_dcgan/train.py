@@ -5,6 +5,7 @@ python q1_dcgan/train.py --conditional
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -28,6 +29,7 @@ class Options(DataOptions, RunOptions):
     """Train a DCGAN on MNIST."""
 
     conditional: bool = False  # give both networks the label, so that a digit can be asked for
+    label_as: Literal["projection", "plane"] = "projection"  # how a conditional discriminator takes the label; plane is the older form
     epochs: int = 15  # passes over the training pictures
     batch_size: int = 64  # real pictures a step, and as many generated ones
     learning_rate: float = 2e-4  # Adam's, of both networks
@@ -73,7 +75,7 @@ def main(options: Options) -> dict:
 
     architecture = {"latent_size": options.latent_size, "classes": classes, "image_size": options.image_size}
     generator = Generator(**architecture).to(device)
-    discriminator = Discriminator(classes, options.image_size).to(device)
+    discriminator = Discriminator(classes, options.image_size, options.label_as).to(device)
     decay = options.average_weights
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
     kept = average.module if average else generator  # the one that draws samples
@@ -176,11 +178,17 @@ def main(options: Options) -> dict:
         earlier = [
             {"name": f"Frechet distance after epoch {e}", "value": round(f["frechet_distance"], 3), "unit": "to the test set"}
             for e, f in figures.items()
+            if e != options.epochs
         ]
+        if average:
+            raw = measure(classifier, test_features, *draw_samples(generator, options.test_samples, options.seed, device))
+            figures["raw generator"] = raw
+            value = round(raw["frechet_distance"], 3)
+            earlier.append({"name": "Frechet distance without averaging the weights", "value": value, "unit": "to the test set"})
         title = f"{'Conditional ' if classes else ''}DCGAN, {options.dataset}, {options.image_size} pixels, seed {options.seed}"
         results = {
             "title": title,
-            "rows": rows[:1] + earlier[:-1] + rows[1:],
+            "rows": rows[:1] + earlier + rows[1:],
             "figures": figures,
             "best_epoch": best_epoch,
             "epochs": options.epochs,

@@ -9,7 +9,7 @@ from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss
 
 
-@pytest.mark.parametrize("size, sides", [(28, [7, 14, 28, 28, 14, 7]), (64, [4, 8, 16, 32, 64, 64, 32, 16, 8])])
+@pytest.mark.parametrize("size, sides", [(28, [4, 7, 14, 28, 28, 14, 7]), (64, [4, 8, 16, 32, 64, 64, 32, 16, 8])])
 @pytest.mark.parametrize("classes", [0, 10])
 def test_sizes_layer_by_layer(size, sides, classes):
     generator, discriminator = Generator(16, classes, size), Discriminator(classes, size)
@@ -32,7 +32,7 @@ def test_norms_and_activations_are_where_the_paper_has_them():
     assert isinstance(generator.layers[-1], nn.Tanh) and isinstance(generator.layers[-2], nn.ConvTranspose2d)
     assert not isinstance(discriminator.features[1], nn.BatchNorm2d)
     assert all(layer.negative_slope == 0.2 for layer in discriminator.features if isinstance(layer, nn.LeakyReLU))
-    assert sum(isinstance(layer, nn.ReLU) for layer in generator.layers) == 2
+    assert sum(isinstance(layer, nn.ReLU) for layer in generator.layers) == 3
 
 
 def test_initial_weights():
@@ -47,9 +47,10 @@ def test_initial_weights():
                 assert abs(module.weight.mean() - 1) < 0.02 and 0.01 < module.weight.std() < 0.03 and not module.bias.any()
 
 
-def test_every_pixel_and_the_label_reach_the_logit():
+@pytest.mark.parametrize("label_as", ["projection", "plane"])
+def test_every_pixel_and_the_label_reach_the_logit(label_as):
     torch.manual_seed(0)
-    discriminator = Discriminator(10).eval()
+    discriminator = Discriminator(10, label_as=label_as).eval()
     image = torch.rand(1, 1, 28, 28, requires_grad=True)
     (gradient,) = torch.autograd.grad(discriminator(image, torch.tensor([3])).sum(), image)
     assert (gradient != 0).float().mean() > 0.99
