@@ -1,6 +1,7 @@
 """The step on the alphas (Liu et al. 2019, section 2.3): first order, or second order with a finite-difference product."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -8,18 +9,20 @@ from torch import Tensor
 from q4_darts.model_search import Supernet
 
 
-def first_order(model: Supernet, validation_loss: Callable[[], Tensor]) -> Tensor:
-    """d L_val(w, alpha) / d alpha, (2, 14, 8), into `model.alphas.grad`; the weights get no gradient, which costs nothing then.
+def first_order(model: Supernet, validation_loss: Callable[[], Tensor], autocast: Callable = nullcontext) -> Tensor:
+    """d L_val(w, alpha) / d alpha, into the gradients of `model.architecture()`; the weights get none, which saves their cost.
 
     Returns:
         The validation loss, detached.
     """
-    weights = model.weights()
+    weights, architecture = model.weights(), model.architecture()
     for weight in weights:
         weight.requires_grad_(False)
     try:
-        loss = validation_loss()
-        (model.alphas.grad,) = torch.autograd.grad(loss, [model.alphas])
+        with autocast():
+            loss = validation_loss()
+        for alphas, gradient in zip(architecture, torch.autograd.grad(loss, architecture)):
+            alphas.grad = gradient
     finally:
         for weight in weights:
             weight.requires_grad_(True)
@@ -31,9 +34,10 @@ def second_order(
     optimizer: torch.optim.SGD,
     train_loss: Callable[[], Tensor],
     validation_loss: Callable[[], Tensor],
+    autocast: Callable = nullcontext,
     radius: float = 0.01,
 ) -> Tensor:
-    """d L_val(w', alpha) / d alpha after one virtual step w' of the weights (eq. 6 to 8), into `model.alphas.grad`.
+    """d L_val(w', alpha) / d alpha after one virtual step w' of the weights (eq. 6 to 8), into their gradients.
 
     w' = w - eta (momentum * buffer + d L_train / d w + weight decay * w), the step that `optimizer` would make; the product of the
     mixed second derivative with v = d L_val(w') / d w' is taken as (g+ - g-) / 2R, g+- = d L_train(w +- R v) / d alpha, R = radius / |v|.
@@ -42,38 +46,44 @@ def second_order(
     Args:
         model: the supernet.
         optimizer: the one of the weights; its learning rate, momentum, weight decay and buffers are used and not changed.
-        train_loss, validation_loss: the losses of one batch each. R v is small: both must compute in fp32 or better, since bf16
-            and TF32 would round it away.
+        train_loss, validation_loss: the losses of one batch each, in full precision.
+        autocast: makes the context of the first two passes, such as `runtime.autocast`. The two perturbed ones never run in it:
+            R v is small, and bf16 (or TF32) would round it away.
         radius: the paper's 0.01. ReLUs and max-pools switch inside it, so on a tiny network it is far from the exact product.
 
     Returns:
         The validation loss at w', detached.
     """
-    weights, group = model.weights(), optimizer.param_groups[0]
+    weights, architecture, group = model.weights(), model.architecture(), optimizer.param_groups[0]
     saved = [weight.detach().clone() for weight in weights]
     statistics = [buffer.clone() for buffer in model.buffers()]
     try:
-        gradients = torch.autograd.grad(train_loss(), weights)
+        with autocast():
+            loss = train_loss()
+        gradients = torch.autograd.grad(loss, weights)
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients):
                 buffer = optimizer.state.get(weight, {}).get("momentum_buffer")
                 step = gradient + group["weight_decay"] * weight
                 step = step if buffer is None else step + group["momentum"] * buffer
                 weight -= group["lr"] * step
-        loss = validation_loss()
-        direct, *v = torch.autograd.grad(loss, [model.alphas, *weights])
+        with autocast():
+            loss = validation_loss()
+        gradients = torch.autograd.grad(loss, [*architecture, *weights])
+        direct, v = gradients[: len(architecture)], gradients[len(architecture) :]
         reach = radius / torch.stack([part.norm() for part in v]).norm()
         sides = []
         for sign in (1, -1):
             with torch.no_grad():
                 for weight, start, part in zip(weights, saved, v):
                     weight.copy_(start + sign * reach * part)
-            sides.append(torch.autograd.grad(train_loss(), [model.alphas])[0])
+            sides.append(torch.autograd.grad(train_loss(), architecture))
     finally:
         with torch.no_grad():
             for weight, start in zip(weights, saved):
                 weight.copy_(start)
             for buffer, before in zip(model.buffers(), statistics):
                 buffer.copy_(before)
-    model.alphas.grad = direct - group["lr"] * (sides[0] - sides[1]) / (2 * reach)
+    for alphas, gradient, plus, minus in zip(architecture, direct, *sides):
+        alphas.grad = gradient - group["lr"] * (plus - minus) / (2 * reach)
     return loss.detach()

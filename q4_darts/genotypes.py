@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from common.run import write_json
 from common.runtime import RunError, UsageError
 
 PRIMITIVES = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
@@ -116,9 +117,9 @@ def skip_count(genotype: Genotype) -> int:
     return sum(operation == "skip_connect" for operation, _ in genotype.normal)
 
 
-def save(genotype: Genotype, path: Path) -> None:
-    """Writes a genotype as JSON."""
-    path.write_text(json.dumps(genotype._asdict(), indent=1) + "\n")
+def save(genotype: Genotype, path: Path, **more: object) -> None:
+    """Writes a genotype as JSON, and what else there is to say of it; whole or not at all."""
+    write_json(path, genotype._asdict() | more)
 
 
 def read(text: str) -> Genotype:
@@ -139,11 +140,19 @@ def read(text: str) -> Genotype:
     if not path.is_file():
         raise RunError(f"no genotype file at {path}; the names known are {', '.join(NAMED)} and random:SEED")
     try:
-        content = json.loads(path.read_text())
-        cells = [tuple((str(operation), int(state)) for operation, state in content[kind]) for kind in Genotype._fields]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+        return parse(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a genotype (JSON with lists of [operation, state] under normal and reduce)") from error
-    return check(Genotype(*cells))
+
+
+def parse(content: dict) -> Genotype:
+    """A genotype from what JSON holds of it.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is something else.
+        UsageError: it breaks the rules.
+    """
+    return check(Genotype(*(tuple((str(operation), int(state)) for operation, state in content[kind]) for kind in Genotype._fields)))
 
 
 def edge_index(node: int, state: int) -> int:

@@ -8,10 +8,14 @@ from q4_darts.genotypes import NODES, Edge, Genotype
 from q4_darts.operations import OPERATIONS, FactorizedReduce, ReLUConvBN
 
 
-def drop_path(x: Tensor, probability: float) -> Tensor:
-    """Sets whole samples of a batch to zero with this probability, and scales the others so that the mean stays."""
-    keep = torch.empty(len(x), 1, 1, 1, device=x.device, dtype=x.dtype).bernoulli_(1 - probability)
-    return x * keep / (1 - probability)
+def draw_keep(layers: int, batch: int, probability: float, generator: torch.Generator) -> Tensor:
+    """What drop-path multiplies the edges' outputs by: 0 for a dropped sample, else 1 / (1 - probability), so that the mean stays.
+
+    Returns:
+        (layers, 8, batch, 1, 1, 1), a number for every cell, edge and sample (Larsson et al. 2017).
+    """
+    draw = torch.rand(layers, 2 * NODES, batch, 1, 1, 1, generator=generator, device=generator.device)
+    return (draw >= probability) / (1 - probability)
 
 
 class Cell(nn.Module):
@@ -24,15 +28,15 @@ class Cell(nn.Module):
         self.states = [state for _, state in edges]
         self.layers = nn.ModuleList(OPERATIONS[name](channels, 2 if reduction and state < 2 else 1, True) for name, state in edges)
 
-    def forward(self, before_before: Tensor, before: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, before_before: Tensor, before: Tensor, keep: Tensor | None = None) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         for node in range(NODES):
             total = 0
             for place in (2 * node, 2 * node + 1):
                 layer = self.layers[place]
                 out = layer(states[self.states[place]])
-                if drop > 0 and self.training and not isinstance(layer, nn.Identity):
-                    out = drop_path(out, drop)
+                if keep is not None and not isinstance(layer, nn.Identity):  # a skip connection is never dropped
+                    out = out * keep[place].to(out.dtype)
                 total = total + out
             states.append(total)
         return torch.cat(states[2:], 1)
@@ -63,7 +67,7 @@ class Network(nn.Module):
     """Pictures (n, 3, 32, 32) -> logits (n, classes), and the auxiliary head's while training with it.
 
     Reduction cells stand at one and two thirds of the depth, where channels double. DARTS_V2 with 36 channels and 20 cells has
-    3,349,342 parameters without the auxiliary head.
+    3,349,342 parameters without the auxiliary head. `keep` comes from `draw_keep`; without it nothing is dropped.
     """
 
     def __init__(self, genotype: Genotype, channels: int = 36, layers: int = 20, classes: int = 10, auxiliary: bool = False):
@@ -83,11 +87,11 @@ class Network(nn.Module):
         self.score = nn.Linear(before, classes)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, x: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         before_before = before = self.stem(x)
         extra = None
         for place, cell in enumerate(self.cells):
-            before_before, before = before, cell(before_before, before, drop)
+            before_before, before = before, cell(before_before, before, keep[place] if keep is not None else None)
             if place == self.auxiliary_after and self.auxiliary is not None and self.training:
                 extra = self.auxiliary(before)
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1)), extra

@@ -5,6 +5,9 @@ they share a ReLU and the two pools with their BatchNorm (which has no weights, 
 one kind run as one convolution; and since nothing stands between a depthwise convolution and the pointwise one after it, narrow cells
 run the two as a single dense convolution whose weight is their product. The softmax weight of an operation is the scale of
 its last BatchNorm, so mixing costs nothing; `none` only keeps its place in the softmax.
+
+PC-DARTS (Xu et al. 2020) is the same network with the operations on a part of the channels: the others pass by, an edge's weight is
+part of its operations' weights, and since a shuffle of channels is linear, each node shuffles once.
 """
 
 import torch
@@ -108,36 +111,50 @@ class EdgesFrom(nn.Module):
 
 
 class SearchCell(nn.Module):
-    """A cell with all operations on all edges: two inputs and weights (14, 8) -> (n, 4 * channels, h, w)."""
+    """A cell with all operations on all edges: two inputs, weights (14, 8) and the edges' own (14,) -> (n, 4 * channels, h, w).
 
-    def __init__(self, before_before: int, before: int, channels: int, reduction: bool, reduction_before: bool):
+    The operations see the first `1 / partial` of the channels; the others pass an edge as they are (Xu et al. 2020, eq. 2).
+    """
+
+    def __init__(self, before_before: int, before: int, channels: int, reduction: bool, reduction_before: bool, partial: int = 1):
         super().__init__()
         first = FactorizedReduce if reduction_before else ReLUConvBN
         self.inputs = nn.ModuleList([first(before_before, channels, False), ReLUConvBN(before, channels, False)])
+        self.partial, self.active = partial, channels // partial
         self.sources = nn.ModuleList(
-            EdgesFrom(len(edges_from(state)), channels, 2 if reduction and state < 2 else 1) for state in range(NODES + 1)
+            EdgesFrom(len(edges_from(state)), self.active, 2 if reduction and state < 2 else 1) for state in range(NODES + 1)
         )
 
-    def forward(self, before_before: Tensor, before: Tensor, weights: Tensor) -> Tensor:
+    def forward(self, before_before: Tensor, before: Tensor, weights: Tensor, edge_weights: Tensor) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         totals: list[Tensor | None] = [None] * NODES
+        others: list[Tensor | None] = [None] * NODES  # the channels that pass by
         for state, source in enumerate(self.sources):
-            nodes = edges_from(state)
+            nodes, x = edges_from(state), states[state]
             rows = weights[[edge_index(node, state) for node in nodes]]  # (edges, 8)
-            for node, out in zip(nodes, source(states[state], rows).chunk(len(nodes), 1)):
+            for node, out in zip(nodes, source(x[:, : self.active], rows).chunk(len(nodes), 1)):
                 totals[node] = out if totals[node] is None else totals[node] + out
+            if self.partial > 1:
+                passing = x[:, self.active :] if source.stride == 1 else F.max_pool2d(x[:, self.active :], 2)
+                for node in nodes:
+                    out = passing * edge_weights[edge_index(node, state)].to(passing.dtype)
+                    others[node] = out if others[node] is None else others[node] + out
             if state >= 1:
-                states.append(totals[state - 1])
-        return torch.cat(totals, 1)
+                whole = totals[state - 1]
+                if self.partial > 1:
+                    whole = F.channel_shuffle(torch.cat([whole, others[state - 1]], 1), self.partial)
+                states.append(whole)
+        return torch.cat(states[2:], 1)
 
 
 class Supernet(nn.Module):
     """Pictures (n, 3, 32, 32) -> logits (n, classes). 1,930,618 parameters at 16 channels and 8 cells, without the alphas.
 
     `alphas` holds the architecture: (2, 14, 8), for normal and reduction cells, before the softmax over operations.
+    With `partial` above 1 the supernet is PC-DARTS's, and `betas` (2, 14) weigh the edges, by a softmax over those into one node.
     """
 
-    def __init__(self, channels: int = 16, layers: int = 8, classes: int = 10):
+    def __init__(self, channels: int = 16, layers: int = 8, classes: int = 10, partial: int = 1):
         super().__init__()
         stem = 3 * channels
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
@@ -146,24 +163,37 @@ class Supernet(nn.Module):
         for place in range(layers):
             reduction = place in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(SearchCell(before_before, before, channels, reduction, reduction_before))
+            self.cells.append(SearchCell(before_before, before, channels, reduction, reduction_before, partial))
             self.reductions.append(int(reduction))
             before_before, before, reduction_before = before, NODES * channels, reduction
         self.score = nn.Linear(before, classes)
         self.alphas = nn.Parameter(1e-3 * torch.randn(2, EDGES, len(PRIMITIVES)))
+        self.betas = nn.Parameter(1e-3 * torch.randn(2, EDGES)) if partial > 1 else None
         self.to(memory_format=torch.channels_last)
 
+    def architecture(self) -> list[nn.Parameter]:
+        """What the search searches: the alphas, and PC-DARTS's betas."""
+        return [self.alphas] if self.betas is None else [self.alphas, self.betas]
+
     def weights(self) -> list[nn.Parameter]:
-        """The network's parameters: all but the alphas."""
-        return [parameter for name, parameter in self.named_parameters() if name != "alphas"]
+        """The network's parameters: all but the architecture's."""
+        return [parameter for name, parameter in self.named_parameters() if name not in ("alphas", "betas")]
+
+    def mixing(self) -> tuple[Tensor, Tensor]:
+        """Weights of operations (2, 14, 8), each times its edge's, and of edges (2, 14), all ones without `betas`."""
+        weights = self.alphas.softmax(-1)  # eq. 2
+        if self.betas is None:
+            return weights, torch.ones_like(weights[..., 0])
+        edges = torch.cat([into.softmax(1) for into in self.betas.split(list(range(2, NODES + 2)), 1)], 1)  # Xu et al. 2020, eq. 3
+        return weights * edges[..., None], edges
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = self.alphas.softmax(-1)  # eq. 2
+        weights, edges = self.mixing()
         before_before = before = self.stem(x)
         for cell, reduction in zip(self.cells, self.reductions):
-            before_before, before = before, cell(before_before, before, weights[reduction])
+            before_before, before = before, cell(before_before, before, weights[reduction], edges[reduction])
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1))
 
     def genotype(self) -> Genotype:
-        """The architecture the alphas stand for now."""
-        return derive(*self.alphas.detach().float().softmax(-1).cpu().numpy())
+        """The architecture that the alphas (and betas) stand for now."""
+        return derive(*self.mixing()[0].detach().float().cpu().numpy())

@@ -23,23 +23,41 @@ class MixedOp(nn.Module):
         return sum(weight * layer(x) for weight, layer in zip(weights, self.layers))
 
 
+class PartialOp(nn.Module):
+    """Xu et al. 2020, eq. 2: the mixed operation on the first channels, the others as they are or pooled, shuffled."""
+
+    def __init__(self, channels, stride, partial):
+        super().__init__()
+        self.partial, self.active, self.stride = partial, channels // partial, stride
+        self.mixed = MixedOp(self.active, stride)
+        self.layers = self.mixed.layers
+
+    def forward(self, x, weights):
+        passing = x[:, self.active :] if self.stride == 1 else F.max_pool2d(x[:, self.active :], 2, 2)
+        both = torch.cat([self.mixed(x[:, : self.active], weights), passing], 1)
+        n, c, h, w = both.shape
+        return both.view(n, self.partial, c // self.partial, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
 class PlainCell(nn.Module):
-    def __init__(self, before_before, before, channels, reduction, reduction_before):
+    def __init__(self, before_before, before, channels, reduction, reduction_before, partial=1):
         super().__init__()
         first = FactorizedReduce if reduction_before else ReLUConvBN
         self.inputs = nn.ModuleList([first(before_before, channels, False), ReLUConvBN(before, channels, False)])
-        self.edges = nn.ModuleList(MixedOp(channels, 2 if reduction and s < 2 else 1) for node in range(NODES) for s in range(node + 2))
+        strides = [2 if reduction and state < 2 else 1 for node in range(NODES) for state in range(node + 2)]
+        self.edges = nn.ModuleList(PartialOp(channels, s, partial) if partial > 1 else MixedOp(channels, s) for s in strides)
 
-    def forward(self, before_before, before, weights):
+    def forward(self, before_before, before, weights, betas=None):
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         for node in range(NODES):
             rows = [edge_index(node, state) for state in range(node + 2)]
-            states.append(sum(self.edges[row](state, weights[row]) for row, state in zip(rows, states)))
+            into = betas[rows].softmax(0) if betas is not None else [1] * len(rows)
+            states.append(sum(scale * self.edges[row](state, weights[row]) for scale, row, state in zip(into, rows, states)))
         return torch.cat(states[2:], 1)
 
 
 class PlainSupernet(nn.Module):
-    def __init__(self, channels=16, layers=8, classes=10):
+    def __init__(self, channels=16, layers=8, classes=10, partial=1):
         super().__init__()
         stem = 3 * channels
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
@@ -48,17 +66,19 @@ class PlainSupernet(nn.Module):
         for place in range(layers):
             reduction = place in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(PlainCell(before_before, before, channels, reduction, reduction_before))
+            self.cells.append(PlainCell(before_before, before, channels, reduction, reduction_before, partial))
             self.reductions.append(int(reduction))
             before_before, before, reduction_before = before, NODES * channels, reduction
         self.score = nn.Linear(before, classes)
         self.alphas = nn.Parameter(1e-3 * torch.randn(2, EDGES, len(PRIMITIVES)))
+        self.betas = nn.Parameter(1e-3 * torch.randn(2, EDGES)) if partial > 1 else None
 
     def forward(self, x):
         weights = self.alphas.softmax(-1)
         before_before = before = self.stem(x)
         for cell, reduction in zip(self.cells, self.reductions):
-            before_before, before = before, cell(before_before, before, weights[reduction])
+            betas = None if self.betas is None else self.betas[reduction]
+            before_before, before = before, cell(before_before, before, weights[reduction], betas)
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1))
 
 
@@ -68,6 +88,8 @@ def pairs(fast: Supernet, plain: PlainSupernet):
         for mine, other in zip(getattr(fast, name).parameters(), getattr(plain, name).parameters()):
             yield lambda of, mine=mine: of(mine), other
     yield lambda of: of(fast.alphas), plain.alphas
+    if fast.betas is not None:
+        yield lambda of: of(fast.betas), plain.betas
     for cell, plain_cell in zip(fast.cells, plain.cells):
         for mine, other in zip(cell.inputs.parameters(), plain_cell.inputs.parameters()):
             yield lambda of, mine=mine: of(mine), other

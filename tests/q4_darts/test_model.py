@@ -1,0 +1,46 @@
+import torch
+
+from q4_darts.genotypes import DARTS_V2, read
+from q4_darts.model import Network, draw_keep
+
+
+def test_drop_path_statistics():
+    keep = draw_keep(4, 500, 0.2, torch.Generator().manual_seed(0))
+    assert keep.shape == (4, 8, 500, 1, 1, 1)
+    assert set(keep.unique().tolist()) == {0.0, 1.25}
+    assert abs((keep == 0).double().mean() - 0.2) < 0.01 and abs(keep.mean() - 1) < 0.02
+    assert (draw_keep(4, 500, 0.0, torch.Generator()) == 1).all()
+
+
+def test_drop_path_takes_whole_samples_and_never_a_skip_connection():
+    torch.manual_seed(0)
+    skips = read("DARTS_V2")._replace(normal=(("skip_connect", 0), ("skip_connect", 1)) * 4)
+    images = torch.randn(4, 3, 16, 16)
+    for genotype, changed in ((skips, False), (DARTS_V2, True)):
+        cell = Network(genotype, 4, 3).cells[0].eval()
+        before = torch.randn(4, 12, 8, 8)
+        keep = torch.ones(8, 4, 1, 1, 1)
+        keep[:, 2] = 0
+        whole, dropped = cell(before, before), cell(before, before, keep)
+        assert torch.equal(whole[[0, 1, 3]], dropped[[0, 1, 3]])  # the other samples stay as they were
+        assert torch.equal(whole[2], dropped[2]) != changed
+    network = Network(DARTS_V2, 4, 3).eval()
+    ones = draw_keep(3, 4, 0.0, torch.Generator())
+    assert torch.equal(network(images)[0], network(images, ones)[0])
+
+
+def test_auxiliary_head_only_in_training():
+    network = Network(DARTS_V2, 4, 3, auxiliary=True)
+    logits, extra = network(torch.randn(2, 3, 32, 32))
+    assert logits.shape == extra.shape == (2, 10)
+    assert network.eval()(torch.randn(2, 3, 32, 32))[1] is None
+    assert network.auxiliary_after == 2 and Network(DARTS_V2, 4, 20).auxiliary_after == 13
+
+
+def test_reductions_stand_at_thirds_and_halve_the_sides():
+    network = Network(DARTS_V2, 4, 6)
+    sides = []
+    for cell in network.cells:
+        cell.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
+    network(torch.randn(1, 3, 32, 32).expand(2, -1, -1, -1))
+    assert sides == [32, 32, 16, 16, 8, 8]

@@ -1,0 +1,152 @@
+import csv
+import json
+import subprocess
+import sys
+from math import cos, pi
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common import checkpoint
+from q4_darts.genotypes import read
+from tests.conftest import ENVIRONMENT, ROOT, kill_then_ctrl_c_then_finish
+
+SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
+DATA = "--dataset synthetic --device cpu --train_pictures 192 --init_channels 4 --layers 3 --batch_size 32 --log_every 2".split()
+TINY_SEARCH = [*DATA, "--epochs", "3", "--run_name", "s"]
+TINY_TRAIN = [*DATA, "--epochs", "3", "--run_name", "t", "--genotype", "random:3"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny search and a tiny training that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("q4")
+    roots = ["--log_root", folder / "logs", "--figure_root", folder / "figures"]
+    for command in ([SEARCH, *TINY_SEARCH], [TRAIN, *TINY_TRAIN]):
+        subprocess.run([sys.executable, *command, *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    return folder
+
+
+def rows(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_search_leaves_everything(finished):
+    folder, figures = finished / "logs/q4_darts/s", finished / "figures/q4_darts/s"
+    for name in ("curves.png", "cells.png", "alphas.png"):
+        with Image.open(figures / name) as image:
+            assert image.width > 400 and len(np.unique(np.asarray(image.convert("L")))) > 20
+    with Image.open(figures / "cells.gif") as gif:
+        assert gif.n_frames == 3
+    genotype = read(str(folder / "genotype.json"))
+    assert json.loads((folder / "results.json").read_text())["genotype"]["normal"] == [list(edge) for edge in genotype.normal]
+    weights = np.array(json.loads((folder / "genotypes/epoch_003.json").read_text())["weights"])
+    assert weights.shape == (2, 14, 8) and np.allclose(weights.sum(-1), 1)
+    metrics = rows(folder / "metrics.csv")
+    rates = [float(row["learning_rate"]) for row in metrics]
+    assert np.allclose(rates, [0.001 + 0.024 * (1 + cos(pi * e / 3)) / 2 for e in range(3)], rtol=1e-5)
+    assert {"train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "skip_connections"} <= set(metrics[0])
+
+
+def test_a_training_leaves_everything(finished):
+    folder = finished / "logs/q4_darts/t"
+    metrics = rows(folder / "metrics.csv")
+    assert np.allclose([float(row["learning_rate"]) for row in metrics], [0.025 * (1 + cos(pi * e / 3)) / 2 for e in range(3)], rtol=1e-5)
+    assert np.allclose([float(row["drop_path"]) for row in metrics], [0, 0.2 / 3, 0.4 / 3], rtol=1e-5)
+    first = json.loads((folder / "results.json").read_text())["rows"][0]
+    assert first["name"] == "test, epoch 3" and first["count"] == 512 and first["paper"] == "96.71 ± 0.15"
+
+
+@pytest.mark.parametrize("script, flags, run", [(SEARCH, TINY_SEARCH, "s"), (TRAIN, TINY_TRAIN, "t")])
+def test_kill_9_and_ctrl_c_then_resume_is_the_uninterrupted_run(finished, tmp_path, roots, script, flags, run):
+    folder, whole = tmp_path / "logs/q4_darts" / run, finished / "logs/q4_darts" / run
+    kill_then_ctrl_c_then_finish([sys.executable, script, *flags, *roots], folder)
+    for name in ("metrics.csv", "steps.csv"):
+        assert (folder / name).read_text() == (whole / name).read_text()
+    one, two = (checkpoint.load(path / "checkpoints/last.pt", "q4_darts") for path in (folder, whole))
+    for key in {"model", "optimizer", "optimizer_a", "draws"} & set(one):
+        torch.testing.assert_close(one[key], two[key], rtol=0, atol=0)
+    if run == "s":
+        assert (folder / "genotype.json").read_text() == (whole / "genotype.json").read_text()
+
+
+@pytest.mark.parametrize("flags", [["--order", "second"], ["--partial_channels", "2", "--warm_up_epochs", "1"], ["--precision", "bf16"]])
+def test_other_searches(script, roots, tmp_path, flags):
+    script(SEARCH, *DATA, "--epochs", 2, "--run_name", "o", *flags, *roots)
+    metrics = rows(tmp_path / "logs/q4_darts/o/metrics.csv")
+    assert len(metrics) == 2
+    before, after = (
+        np.array(json.loads((tmp_path / f"logs/q4_darts/o/genotypes/epoch_00{e}.json").read_text())["weights"]) for e in (1, 2)
+    )
+    assert not np.array_equal(before, after)
+    losses = [row["alpha_loss"] for row in rows(tmp_path / "logs/q4_darts/o/steps.csv")]
+    assert ("nan" in losses) == ("--warm_up_epochs" in flags)  # while the alphas wait there is no loss of theirs
+
+
+def test_stop_on_skips(script, roots, tmp_path):
+    """With alphas that learn 1,000 times faster, skip connections come within the first epochs of some seed."""
+    flags = ["--epochs", 6, "--arch_learning_rate", 0.5, "--stop_on_skips", 1, "--run_name", "o"]
+    done = script(SEARCH, *DATA, *flags, *roots)
+    metrics = rows(tmp_path / "logs/q4_darts/o/metrics.csv")
+    counts = [int(row["skip_connections"]) for row in metrics]
+    assert counts[-1] >= 1 and max(counts[:-1], default=0) == 0 and "--stop_on_skips" in done.stdout
+    again = script(SEARCH, *DATA, *flags, *roots, "--resume")  # a search that stopped itself stays stopped
+    assert len(rows(tmp_path / "logs/q4_darts/o/metrics.csv")) == len(metrics) and "--stop_on_skips" in again.stdout
+
+
+def test_from_search_to_test(finished, script, roots, tmp_path):
+    genotype = finished / "logs/q4_darts/s/genotype.json"
+    done = script(TRAIN, *DATA, "--epochs", 1, "--genotype", genotype, *roots)
+    assert (tmp_path / "logs/q4_darts/train-s-1/results.json").exists() and "test, epoch 1:" in done.stdout
+    for run in (finished / "logs/q4_darts/s", tmp_path / "logs/q4_darts/train-s-1"):
+        done = script("q4_darts/evaluate.py", "--checkpoint", run / "checkpoints/last.pt", "--figure_root", tmp_path / "f")
+        assert "of 512 pictures of synthetic" in done.stdout and (tmp_path / "f/q4_darts" / run.name / "confusion.png").exists()
+    results = json.loads((tmp_path / "logs/q4_darts/train-s-1/results.json").read_text())
+    assert results["evaluations"]["last.pt"]["rows"][0]["value"] == results["rows"][0]["value"]  # the same test
+
+
+def test_visualize(script, tmp_path):
+    script("q4_darts/visualize.py", "--genotype", "PC_DARTS", "--output", tmp_path / "a" / "c.png")
+    with Image.open(tmp_path / "a" / "c.png") as image:
+        assert image.width > 600 and len(np.unique(np.asarray(image.convert("L")))) > 20
+    assert ".pdf" in script("q4_darts/visualize.py", "--output", tmp_path / "c.txt", status=2).stderr
+
+
+def test_torchrun_shares_the_batch(roots, tmp_path):
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TRAIN, *TINY_TRAIN, "--epochs", "1"]
+    subprocess.run([sys.executable, *command, "--batch_size", "16", *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    folder = tmp_path / "logs/q4_darts/t"
+    assert json.loads((folder / "config.json").read_text())["legs"][0]["processes"] == 2
+    assert [row["step"] for row in rows(folder / "steps.csv")] == ["2", "4", "6"]  # 192 pictures, 2 x 16 a step; one writer
+
+
+@pytest.mark.parametrize(
+    "name, arguments, status, message",
+    [
+        (SEARCH, ["--layers", "2"], 2, "--layers must be 3 or more"),
+        (SEARCH, ["--init_channels", "6", "--partial_channels", "4"], 2, "--init_channels must be a multiple of 8"),
+        (SEARCH, ["--batch_size", "97"], 2, "more than the 96 pictures of a half"),
+        (SEARCH, ["--warm_up_epochs", "3"], 2, "leaves none of the 3 epochs"),
+        (SEARCH, ["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
+        (SEARCH, ["--train_pictures", "5000"], 2, "more than the 2048"),
+        (TRAIN, ["--genotype", "DARTS_V3"], 1, "the names known are DARTS_V1, DARTS_V2, PC_DARTS and random:SEED"),
+        (TRAIN, ["--drop_path", "1"], 2, "--drop_path must be below 1"),
+        (TRAIN, ["--batch_size", "500"], 2, "more than the 192 training pictures"),
+        (TRAIN, ["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
+    ],
+)
+def test_wrong_commands_get_a_clear_line(script, roots, name, arguments, status, message):
+    assert message in script(name, *(TINY_SEARCH if name == SEARCH else TINY_TRAIN), *roots, *arguments, status=status).stderr
+
+
+def test_another_genotype_cannot_be_resumed_into(finished, script):
+    roots = ["--log_root", finished / "logs", "--figure_root", finished / "figures"]
+    assert (
+        "--genotype was 'random:3', now 'random:4'"
+        in script(TRAIN, *TINY_TRAIN, *roots, "--genotype", "random:4", "--resume", status=2).stderr
+    )
+    assert "no checkpoint at" in script("q4_darts/evaluate.py", "--checkpoint", "nowhere.pt", status=1).stderr
+    assert "--checkpoint FILE is needed" in script("q4_darts/evaluate.py", status=2).stderr
