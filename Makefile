@@ -29,6 +29,7 @@ bench: setup
 	$(PY) benchmarks/protonet.py
 	$(PY) benchmarks/dcgan.py
 	$(PY) benchmarks/pix2pix.py
+	$(PY) benchmarks/darts.py
 
 clean:  ## what can be made again; runs, data and figures stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis

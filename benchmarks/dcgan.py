@@ -3,13 +3,11 @@
     python benchmarks/dcgan.py [--device cuda --compile]
 
 The plain version is what tutorials do: NCHW fp32, a DataLoader of PIL images with transforms, separate passes, gradients computed for
-the discriminator in the generator's step too, an optimiser of small kernels, losses read with .item() every step. A second
-table compares 28x28 pictures with the original 64x64 layout.
+the discriminator in the generator's step too, an optimiser of small kernels, losses read with .item() every step. The last two
+rows are the original 64x64 layout.
 """
 
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.race import run
 from common.runtime import Runtime, ScriptOptions, command, start
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss
@@ -30,6 +29,7 @@ class Options(ScriptOptions):
     batch_size: int = 64  # pictures a step
     steps: int = 15  # timed steps of each version; the versions take turns
     compile: bool = False  # also time ours with torch.compile
+    memory_of: str = ""  # only print the memory that this version needs
 
 
 class Pil(Dataset):
@@ -110,20 +110,7 @@ def ours(images: torch.Tensor, runtime: Runtime, batch: int, size: int, precisio
             yield d_loss.detach()
 
 
-def race(versions: dict[str, Iterator], steps: int, synchronize: Callable[[], None]) -> dict[str, float]:
-    """Median seconds a step of versions that take turns, after three steps to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in versions}
-    for step in range(steps + 3):
-        for name, version in versions.items():
-            synchronize()
-            began = time.perf_counter()
-            next(version)
-            synchronize()
-            seconds[name] += [time.perf_counter() - began] if step >= 3 else []
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def main(options: Options) -> dict[str, float]:
+def main(options: Options) -> None:
     runtime = start(options)
     images = draw_digits(40 * options.batch_size, 0).images.to(runtime.device)
     batch = options.batch_size
@@ -135,14 +122,7 @@ def main(options: Options) -> dict[str, float]:
         "plain fp32, 64x64 layout": plain(images, runtime, batch, 64),
         "ours bf16, 64x64 layout": ours(images, runtime, batch, 64, "bf16"),
     }
-    medians = race(versions, options.steps, torch.cuda.synchronize if runtime.device.type == "cuda" else lambda: None)
-    print(f"batch {batch}, {runtime.device_name}, torch {torch.__version__}")
-    print(f"{'version':28}{'ms/step':>10}{'images/s':>10}{'times faster than plain':>25}")
-    for name, value in medians.items():
-        print(f"{name:28}{1000 * value:10.1f}{batch / value:10.0f}{medians['plain fp32'] / value:25.2f}")
-    ratio = medians["ours bf16, 64x64 layout"] / medians["ours bf16"]
-    print(f"a step at 28x28 against the 64x64 layout, both ours in bf16: {ratio:.1f} times faster")
-    return medians
+    run(f"28x28, batch {batch}", versions, options.steps, runtime, options.memory_of)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks.dcgan import race
+from benchmarks.race import run
 from common.runtime import Runtime, ScriptOptions, command, start
 from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
 from q3_pix2pix.pix2pix import PatchGAN, UNet
@@ -32,6 +32,7 @@ class Options(ScriptOptions):
     base_channels: int = 64  # as in train.py
     steps: int = 8  # timed steps of each version; the versions take turns
     compile: bool = False  # also time ours with torch.compile
+    memory_of: str = ""  # only print the memory that this version needs
 
 
 def networks(runtime: Runtime, options: Options) -> tuple[UNet, PatchGAN]:
@@ -97,9 +98,8 @@ def ours(pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str
             yield g_l1.detach()
 
 
-def main(options: Options) -> dict[str, float]:
+def main(options: Options) -> None:
     runtime = start(options)
-    cuda = runtime.device.type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
         files = []
         for i, pair in enumerate(draw_towns(8, options.image_size, 0).images):
@@ -110,14 +110,7 @@ def main(options: Options) -> dict[str, float]:
         versions |= {f"ours {p}": ours(pairs, runtime, options, p) for p in ("fp32", "bf16")}
         if options.compile:
             versions |= {f"ours {p} compiled": ours(pairs, runtime, options, p, True) for p in ("fp32", "bf16")}
-        medians = race(versions, options.steps, torch.cuda.synchronize if cuda else lambda: None)
-    print(f"{options.image_size} pixels, batch 1, {runtime.device_name}, torch {torch.__version__}")
-    print(f"{'version':24}{'ms/step':>10}{'times faster':>14}")
-    for name, value in medians.items():
-        print(f"{name:24}{1000 * value:10.1f}{medians['plain fp32'] / value:14.2f}")
-    if cuda:
-        print(f"peak memory of all versions together: {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB")
-    return medians
+        run(f"{options.image_size} pixels, batch 1", versions, options.steps, runtime, options.memory_of)
 
 
 if __name__ == "__main__":

@@ -104,6 +104,8 @@ def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
     for file in files:
         try:
             with Image.open(file) as image:
+                if image.mode.startswith("I"):  # 16 bits
+                    image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
                 grey = image.convert("L")
         except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
             raise RunError(f"{file} cannot be read as an image ({error})") from error

@@ -15,7 +15,7 @@ from common.run import Run, RunOptions
 from common.runtime import StopSignal, UsageError, at_least, command, start
 from q1_dcgan.classifier import judge, trained_classifier
 from q1_dcgan.dcgan import Discriminator, Generator
-from q1_dcgan.evaluate import QUESTION, as_rows, draw_samples, floor, generate, measure
+from q1_dcgan.evaluate import QUESTION, as_drawn, as_rows, draw_samples, floor, generate, measure
 from q1_dcgan.figures import draw_losses, write_sheet
 from q1_dcgan.figures import draw_samples as draw_sample_figures
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss
@@ -71,7 +71,8 @@ def main(options: Options) -> dict:
     if len(train) < options.batch_size:
         raise UsageError(f"--batch_size {options.batch_size} is more than the {len(train)} training pictures")
     classifier, classifier_facts = trained_classifier(parts, options.data_root, runtime)
-    test_features = judge(classifier, parts["test"].images)[0]
+    drawn = {name: as_drawn(part, options.image_size) for name, part in parts.items()}
+    test_features = judge(classifier, drawn["test"].images)[0]
 
     architecture = {"latent_size": options.latent_size, "classes": classes, "image_size": options.image_size}
     generator = Generator(**architecture).to(device)
@@ -169,7 +170,7 @@ def main(options: Options) -> dict:
             if stop.requested:
                 run.stop(epoch, step)
 
-        least = floor(classifier, parts, test_features, options.test_samples, options.seed)
+        least = floor(classifier, drawn["train"], test_features, options.test_samples, options.seed)
         figures = {}
         for shown in sorted({1, max(1, options.epochs // 2), options.epochs}):
             run.load_network(f"epoch_{shown}", kept)

@@ -55,7 +55,7 @@ def measure(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 
     Returns:
         l1: mean absolute difference in grey levels. psnr: in dB. ssim: Wang et al. 2004, 11x11 Gaussian window. sharpness:
-        mean absolute difference of neighbouring pixels, divided by the target's; 1 is as sharp as the target.
+        mean absolute difference of neighbouring pixels, divided by the mean of all targets'; 1 on average is as sharp as they.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -71,7 +71,7 @@ def measure(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         "l1": difference.abs().mean(1) * 255,
         "psnr": -10 * difference.square().mean(1).clamp_min(1e-10).log10(),
         "ssim": torch.cat([value.reshape(-1) for value in ssim]),
-        "sharpness": edges(outputs) / edges(targets).clamp_min(1e-6),
+        "sharpness": edges(outputs) / edges(targets).mean().clamp_min(1e-6),
     }
 
 
@@ -127,7 +127,7 @@ def as_rows(outputs: Tensor, targets: Tensor, palette: Tensor | None, name: str)
     figures = measure(outputs, targets)
     if palette is not None:
         figures["pixel accuracy"] = 100 * pixel_accuracy(outputs, targets, palette)
-    units = {"l1": "grey levels", "psnr": "dB", "ssim": "(1 is equal)", "sharpness": "of the target's", "pixel accuracy": "%"}
+    units = {"l1": "grey levels", "psnr": "dB", "ssim": "(1 is equal)", "sharpness": "of the targets'", "pixel accuracy": "%"}
     names = {"l1": "L1", "psnr": "PSNR", "ssim": "SSIM"}
     rows = []
     for figure, values in figures.items():

@@ -79,7 +79,10 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
             folder = data_root / options.dataset
             if options.dataset == "maps":
                 fetch_maps(data_root)
-        parts = {part: decode(list_pairs(folder, part), sides[part], data_root) for part in ("train", "val")}
+        files = {part: list_pairs(folder, part) for part in ("train", "val")}
+        if options.dataset == "folder":
+            check_apart(files["train"], files["val"])
+        parts = {part: decode(files[part], sides[part], data_root) for part in files}
     if options.direction == "BtoA":
         parts = {part: Pairs(pairs.images.roll(3, 1), pairs.names) for part, pairs in parts.items()}
     return parts
@@ -159,6 +162,18 @@ def list_pairs(folder: Path, part: str) -> list[tuple[Path, Path | None]]:
     if not files:
         raise RunError(f"no images (.png, .jpg, ...) in {folder / part}")
     return files
+
+
+def check_apart(train: list[tuple[Path, Path | None]], validation: list[tuple[Path, Path | None]]) -> None:
+    """Raises RunError if a validation picture is, byte for byte, a training picture as well."""
+
+    def digests(pairs: list[tuple[Path, Path | None]]) -> dict[bytes, Path]:
+        return {hashlib.sha256(first.read_bytes()).digest(): first for first, _ in pairs}
+
+    known = digests(train)
+    for digest, file in digests(validation).items():
+        if digest in known:
+            raise RunError(f"{file} is the training picture {known[digest]}: a validation on what was trained on says nothing")
 
 
 def open_rgb(path: Path) -> Image.Image:

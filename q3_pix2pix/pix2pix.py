@@ -19,6 +19,21 @@ def initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+class Norm(nn.BatchNorm2d):
+    """BatchNorm; while `per_picture` is set it normalises each picture by its own statistics.
+
+    That is what train-mode BatchNorm computes at batch one, the paper's. Done as instance normalisation, any batch gives the numbers
+    of single pictures, and the running statistics stay as they are.
+    """
+
+    per_picture = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.per_picture:
+            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        return super().forward(x)
+
+
 class UNet(nn.Module):
     """Photo (n, 3, size, size) in [-1, 1] -> map of the same shape. 54.41 M parameters at 256 pixels and 64 channels.
 
@@ -39,10 +54,10 @@ class UNet(nn.Module):
             plain = level in (0, depth - 1)
             layers: list[nn.Module] = [] if level == 0 else [nn.LeakyReLU(0.2)]
             layers.append(nn.Conv2d(3 if level == 0 else widths[level - 1], width, 4, 2, 1, bias=plain))
-            self.down.append(nn.Sequential(*layers, *([] if plain else [nn.BatchNorm2d(width)])))
+            self.down.append(nn.Sequential(*layers, *([] if plain else [Norm(width)])))
         for level in reversed(range(1, depth)):  # 1 -> 2 -> ... -> 128
             inputs = widths[level] * (1 if level == depth - 1 else 2)
-            layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, widths[level - 1], 4, 2, 1, bias=False), nn.BatchNorm2d(widths[level - 1])]
+            layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, widths[level - 1], 4, 2, 1, bias=False), Norm(widths[level - 1])]
             self.up.append(nn.Sequential(*layers, *([nn.Dropout(0.5)] if level >= depth - 3 else [])))
         self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1), nn.Tanh()))  # 128 -> 256
         self.apply(initialise)
@@ -78,19 +93,15 @@ class PatchGAN(nn.Module):
 
 @contextlib.contextmanager
 def paper_inference(network: nn.Module) -> Iterator[None]:
-    """Train-mode inference as in the paper (section 3.4): dropout on, and normalisation by each picture's own statistics.
-
-    BatchNorm in train mode with a batch of one is instance normalisation; done as such here, so any batch gives the numbers
-    of single pictures and no running statistics change.
-    """
+    """Train-mode inference as in the paper (section 3.4): dropout on, and normalisation by each picture's own statistics."""
     training = network.training
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, Norm)]
     network.train()
     for norm in norms:
-        norm.forward = lambda x, norm=norm: F.instance_norm(x, weight=norm.weight, bias=norm.bias, eps=norm.eps)
+        norm.per_picture = True
     try:
         yield
     finally:
         for norm in norms:
-            del norm.forward
+            norm.per_picture = False
         network.train(training)

@@ -80,10 +80,8 @@ def main(options: Options) -> dict:
     if options.compile:
         generator.compile(), discriminator.compile()
     crops = torch.Generator(device).manual_seed(options.seed)
-    torch.manual_seed(options.seed + 1 + runtime.rank)  # dropout draws from torch's own generator
-    dropout = torch.cuda.default_generators[device.index or 0] if device.type == "cuda" else torch.default_generator
     state = {"generator": generator, "discriminator": discriminator, "optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
-    state |= {"crops": crops, "dropout": dropout}
+    state |= {"crops": crops}
 
     facts = {"data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}}
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run, StopSignal() as stop:
@@ -108,6 +106,8 @@ def main(options: Options) -> dict:
                 pairs = random_crop_and_mirror(train.images[order[step * share : (step + 1) * share]], options.image_size, crops)
                 mine = pairs[runtime.rank * options.batch_size : (runtime.rank + 1) * options.batch_size]
                 photo, real = prepare(mine).split(3, 1)
+                # Dropout draws from torch's own generator: seeded every step, each process's draws are the same after a resume.
+                torch.manual_seed(int(np.random.SeedSequence((options.seed, epoch, step, runtime.rank)).generate_state(1)[0]))
                 with runtime.autocast():
                     fake = generator(photo)
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import classifier as judge_module
 from q1_dcgan.classifier import Classifier, accuracy, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
-from q1_dcgan.evaluate import as_rows, draw_samples, floor, frechet_distance, measure, nearest_training
+from q1_dcgan.evaluate import as_drawn, as_rows, draw_samples, floor, frechet_distance, measure, nearest_training
 from q1_dcgan.mnist_dataset import DataOptions, draw_digits, load, prepare, to_uint8
-from tests.conftest import DATA_ROOT
+from tests.conftest import DATA_ROOT, ROOT
 
 CPU = Runtime(torch.device("cpu"), "fp32")
 
@@ -67,7 +69,7 @@ def test_real_pictures_measure_as_real(judged, digits):
     assert figures["label_accuracy"] == pytest.approx(facts["test_accuracy"])
     parts = [figures[f"label_accuracy_{c}"] * (test.labels == c).sum().item() for c in range(10)]
     assert sum(parts) / 500 == pytest.approx(figures["label_accuracy"])
-    least = floor(classifier, digits, features, 500, 0)
+    least = floor(classifier, digits["train"], features, 500, 0)
     noise = measure(classifier, features, torch.randint(0, 256, (500, 28, 28), dtype=torch.uint8), None)
     assert 0 < least < noise["frechet_distance"] / 5 and "label_accuracy" not in noise
 
@@ -124,6 +126,10 @@ def test_folder(tmp_path):
             Image.fromarray(np.full((32, 32), 10 * i, np.uint8)).save(tmp_path / name / f"{i}.png")
     parts = load(tmp_path, DataOptions("folder", tmp_path))
     assert len(parts["train"]) == 12 and len(parts["test"]) == 2 and parts["train"].names == ["a", "b"]
+    for i in range(7):  # 16 bits a pixel mean the same greys
+        Image.fromarray(np.full((32, 32), 257 * 10 * i, np.uint16)).save(tmp_path / "a" / f"{i}.png")
+    again = load(tmp_path, DataOptions("folder", tmp_path))
+    assert torch.equal(again["train"].images, parts["train"].images)
     Image.new("L", (20, 32)).save(tmp_path / "a" / "9.png")
     with pytest.raises(UsageError, match="must have one size.*9.png"):
         load(tmp_path, DataOptions("folder", tmp_path))
@@ -153,3 +159,17 @@ def test_real_mnist():
     classifier = Classifier()
     features = judge(classifier, parts["test"].images[:2000])[0]
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-2)
+
+
+def test_the_judge_of_the_official_runs_is_good_enough():
+    configs = [json.loads(file.read_text()) for file in (ROOT / "logs/q1_dcgan").glob("mnist*/config.json")]
+    assert all(config["classifier"]["test_accuracy"] >= 0.993 for config in configs)
+    assert len({config["classifier"]["sha256"] for config in configs}) <= 1  # one judge for all
+
+
+def test_reality_is_measured_as_samples_of_its_size_are():
+    pictures = draw_digits(20, 0)
+    assert as_drawn(pictures, 28) is pictures
+    there_and_back = as_drawn(pictures, 64, batch=7)
+    assert torch.equal(there_and_back.images, to_uint8(prepare(pictures.images, 64))) and there_and_back.names == pictures.names
+    assert 0 < (there_and_back.images.float() - pictures.images.float()).abs().mean() < 10

@@ -1,4 +1,5 @@
 import io
+import shutil
 import tarfile
 
 import numpy as np
@@ -27,7 +28,7 @@ def folder(tmp_path):
     for part, count in (("train", 3), ("val", 2)):
         (tmp_path / "pairs" / part).mkdir(parents=True)
         for i in range(count):
-            gradient_pair(tmp_path / "pairs" / part / f"{part}{i}.png")
+            gradient_pair(tmp_path / "pairs" / part / f"{part}{i}.png", 48 if part == "train" else 64)
     return tmp_path / "pairs"
 
 
@@ -47,11 +48,18 @@ def test_folder_of_pairs_and_direction(folder):
     assert torch.equal(again["train"].images, parts["train"].images) and again["train"].names == ["train0", "train1", "train2"]
 
 
+def test_a_validation_picture_is_never_a_training_picture(folder):
+    shutil.copy(folder / "train" / "train1.png", folder / "val" / "renamed.png")
+    with pytest.raises(RunError, match="renamed.png is the training picture .*train[012].png"):
+        load(folder.parent, DataOptions("folder", folder), 32)
+
+
 def test_parallel_folders(tmp_path):
     for part in ("train", "val"):
         for side, color in (("A", "red"), ("B", "blue")):
             (tmp_path / f"{part}{side}").mkdir()
-            Image.new("RGB", (40, 40), color).save(tmp_path / f"{part}{side}" / "one.png")
+            size = (40, 40) if part == "train" else (50, 50)
+            Image.new("RGB", size, color).save(tmp_path / f"{part}{side}" / "one.png")
     parts = load(tmp_path, DataOptions("folder", tmp_path), 32)
     assert parts["train"].images[0, :, 0, 0].tolist() == [255, 0, 0, 0, 0, 255]
     Image.new("RGB", (40, 40)).save(tmp_path / "trainA" / "two.png")
@@ -150,10 +158,11 @@ def test_measures_against_numpy():
     for i in range(2):
         assert figures["l1"][i].item() == pytest.approx(np.abs(a[i] - b[i]).mean() * 255, rel=1e-5)
         assert figures["psnr"][i].item() == pytest.approx(10 * np.log10(1 / ((a[i] - b[i]) ** 2).mean()), rel=1e-5)
-        edges = [np.abs(np.diff(x[i], axis=2)).mean() + np.abs(np.diff(x[i], axis=1)).mean() for x in (a, b)]
-        assert figures["sharpness"][i].item() == pytest.approx(edges[0] / edges[1], rel=1e-5)
+    edges = [[np.abs(np.diff(x, axis=2)).mean() + np.abs(np.diff(x, axis=1)).mean() for x in pictures] for pictures in (a, b)]
+    assert figures["sharpness"].tolist() == pytest.approx((np.array(edges[0]) / np.mean(edges[1])).tolist(), rel=1e-5)
     same = measure(targets, targets)
-    assert same["l1"].max() == 0 and same["ssim"].min() == pytest.approx(1, abs=1e-5) and same["sharpness"].tolist() == [1, 1]
+    assert same["l1"].max() == 0 and same["ssim"].min() == pytest.approx(1, abs=1e-5)
+    assert same["sharpness"].mean().item() == pytest.approx(1)
 
 
 def test_ssim_against_its_equation():

@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.plain_supernet import PlainSupernet, copy_weights, pairs
 from q4_darts import model_search
 from q4_darts.model_search import Supernet
-from tests.q4_darts.plain_supernet import PlainSupernet, copy_weights, pairs
 
 
 def test_fp32_outputs_agree():

@@ -1,0 +1,124 @@
+"""Seconds per first-order search step of DARTS: ours against the supernet written edge by edge, in one run.
+
+    python benchmarks/darts.py [--batch_size 64] [--device cuda --compile]
+
+A step is the alphas' pass on one batch and the weights' pass on another. The plain version is the published one: every edge runs its eight
+operations by itself in NCHW fp32, the alphas' pass computes gradients of all weights as well, an optimiser of small kernels, losses
+read with .item() every step. "plain channels_last" only changes the order in memory. `--parts` shows where ours spends its time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.plain_supernet import PlainSupernet
+from benchmarks.race import run
+from common.runtime import Runtime, ScriptOptions, command, start
+from q4_darts.architect import first_order, second_order
+from q4_darts.cifar10_dataset import augment, draw_shapes
+from q4_darts.model_search import Supernet
+
+
+@dataclass
+class Options(ScriptOptions):
+    """Time DARTS's search steps."""
+
+    batch_size: int = 16  # pictures of each half
+    init_channels: int = 16  # as in train_search.py
+    layers: int = 8  # as in train_search.py
+    steps: int = 3  # timed steps of each version; the versions take turns
+    second: bool = False  # also time ours in second order
+    partial_channels: bool = False  # also time PC-DARTS
+    compile: bool = False  # also time ours with torch.compile
+    parts: bool = False  # only show which operations ours in bf16 spends its time on
+    memory_of: str = ""  # only print the memory that this version needs
+
+
+def plain(options: Options, runtime: Runtime, memory_format: torch.memory_format) -> Iterator[float]:
+    """Searches a step at every next()."""
+    torch.manual_seed(0)
+    model = PlainSupernet(options.init_channels, options.layers).to(runtime.device, memory_format=memory_format)
+    weights = [parameter for name, parameter in model.named_parameters() if name != "alphas"]
+    sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4, foreach=False)
+    adam = torch.optim.Adam([model.alphas], 3e-4, (0.5, 0.999), weight_decay=1e-3)
+    for (x, y), (x_a, y_a) in batches(options, runtime):
+        adam.zero_grad()
+        F.cross_entropy(model(x_a.contiguous(memory_format=memory_format)), y_a).backward()
+        adam.step()
+        sgd.zero_grad()
+        loss = F.cross_entropy(model(x.contiguous(memory_format=memory_format)), y)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 5, foreach=False)
+        sgd.step()
+        yield loss.item()
+
+
+def ours(options: Options, runtime: Runtime, precision: str, partial: int = 1, second: bool = False, compile: bool = False) -> Iterator:
+    """Searches a step at every next(), as train_search.py does."""
+    torch.manual_seed(0)
+    runtime = Runtime(runtime.device, precision)
+    model = Supernet(options.init_channels, options.layers, partial=partial).to(runtime.device)
+    if compile:
+        model.compile()
+    weights = model.weights()
+    sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4)
+    adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3)
+    for (x, y), (x_a, y_a) in batches(options, runtime):
+        losses = [lambda x=x, y=y: F.cross_entropy(model(x).float(), y) for x, y in ((x, y), (x_a, y_a))]
+        if second:
+            second_order(model, sgd, *losses, runtime.autocast)
+        else:
+            first_order(model, losses[1], runtime.autocast)
+        adam.step()
+        with runtime.autocast():
+            logits = model(x)
+        loss = F.cross_entropy(logits.float(), y)
+        sgd.zero_grad()
+        loss.backward(inputs=weights)
+        torch.nn.utils.clip_grad_norm_(weights, 5)
+        sgd.step()
+        yield loss.detach()
+
+
+def batches(options: Options, runtime: Runtime) -> Iterator:
+    """Two batches of pictures and labels, for ever."""
+    pictures = draw_shapes(4 * options.batch_size, 0).to(runtime.device)
+    draws = torch.Generator(runtime.device).manual_seed(0)
+    while True:
+        order = torch.randperm(len(pictures), device=runtime.device).split(options.batch_size)
+        yield tuple((augment(pictures.images[index], draws), pictures.labels[index]) for index in order[:2])
+
+
+def main(options: Options) -> None:
+    runtime = start(options)
+    if options.parts:
+        step = ours(options, runtime, "bf16")
+        next(step), next(step)
+        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (runtime.device.type == "cuda")
+        with profile(activities=activities) as profiler:
+            next(step)
+        key = "self_cuda_time_total" if runtime.device.type == "cuda" else "self_cpu_time_total"
+        print(profiler.key_averages().table(sort_by=key, row_limit=15, max_name_column_width=45))
+        return
+    versions = {
+        "plain fp32": plain(options, runtime, torch.contiguous_format),
+        "plain fp32, channels_last": plain(options, runtime, torch.channels_last),
+    }
+    kinds = {"": {}}
+    kinds |= {", second order": {"second": True}} if options.second else {}
+    kinds |= {", 1/4 of the channels": {"partial": 4}} if options.partial_channels else {}
+    kinds |= {", compiled": {"compile": True}} if options.compile else {}
+    versions |= {
+        f"ours {precision}{name}": ours(options, runtime, precision, **kind)
+        for name, kind in kinds.items()
+        for precision in ("fp32", "bf16")
+    }
+    what = f"{options.init_channels} channels, {options.layers} cells, batch {options.batch_size}"
+    run(what, versions, options.steps, runtime, options.memory_of)
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)
