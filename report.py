@@ -42,6 +42,7 @@ HEADLINES = {
     "q1_dcgan": ("Frechet distance", "rarest class", "label accuracy"),
     "q2_protonet": tuple(f"{way}-way {shot}-shot" for way in (5, 20) for shot in (1, 5)),
     "q3_pix2pix": ("L1, ", "pixel accuracy, "),
+    "q4_darts": ("supernet", "test, "),
 }
 
 

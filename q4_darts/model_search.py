@@ -18,7 +18,7 @@ from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, 
 from q4_darts.operations import FactorizedReduce, ReLUConvBN
 
 EDGES = sum(range(2, NODES + 2))  # 14
-DENSE_UP_TO = 16  # channels up to which depthwise and pointwise run as one dense convolution
+DENSE_UP_TO = {torch.float64: 32, torch.float32: 32, torch.bfloat16: 256}  # channels up to which the two run as one dense convolution
 
 
 class EdgeNorm(nn.BatchNorm2d):
@@ -59,7 +59,7 @@ class EdgeConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         edges, channels = self.edges, self.channels
-        if channels <= DENSE_UP_TO:
+        if channels <= DENSE_UP_TO[x.dtype]:
             depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
             dense = (self.pointwise.view(edges, channels, channels, 1, 1) * depthwise).flatten(0, 1)  # (edges * c, c, k, k)
             return F.conv2d(x, dense, None, self.stride, self.padding, self.dilation, 1 if self.shared else edges)

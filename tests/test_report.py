@@ -1,5 +1,6 @@
 import json
 import re
+import shlex
 
 import pytest
 
@@ -54,14 +55,27 @@ def test_every_command_of_every_preset_is_understood():
     from q1_dcgan import train as q1
     from q2_protonet import train as q2
     from q3_pix2pix import train as q3
+    from q4_darts import train as q4
+    from q4_darts import train_search as q4_search
 
     options = {"q1_dcgan/train.py": q1.Options, "q2_protonet/train.py": q2.Options, "q3_pix2pix/train.py": q3.Options}
+    options |= {"q4_darts/train.py": q4.Options, "q4_darts/train_search.py": q4_search.Options}
     for rows in reproduce.PRESETS.values():
         for question, name, script, flags in rows:
             tyro.cli(
                 options[script], args=[*flags.split(), "--run_name", name], use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)
             )
             assert script.startswith(question)
+
+
+def test_the_small_preset_is_what_the_committed_runs_were_made_with():
+    """Each row's flags are those in the run's config.json, whatever their order; a run was stopped earlier where it says so."""
+    for question, name, script, flags in reproduce.PRESETS["small"]:
+        file = ROOT / "logs" / question / name / "config.json"
+        asked = shlex.split(json.loads(file.read_text())["legs"][-1]["command"])
+        assert asked[1] == script
+        ours = [*flags.format(log_root="logs").split(), "--run_name", name]
+        assert sorted(ours) == sorted(word for word in asked[2:] if word != "--resume"), f"{question}/{name}"
 
 
 def test_the_tables_in_the_readmes_are_the_logs():
