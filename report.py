@@ -58,6 +58,8 @@ class Options:
 
 def number(row: dict) -> str:
     """A result with its 95% interval where it has one."""
+    if isinstance(row["value"], int):
+        return str(row["value"])
     digits = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
     return f"{row['value']:.{digits}f}" + (f" ± {row['interval']:.{digits}f}" if row.get("interval") is not None else "")
 

@@ -104,7 +104,7 @@ PRESETS: dict[str, list[tuple[str, str, str, str]]] = {
         ("q4_darts", "paper-search-pc", SEARCH, "--partial_channels 4"),
         ("q4_darts", "paper-found-first", TRAIN, FOUND % "paper-search-first"),
         ("q4_darts", "paper-found-second", TRAIN, FOUND % "paper-search-second"),
-        ("q4_darts", "paper-found-pc", TRAIN, FOUND % "paper-search-pc"),
+        ("q4_darts", "paper-found-pc", TRAIN, f"{FOUND % 'paper-search-pc'} --drop_path 0.3"),  # as in its paper
         ("q4_darts", "paper-darts-v2", TRAIN, "--genotype DARTS_V2"),
         ("q4_darts", "paper-random", TRAIN, "--genotype random:0"),
     ],

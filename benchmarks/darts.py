@@ -4,7 +4,8 @@
 
 A step is the alphas' pass on one batch and the weights' pass on another. The plain version is the published one: every edge runs its eight
 operations by itself in NCHW fp32, the alphas' pass computes gradients of all weights as well, an optimiser of small kernels, losses
-read with .item() every step. "plain channels_last" only changes the order in memory. `--parts` shows where ours spends its time.
+read with .item() every step. The rows below it change only the order in
+memory and the precision; fp32 is without TF32. `--parts` shows where ours spends its time.
 """
 
 from collections.abc import Iterator
@@ -37,8 +38,9 @@ class Options(ScriptOptions):
     memory_of: str = ""  # only print the memory that this version needs
 
 
-def plain(options: Options, runtime: Runtime, memory_format: torch.memory_format) -> Iterator[float]:
+def plain(options: Options, runtime: Runtime, memory_format: torch.memory_format, precision: str = "fp32") -> Iterator[float]:
     """Searches a step at every next()."""
+    runtime = Runtime(runtime.device, precision)
     torch.manual_seed(0)
     model = PlainSupernet(options.init_channels, options.layers).to(runtime.device, memory_format=memory_format)
     weights = [parameter for name, parameter in model.named_parameters() if name != "alphas"]
@@ -46,10 +48,14 @@ def plain(options: Options, runtime: Runtime, memory_format: torch.memory_format
     adam = torch.optim.Adam([model.alphas], 3e-4, (0.5, 0.999), weight_decay=1e-3)
     for (x, y), (x_a, y_a) in batches(options, runtime):
         adam.zero_grad()
-        F.cross_entropy(model(x_a.contiguous(memory_format=memory_format)), y_a).backward()
+        with runtime.autocast():
+            logits = model(x_a.contiguous(memory_format=memory_format))
+        F.cross_entropy(logits.float(), y_a).backward()
         adam.step()
         sgd.zero_grad()
-        loss = F.cross_entropy(model(x.contiguous(memory_format=memory_format)), y)
+        with runtime.autocast():
+            logits = model(x.contiguous(memory_format=memory_format))
+        loss = F.cross_entropy(logits.float(), y)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 5, foreach=False)
         sgd.step()
@@ -106,6 +112,7 @@ def main(options: Options) -> None:
     versions = {
         "plain fp32": plain(options, runtime, torch.contiguous_format),
         "plain fp32, channels_last": plain(options, runtime, torch.channels_last),
+        "plain bf16, channels_last": plain(options, runtime, torch.channels_last, "bf16"),
     }
     kinds = {"": {}}
     kinds |= {", second order": {"second": True}} if options.second else {}

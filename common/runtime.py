@@ -167,7 +167,8 @@ def one_line_errors(debug: bool) -> Iterator[None]:
     except torch.OutOfMemoryError:
         status, message = (
             1,
-            "error: the GPU is out of memory: use a smaller batch (q2: way, shot or query), smaller images or --precision bf16",
+            "error: the GPU is out of memory: use a smaller batch (q2: way, shot or query), smaller images (q3), fewer channels "
+            "(q4; its search also --partial_channels 4) or --precision bf16",
         )
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)

@@ -83,12 +83,12 @@ def main(options: Options) -> dict:
     state = {"generator": generator, "discriminator": discriminator, "optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
     state |= {"crops": crops}
 
+    share = options.batch_size * runtime.world  # pairs of one step over all processes
+    steps = len(train) // share
+    if not steps:
+        raise UsageError(f"{share} pairs a step are more than the {len(train)} training pairs")
     facts = {"data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}}
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run, StopSignal() as stop:
-        share = options.batch_size * runtime.world  # pairs of one step over all processes
-        steps = len(train) // share
-        if not steps:
-            raise UsageError(f"{share} pairs a step are more than the {len(train)} training pairs")
         history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
         position = {"epoch": 1, "step": 0, "best": float("inf"), "best_epoch": 0, "history": history} | run.restore(state)
         epoch, step, best, best_epoch, history = position.values()
@@ -136,6 +136,7 @@ def main(options: Options) -> dict:
                 bar.update()
                 stopping = runtime.any(stop.requested)
                 if step % options.log_every == 0 or step == steps or stopping:
+                    history = runtime.mean(history)  # of what is known already it is the same
                     if not history[:step].isfinite().all():
                         run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
                 if step % options.log_every == 0 or step == steps:
@@ -149,7 +150,7 @@ def main(options: Options) -> dict:
 
             outputs = translate(generator, inputs)
             figures = {f"validation_{name}": float(value.mean()) for name, value in measure(outputs, truth).items()}
-            row = {"epoch": epoch} | dict(zip(STEP_COLUMNS, runtime.mean(history).mean(0).tolist())) | figures | {"learning_rate": rate}
+            row = {"epoch": epoch} | dict(zip(STEP_COLUMNS, history.mean(0).tolist())) | figures | {"learning_rate": rate}
             run.write("metrics", row)
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
             if run.writing:

@@ -1,6 +1,7 @@
 """CIFAR-10 as one uint8 tensor on the device, augmented there a batch at a time; also any folder of images, or drawn ones."""
 
 import contextlib
+import functools
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         RunError: data missing and not to be had, or damaged, with what to put where; an image that cannot be read, by name.
         UsageError: --dataset folder without a usable --folder; more pictures asked for than there are.
     """
+    if options.folder is not None and options.dataset != "folder":
+        raise UsageError(f"--folder is of --dataset folder, not of --dataset {options.dataset}")
     if options.dataset == "synthetic":
         parts = {"train": draw_shapes(2048, seed), "test": draw_shapes(512, seed + 1)}
     elif options.dataset == "cifar10":
@@ -76,6 +79,10 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         parts = {part: read_tree(folder / part, data_root) for part in ("train", "test")}
         if parts["train"].names != parts["test"].names:
             raise RunError(f"{folder}: train and test must hold the same classes")
+        if options.dataset == "cifar10_images" and (len(parts["train"]), len(parts["test"])) != (50_000, 10_000):
+            raise RunError(
+                f"{folder} is not whole: CIFAR-10 has 50,000 + 10,000 pictures; --dataset folder --folder {folder} takes any number"
+            )
     if options.train_pictures > len(parts["train"]):
         raise UsageError(f"--train_pictures {options.train_pictures} is more than the {len(parts['train'])} there are")
     parts["train"] = parts["train"][: options.train_pictures or None]
@@ -88,9 +95,15 @@ def search_halves(train: Pictures) -> tuple[Pictures, Pictures]:
     return train[:half], train[half:]
 
 
+@functools.cache
+def colors(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the three colours, 0..255, on the device; copied there once."""
+    return 255 * torch.tensor(MEAN, device=device), 255 * torch.tensor(STD, device=device)
+
+
 def normalise(images: Tensor) -> Tensor:
     """uint8 (n, 32, 32, 3) -> float (n, 3, 32, 32) of mean 0 and deviation 1 a colour, channels last in memory."""
-    mean, std = (255 * torch.tensor(values, device=images.device) for values in (MEAN, STD))
+    mean, std = colors(images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 

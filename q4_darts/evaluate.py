@@ -51,7 +51,7 @@ def accuracy_row(name: str, share: float, count: int, **more: object) -> dict:
     return {"name": name, "value": round(100 * share, 2), "interval": round(interval, 2), "unit": "% accuracy", "count": count, **more}
 
 
-def multiply_adds(model: nn.Module, device: torch.device) -> int:
+def multiply_adds(model: Network, device: torch.device) -> int:
     """Multiplications of the convolutions and the last layer for one picture, in eval mode."""
     training = model.training
     model.eval()
@@ -111,10 +111,14 @@ def main(options: Options) -> dict:
     run = options.checkpoint.parent.parent if options.checkpoint.parent.name == "checkpoints" else options.checkpoint.parent
     figure = options.figure_root / QUESTION / run.name / "confusion.png"
     draw_confusion(predicted, test.labels, test.names, figure)
-    result = {"rows": [row], "by_class": by_class, "parameters": parameters, "multiply_adds": multiply_adds(model, runtime.device)}
+    result = {"rows": [row], "by_class": by_class, "parameters": parameters}
+    size = f"{parameters:,} parameters"
+    if isinstance(model, Network):  # the supernet's number would be of how it is computed
+        result["multiply_adds"] = multiply_adds(model, runtime.device)
+        size += f", {result['multiply_adds'] / 1e6:.1f} million multiply-adds a picture"
     print(f"{row['name']}: {row['value']:.2f} ± {row['interval']:.2f} % of {len(test):,} pictures of {trained['dataset']}")
     print("by class: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in by_class.items()))
-    print(f"{parameters:,} parameters, {result['multiply_adds'] / 1e6:.1f} million multiply-adds a picture; confusion in {figure}")
+    print(f"{size}; confusion in {figure}")
     if (run / "results.json").exists():
         before = json.loads((run / "results.json").read_text())
         before.setdefault("evaluations", {})[options.checkpoint.name] = result

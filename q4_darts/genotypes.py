@@ -141,6 +141,8 @@ def read(text: str) -> Genotype:
         raise RunError(f"no genotype file at {path}; the names known are {', '.join(NAMED)} and random:SEED")
     try:
         return parse(json.loads(path.read_text()))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} is not a genotype (JSON with lists of [operation, state] under normal and reduce)") from error
 
@@ -152,7 +154,10 @@ def parse(content: dict) -> Genotype:
         ValueError, KeyError, TypeError: it is something else.
         UsageError: it breaks the rules.
     """
-    return check(Genotype(*(tuple((str(operation), int(state)) for operation, state in content[kind]) for kind in Genotype._fields)))
+    genotype = Genotype(*(tuple((operation, state) for operation, state in content[kind]) for kind in Genotype._fields))
+    if not all(type(operation) is str and type(state) is int for edges in genotype for operation, state in edges):
+        raise TypeError("an edge is [operation, state]")
+    return check(genotype)
 
 
 def edge_index(node: int, state: int) -> int:

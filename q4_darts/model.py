@@ -35,7 +35,7 @@ class Cell(nn.Module):
             for place in (2 * node, 2 * node + 1):
                 layer = self.layers[place]
                 out = layer(states[self.states[place]])
-                if keep is not None and not isinstance(layer, nn.Identity):  # a skip connection is never dropped
+                if keep is not None and not isinstance(layer, nn.Identity):  # an identity is never dropped
                     out = out * keep[place].to(out.dtype)
                 total = total + out
             states.append(total)

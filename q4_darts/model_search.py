@@ -63,7 +63,7 @@ class EdgeConv(nn.Module):
             depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
             dense = (self.pointwise.view(edges, channels, channels, 1, 1) * depthwise).flatten(0, 1)  # (edges * c, c, k, k)
             return F.conv2d(x, dense, None, self.stride, self.padding, self.dilation, 1 if self.shared else edges)
-        x = x.repeat(1, edges, 1, 1) if self.shared else x
+        x = torch.cat([x] * edges, 1) if self.shared else x  # keeps channels_last
         x = F.conv2d(x, self.depthwise, None, self.stride, self.padding, self.dilation, edges * channels)
         return F.conv2d(x, self.pointwise, groups=edges)
 
@@ -129,20 +129,22 @@ class SearchCell(nn.Module):
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         totals: list[Tensor | None] = [None] * NODES
         others: list[Tensor | None] = [None] * NODES  # the channels that pass by
+        per_edge, scales = weights.unbind(0), edge_weights.unbind(0)
         for state, source in enumerate(self.sources):
             nodes, x = edges_from(state), states[state]
-            rows = weights[[edge_index(node, state) for node in nodes]]  # (edges, 8)
+            rows = torch.stack([per_edge[edge_index(node, state)] for node in nodes])  # (edges, 8)
             for node, out in zip(nodes, source(x[:, : self.active], rows).chunk(len(nodes), 1)):
                 totals[node] = out if totals[node] is None else totals[node] + out
             if self.partial > 1:
                 passing = x[:, self.active :] if source.stride == 1 else F.max_pool2d(x[:, self.active :], 2)
                 for node in nodes:
-                    out = passing * edge_weights[edge_index(node, state)].to(passing.dtype)
+                    out = passing * scales[edge_index(node, state)].to(passing.dtype)
                     others[node] = out if others[node] is None else others[node] + out
             if state >= 1:
                 whole = totals[state - 1]
                 if self.partial > 1:
                     whole = F.channel_shuffle(torch.cat([whole, others[state - 1]], 1), self.partial)
+                    whole = whole.contiguous(memory_format=torch.channels_last)
                 states.append(whole)
         return torch.cat(states[2:], 1)
 

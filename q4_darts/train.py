@@ -45,7 +45,8 @@ def check(options: Options) -> Options:
     if options.smoke:
         tiny = {"epochs": 2, "init_channels": 4, "layers": 3, "batch_size": 64, "train_pictures": 512, "log_every": 2}
         options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke-train", **tiny)
-    at_least(1, options, "epochs", "batch_size", "init_channels", "log_every")
+    at_least(1, options, "epochs", "init_channels", "log_every")
+    at_least(2, options, "batch_size")  # BatchNorm needs two values
     at_least(3, options, "layers")
     at_least(0, options, "cutout", "auxiliary", "train_pictures", "drop_path")
     if options.init_channels % 2:
@@ -79,21 +80,22 @@ def main(options: Options) -> dict:
     architecture |= {"auxiliary": options.auxiliary > 0}
     model = Network(**architecture | {"genotype": genotype}).to(device)
     optimizer = torch.optim.SGD(model.parameters(), options.learning_rate, momentum=0.9, weight_decay=3e-4)
-    if options.compile:
-        model.compile()
     draws = torch.Generator(device).manual_seed(options.seed)  # the same on all processes: each takes its part of every draw
     state = {"model": model, "optimizer": optimizer, "draws": draws}
-    parallel = runtime.parallel(model)
 
     parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("auxiliary"))
     facts = {"data": {"pictures": len(train), "sha256": train.fingerprint(), "jpeg": options.dataset == "cifar10_images"}}
     facts |= {"parameters": parameters, "multiply_adds": multiply_adds(model, device)}
+    if options.compile:
+        model.compile()
+    parallel = runtime.parallel(model)
+    share = options.batch_size * runtime.world  # pictures of one step over all processes
+    mine = slice(runtime.rank * options.batch_size, (runtime.rank + 1) * options.batch_size)
+    steps = len(train) // share
+    if not steps:
+        raise UsageError(f"{share} pictures a step are more than the {len(train)} training pictures")
+
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run, StopSignal() as stop:
-        share = options.batch_size * runtime.world  # pictures of one step over all processes
-        mine = slice(runtime.rank * options.batch_size, (runtime.rank + 1) * options.batch_size)
-        steps = len(train) // share
-        if not steps:
-            raise UsageError(f"{share} pictures a step are more than the {len(train)} training pictures")
         history = torch.zeros(steps, 2, device=device)
         position = {"epoch": 1, "step": 0, "history": history} | run.restore(state)
         epoch, step, history = position.values()
@@ -126,6 +128,7 @@ def main(options: Options) -> dict:
                 bar.update()
                 stopping = runtime.any(stop.requested)
                 if step % options.log_every == 0 or step == steps or stopping:
+                    history = runtime.mean(history)  # of what is known already it is the same
                     if not history[:step].isfinite().all():
                         run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
                 if step % options.log_every == 0 or step == steps:
@@ -137,7 +140,7 @@ def main(options: Options) -> dict:
                     run.stop(epoch, step)
             bar.close()
 
-            loss, accuracy = runtime.mean(history).mean(0).tolist()
+            loss, accuracy = history.mean(0).tolist()
             row = {"epoch": epoch, "train_loss": loss, "train_accuracy": accuracy, "learning_rate": rate, "drop_path": drop}
             run.write("metrics", row)
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
@@ -148,14 +151,13 @@ def main(options: Options) -> dict:
 
         # The test pictures are used here, once, with the weights of the last epoch.
         logits = predict(model, test.images, runtime)
-        title = (
-            f"{options.genotype}, {options.layers} cells, {options.init_channels} channels, {options.epochs} epochs, seed {options.seed}"
-        )
+        size = f"{options.layers} cells, {options.init_channels} channels"
+        title = f"{short_name(options.genotype)} on {options.dataset}, {size}, {options.epochs} epochs, seed {options.seed}"
         right = (logits.argmax(1) == test.labels).double().mean().item()
-        paper = {"paper": PAPER_ACCURACY.get(options.genotype.partition(":")[0])}
+        paper = {"paper": PAPER_ACCURACY.get(options.genotype.partition(":")[0])} if options.dataset.startswith("cifar10") else {}
         rows = [accuracy_row(f"test, epoch {options.epochs}", right, len(test), **paper)]
         rows.append({"name": "parameters", "value": round(parameters / 1e6, 3), "unit": "million, without the auxiliary head"})
-        results = {"title": title, "rows": rows, "epochs": options.epochs, "genotype": genotype._asdict()}
+        results = {"title": title, "rows": rows, "epochs": options.epochs, "genotype": genotype._asdict(), **facts}
         results["test_loss"] = F.cross_entropy(logits, test.labels).item()
         if run.writing:
             plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)

@@ -28,9 +28,8 @@ STEP_COLUMNS = ("train_loss", "train_accuracy", "alpha_loss")
 class Options(DataOptions, RunOptions):
     """Search a cell for CIFAR-10."""
 
-    order: Literal["first", "second"] = (
-        "first"  # of the alphas' gradient: second makes a virtual step of the weights, 3 to 4 times the work
-    )
+    # of the alphas' gradient; second makes a virtual step of the weights first, three times the work
+    order: Literal["first", "second"] = "first"
     partial_channels: int = 1  # PC-DARTS with 4: operations see a 4th of the channels, and edges have weights of their own
     epochs: int = 50  # passes over the half of the training pictures that the weights learn from
     batch_size: int = 0  # pictures of each half a step (0: the paper's, 64, or 256 for PC-DARTS)
@@ -47,12 +46,13 @@ class Options(DataOptions, RunOptions):
 def check(options: Options) -> Options:
     """Ranges and combinations, before anything is loaded; fills in what follows from other options."""
     if options.smoke:
-        tiny = {"epochs": 2, "init_channels": 4, "layers": 3, "batch_size": 64, "train_pictures": 256, "log_every": 2}
+        channels = max(4, 2 * options.partial_channels)
+        tiny = {"epochs": 2, "init_channels": channels, "layers": 3, "batch_size": 64, "train_pictures": 256, "log_every": 2}
         options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke-search", **tiny)
     at_least(1, options, "epochs", "partial_channels", "init_channels", "log_every")
     at_least(3, options, "layers")
     at_least(0, options, "batch_size", "learning_rate", "arch_learning_rate", "train_pictures", "stop_on_skips")
-    at_least(-1, options, "warm_up_epochs", "learning_rate_min")
+    at_least(-1, options, "warm_up_epochs")
     partial = options.partial_channels
     if options.init_channels % (2 * partial):
         raise UsageError(
@@ -66,7 +66,10 @@ def check(options: Options) -> Options:
     paper = {name: value for name, value in paper.items() if getattr(options, name) == getattr(Options, name)}
     warm_up = options.warm_up_epochs if options.warm_up_epochs >= 0 else (3 * options.epochs // 10 if partial > 1 else 0)
     name = f"search-{options.dataset}-{options.order}-{options.epochs}{f'-pc{partial}' if partial > 1 else ''}"
-    return replace(options, warm_up_epochs=warm_up, run_name=options.run_name or name, **paper)
+    options = replace(options, warm_up_epochs=warm_up, run_name=options.run_name or name, **paper)
+    if not 0 <= options.learning_rate_min <= options.learning_rate < float("inf"):
+        raise UsageError(f"--learning_rate_min {options.learning_rate_min} must lie between 0 and --learning_rate {options.learning_rate}")
+    return options
 
 
 def main(options: Options) -> dict:
@@ -85,7 +88,7 @@ def main(options: Options) -> dict:
     model = Supernet(options.init_channels, options.layers, classes, options.partial_channels).to(device)
     weights, alphas = model.weights(), model.architecture()
     optimizer = torch.optim.SGD(weights, options.learning_rate, momentum=0.9, weight_decay=3e-4)
-    optimizer_a = torch.optim.Adam(alphas, options.arch_learning_rate, (0.5, 0.999), weight_decay=1e-3)
+    optimizer_a = torch.optim.Adam(alphas, options.arch_learning_rate, (0.5, 0.999), weight_decay=1e-3, fused=True)
     if options.compile:
         model.compile()
     draws = torch.Generator(device).manual_seed(options.seed)
@@ -109,6 +112,7 @@ def main(options: Options) -> dict:
             rate = low + (high - low) * (1 + cos(pi * (epoch - 1) / options.epochs)) / 2
             optimizer.param_groups[0]["lr"] = rate
             shuffle = torch.Generator(device).manual_seed(options.seed + 1000 * epoch)
+            learning = epoch > options.warm_up_epochs  # the alphas
             orders = [torch.randperm(len(half), generator=shuffle, device=device) for half in halves]
             model.train()
             bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
@@ -116,7 +120,7 @@ def main(options: Options) -> dict:
                 index, index_a = (order[step * options.batch_size : (step + 1) * options.batch_size] for order in orders)
                 x, y = augment(halves[0].images[index], draws), halves[0].labels[index]
                 alpha_loss = torch.full((), torch.nan, device=device)
-                if epoch > options.warm_up_epochs:  # the alphas step first, on a fresh batch of their own half
+                if learning:  # the alphas step first, on a fresh batch of their own half
                     x_a, y_a = augment(halves[1].images[index_a], draws), halves[1].labels[index_a]
                     losses = [lambda x=x, y=y: F.cross_entropy(model(x).float(), y) for x, y in ((x, y), (x_a, y_a))]
                     if options.order == "first":
@@ -136,7 +140,7 @@ def main(options: Options) -> dict:
                 step += 1
                 bar.update()
                 if step % options.log_every == 0 or step == steps or stop.requested:
-                    seen = history[:step, : 3 if epoch > options.warm_up_epochs else 2]
+                    seen = history[:step, : 3 if learning else 2]
                     if not seen.isfinite().all():
                         run.not_finite(epoch, 1 + int((~seen.isfinite().all(1)).nonzero()[0]))
                 if step % options.log_every == 0 or step == steps:
@@ -164,13 +168,13 @@ def main(options: Options) -> dict:
             run.write("metrics", row)
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
             for path in (run.folder / "genotypes" / f"epoch_{epoch:03d}.json", run.folder / "genotype.json"):
-                save(genotype, path, epoch=epoch, weights=mixing.cpu().tolist())
-            if skips >= NODES:
+                save(genotype, path, epoch=epoch, weights=mixing.cpu().tolist(), edges=model.mixing()[1].tolist())
+            if learning and skips >= NODES:
                 run.log(
                     f"warning: {skips} of the normal cell's {2 * NODES} edges are skip connections, the known collapse of the search; "
                     "--stop_on_skips 2 stops before it, --partial_channels 4 seldom meets it"
                 )
-            ended = 0 < options.stop_on_skips <= skips
+            ended = learning and 0 < options.stop_on_skips <= skips
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, history=history, ended=ended)
             if stop.requested:
@@ -182,12 +186,13 @@ def main(options: Options) -> dict:
             run.log(f"stopped after epoch {epoch}: the normal cell has {skips} skip connections (--stop_on_skips)")
         partial = f", 1/{options.partial_channels} of the channels" if options.partial_channels > 1 else ""
         title = f"DARTS search, {options.order} order{partial}, {options.dataset}, seed {options.seed}"
-        of_paper = {"paper": "88.8 to 89.1 (50 epochs)", "report": "83.81 (20 epochs)"}
+        real = options.dataset.startswith("cifar10")
+        of_paper = {"paper": "88.8 to 89.1 (50 epochs)", "report": "83.81 (20 epochs)"} if real else {}
         rows = [accuracy_row(f"supernet on the alphas' half, epoch {epoch}", last["validation_accuracy"], len(halves[1]), **of_paper)]
         rows += [
             {"name": "skip connections in the normal cell", "value": skips, "unit": f"of {2 * NODES} edges", "count": f"epoch {epoch}"}
         ]
-        results = {"title": title, "rows": rows, "epochs": epoch, "genotype": model.genotype()._asdict()}
+        results = {"title": title, "rows": rows, "epochs": epoch, "genotype": model.genotype()._asdict(), **facts}
         plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
         plots.save(visualize.cells(model.genotype(), f"{title}, after epoch {epoch}"), run.figures / "cells.png")
         visualize.draw_gif(run.folder, run.figures / "cells.gif")

@@ -14,7 +14,7 @@ from common.runtime import RunError, ScriptOptions, Stopped, UsageError, at_leas
         (Stopped("saved"), 130, "saved"),
         (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "the disk is full: x.pt"),
         (KeyError("k"), 1, "KeyError"),
-        (torch.OutOfMemoryError("CUDA"), 1, "out of memory"),
+        (torch.OutOfMemoryError("CUDA"), 1, "its search also --partial_channels 4"),
     ],
 )
 def test_errors_are_one_line_with_the_right_status(error, status, text, capsys):

@@ -57,7 +57,10 @@ def test_json_round_trip_names_and_seeds(tmp_path):
     assert read(str(tmp_path / "g.json")) == DARTS_V2 == read("DARTS_V2") and read("random:7") == random_genotype(7)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"normal": 3, "reduce": 4}', "__import__('os').system('true')"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"normal": 3, "reduce": 4}', '{"normal": [["sep_conv_3x3", 1.0]], "reduce": []}', "__import__('os').system('true')"],
+)
 def test_a_file_that_is_not_a_genotype(tmp_path, content):
     (tmp_path / "g.json").write_text(content)
     with pytest.raises(RunError, match="g.json is not a genotype"):
@@ -76,7 +79,7 @@ def test_a_file_that_is_not_a_genotype(tmp_path, content):
 def test_rules_are_checked(tmp_path, edge, message):
     broken = Genotype((edge, *DARTS_V2.normal[1:]), DARTS_V2.reduce)
     (tmp_path / "g.json").write_text(json.dumps(broken._asdict()))
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=f"g.json: .*{message}"):
         read(str(tmp_path / "g.json"))
     with pytest.raises(UsageError, match="edges instead of 8"):
         check(Genotype(DARTS_V2.normal[:6], DARTS_V2.reduce))
