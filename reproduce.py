@@ -49,10 +49,13 @@ OURS = f"{SMALL_OMNIGLOT} --augment --average_weights 0.995"
 SMALL_MAPS = "--dataset aerial_maps --image_size 128 --base_channels 32 --epochs 8 --precision bf16"
 SMALL_CIFAR = "--dataset cifar10_images"
 SMALL_SEARCH = f"{SMALL_CIFAR} --train_pictures 6400 --epochs 12 --init_channels 8 --layers 4 --batch_size 32 --precision bf16"
-SMALL_TRAIN = f"{SMALL_CIFAR} --train_pictures 12800 --epochs 8 --init_channels 16 --layers 5"
+SMALL_TRAIN = f"{SMALL_CIFAR} --train_pictures 12800 --epochs 5 --init_channels 16 --layers 5"
 SMALL = [
     ("q1_dcgan", "mnist", Q1, "--precision bf16"),
     ("q1_dcgan", "mnist-conditional", Q1, "--precision bf16 --conditional"),
+    ("q1_dcgan", "mnist-averaged", Q1, "--precision bf16 --seed 1 --average_weights 0.999"),
+    ("q1_dcgan", "mnist-conditional-plane", Q1, "--precision bf16 --conditional --label_as plane --epochs 3"),
+    ("q1_dcgan", "mnist-64", Q1, "--precision bf16 --image_size 64 --epochs 2"),
     ("q2_protonet", "5w1s", Q2, f"{OURS} --epochs 40 {ONE} --classes_per_it_val 5"),
     ("q2_protonet", "5w5s", Q2, f"{OURS} --epochs 40 {FIVE} --classes_per_it_val 5"),
     ("q2_protonet", "20w1s", Q2, f"{OURS} --epochs 60 {ONE} --classes_per_it_val 20"),

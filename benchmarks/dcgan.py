@@ -107,7 +107,8 @@ def ours(images: torch.Tensor, runtime: Runtime, batch: int, size: int, precisio
             g_loss.backward()
             adam_g.step()
             discriminator.requires_grad_(True)
-            yield d_loss.detach()
+            beliefs = [logits.detach().float().sigmoid().mean() for logits in (on_real, on_fake, after)]
+            yield torch.stack([d_loss.detach(), g_loss.detach(), *beliefs])
 
 
 def main(options: Options) -> None:

@@ -80,6 +80,7 @@ def ours(pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str
     while True:
         for index in torch.randperm(len(pairs), device=pairs.device).split(1):
             photo, real = prepare(random_crop_and_mirror(pairs[index], options.image_size, draws)).split(3, 1)
+            torch.manual_seed(int(np.random.SeedSequence((0, 0, 0, 0)).generate_state(1)[0]))
             with runtime.autocast():
                 fake = generator(photo)
                 on_real, on_fake = discriminator(photo, real), discriminator(photo, fake.detach())
@@ -95,7 +96,7 @@ def ours(pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str
             (g_gan + L1_WEIGHT * g_l1).backward()
             adam_g.step()
             discriminator.requires_grad_(True)
-            yield g_l1.detach()
+            yield torch.stack([value.detach() for value in (g_gan, g_l1, d_real, d_fake)])
 
 
 def main(options: Options) -> None:

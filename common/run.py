@@ -128,7 +128,8 @@ class Run:
             self.lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise RunError(f"another process is writing {self.folder}: wait for it, or give another --run_name") from error
-        self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
+        facts = json.loads(json.dumps(facts, default=str))
+        self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME, facts)
         self.figures.mkdir(parents=True, exist_ok=True)
         config = self.folder / "config.json"
         legs = json.loads(config.read_text())["legs"] if config.exists() else []
@@ -161,7 +162,7 @@ class Run:
                 board.close()
             self.lock.release()
 
-    def _claim(self, options: RunOptions, free: set[str]) -> None:
+    def _claim(self, options: RunOptions, free: set[str], facts: dict) -> None:
         config = self.folder / "config.json"
         files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
         if not files:
@@ -174,8 +175,9 @@ class Run:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume:
+            others = [f"{key} is another than it began with" for key, fact in facts.items() if before.get(key, fact) != fact]
             leg, before, now = before["legs"][-1], before["options"], plain(options)
-            changed = [
+            changed = others + [
                 f"--{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
             ]
             if leg["processes"] != self.runtime.world:

@@ -32,7 +32,7 @@ class ScriptOptions:
     """What every script takes."""
 
     device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute; auto takes CUDA when there is one
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 autocast on a GPU that has it, fp32 elsewhere
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of training; auto: bf16 autocast on a GPU that has it, fp32 elsewhere
     seed: int = 0  # seed of every random draw
     debug: bool = False  # show the whole traceback of an error
 

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import checkpoint
-from common.runtime import Runtime
+from common.runtime import RunError, Runtime
 from q1_dcgan.mnist_dataset import Pictures, prepare
 
 EPOCHS, BATCH, FEATURES = 8, 128, 128
+LEAST_ACCURACY = 0.993  # on MNIST's test set
 RECIPE = f"conv16-32-64-fc{FEATURES}, {EPOCHS} epochs of {BATCH}, one-cycle AdamW 4e-3, shifts of 2, seed 0, version 1"
 
 
@@ -47,8 +48,11 @@ def accuracy(classifier: Classifier, pictures: Pictures) -> float:
     return float((judge(classifier, pictures.images)[1].argmax(1) == pictures.labels).float().mean())
 
 
-def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Runtime) -> tuple[Classifier, dict]:
+def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Runtime, least: float = 0) -> tuple[Classifier, dict]:
     """The judge for these pictures: from `data_root/cache` when it is there and its hash is right, trained otherwise.
+
+    Raises:
+        RunError: its test accuracy is below `least`.
 
     Returns:
         The classifier on the device, and what to say of it: {"recipe", "sha256" of the weights, "test_accuracy"}.
@@ -66,6 +70,8 @@ def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Run
         pass
     fit(classifier, train, runtime)
     facts = {"recipe": RECIPE, "sha256": weights_hash(classifier), "test_accuracy": accuracy(classifier, test)}
+    if facts["test_accuracy"] < least:
+        raise RunError(f"the classifier that judges reads {facts['test_accuracy']:.2%} of the test pictures, less than {least:.2%}")
     checkpoint.write_cache(cache, {"model": classifier.state_dict(), "facts": facts})
     return classifier, facts
 

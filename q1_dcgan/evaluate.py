@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from common import checkpoint, plots
 from common.run import write_json
 from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, start
-from q1_dcgan.classifier import Classifier, judge, trained_classifier
+from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
 from q1_dcgan.mnist_dataset import SIZE, DataOptions, Pictures, load, prepare, to_uint8
 
@@ -40,14 +40,15 @@ def generate(generator: Generator, noise: Tensor, labels: Tensor | None = None, 
     training = generator.training
     generator.eval()
     pieces = noise.split(batch), labels.split(batch) if labels is not None else [None] * len(noise.split(batch))
-    images = torch.cat([to_uint8(generator(z, y)) for z, y in zip(*pieces)])
+    images = torch.cat([to_uint8(generator.forward(z, y)) for z, y in zip(*pieces)])  # without torch.compile
     generator.train(training)
     return images
 
 
 def draw_samples(generator: Generator, count: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """`count` pictures, and the labels asked of a conditional generator: as many of each class as `count` allows."""
-    noise = torch.randn(count, generator.latent_size, generator=torch.Generator(device).manual_seed(seed), device=device)
+    draws = torch.Generator(device).manual_seed(seed + 10**6)  # not the noise that training begins with
+    noise = torch.randn(count, generator.latent_size, generator=draws, device=device)
     labels = torch.arange(count, device=device) % generator.classes if generator.classes else None
     return generate(generator, noise, labels), labels
 
@@ -181,7 +182,7 @@ def main(options: Options) -> dict:
     folder = Path(trained["folder"]) if trained["folder"] else None
     data = DataOptions(trained["dataset"], folder, trained["synthetic_pictures"])
     parts = {name: part.to(runtime.device) for name, part in load(options.data_root, data, trained["seed"]).items()}
-    classifier, facts = trained_classifier(parts, options.data_root, runtime)
+    classifier, facts = trained_classifier(parts, options.data_root, runtime, LEAST_ACCURACY if data.dataset == "mnist" else 0)
     drawn = {name: as_drawn(part, state["architecture"]["image_size"]) for name, part in parts.items()}
     test_features = judge(classifier, drawn["test"].images)[0]
     images, labels = draw_samples(generator, options.samples, options.seed, runtime.device)
@@ -191,7 +192,7 @@ def main(options: Options) -> dict:
     )
     run = options.checkpoint.parent.parent if options.checkpoint.parent.name == "checkpoints" else options.checkpoint.parent
     folder = options.figure_root / QUESTION / run.name
-    distances = draw_neighbours(images[:10], parts["train"], folder / "nearest.png")
+    distances = draw_neighbours(images[:10], drawn["train"], folder / "nearest.png")
     draw_histogram(images, classifier, parts["train"].names, folder / "classes.png")
     for row in rows:
         print(f"{row['name']:52}{row['value']:>10} {row['unit']}")

@@ -96,7 +96,7 @@ def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
     """A user's own grey images, six in seven for training."""
     if folder is None or not folder.is_dir():
         raise UsageError(f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}")
-    files = sorted(file for file in folder.glob("*/*") if file.is_file())
+    files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in Image.registered_extensions())
     if not files:
         raise UsageError(f"no images in {folder}: it must hold one folder a class, <class>/<image>.png")
     names = sorted({file.parent.name for file in files})
@@ -107,7 +107,7 @@ def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
                 if image.mode.startswith("I"):  # 16 bits
                     image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
                 grey = image.convert("L")
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             raise RunError(f"{file} cannot be read as an image ({error})") from error
         first = first or grey.size
         if grey.size != first:

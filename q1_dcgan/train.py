@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from common import plots
 from common.run import Run, RunOptions
 from common.runtime import StopSignal, UsageError, at_least, command, start
-from q1_dcgan.classifier import judge, trained_classifier
+from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.evaluate import QUESTION, as_drawn, as_rows, draw_samples, floor, generate, measure
 from q1_dcgan.figures import draw_losses, write_sheet
@@ -56,6 +56,10 @@ def check(options: Options) -> Options:
         raise UsageError(f"--image_size must be 28 or 64, not {options.image_size}")
     if not 0 < options.learning_rate < float("inf") or not 0 <= options.average_weights < 1:
         raise UsageError("--learning_rate must be above 0, and --average_weights from 0 to below 1")
+    if options.folder is not None and options.dataset != "folder":
+        raise UsageError(f"--folder is of --dataset folder, not of --dataset {options.dataset}")
+    if options.label_as != "projection" and not options.conditional:
+        raise UsageError(f"--label_as {options.label_as} is of --conditional")
     name = f"{options.dataset}{'-conditional' if options.conditional else ''}{'-64' if options.image_size == 64 else ''}"
     return replace(options, run_name=options.run_name or name)
 
@@ -70,7 +74,9 @@ def main(options: Options) -> dict:
     train, classes = parts["train"], len(parts["train"].names) if options.conditional else 0
     if len(train) < options.batch_size:
         raise UsageError(f"--batch_size {options.batch_size} is more than the {len(train)} training pictures")
-    classifier, classifier_facts = trained_classifier(parts, options.data_root, runtime)
+    classifier, classifier_facts = trained_classifier(
+        parts, options.data_root, runtime, LEAST_ACCURACY if options.dataset == "mnist" else 0
+    )
     drawn = {name: as_drawn(part, options.image_size) for name, part in parts.items()}
     test_features = judge(classifier, drawn["test"].images)[0]
 
@@ -158,8 +164,7 @@ def main(options: Options) -> dict:
                 row |= {name: value for name, value in figures.items() if not name.startswith("label_accuracy_")}
             run.write("metrics", row)
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
-            if run.writing:
-                write_sheet(generate(kept, fixed, fixed_labels), 8, run.folder / "samples" / f"epoch_{epoch:03d}.png")
+            write_sheet(generate(kept, fixed, fixed_labels), 8, run.folder / "samples" / f"epoch_{epoch:03d}.png")
             if row.get("frechet_distance", -epoch) < best:  # without the quality figures the last epoch is the best
                 best, best_epoch = row.get("frechet_distance", -epoch), epoch
                 run.save_network("best", kept, epoch)

@@ -46,8 +46,10 @@ def translate(generator: UNet, inputs: Tensor, mode: Literal["paper", "eval"] = 
         mode: "paper" keeps dropout on and normalises with each picture's own statistics; "eval" uses the running ones.
     """
     generator.eval()
-    with paper_inference(generator) if mode == "paper" else contextlib.nullcontext():
-        return torch.cat([to_unit(generator(prepare(piece))) for piece in inputs.split(batch)])
+    with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
+        torch.manual_seed(0)  # dropout draws the same in every epoch, leg, process and script
+        with paper_inference(generator) if mode == "paper" else contextlib.nullcontext():
+            return torch.cat([to_unit(generator.forward(prepare(piece))) for piece in inputs.split(batch)])  # without torch.compile
 
 
 def measure(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -59,19 +61,17 @@ def measure(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    difference = (outputs - targets).flatten(1)
-    ssim = [
-        structural_similarity_index_measure(a, b, data_range=1.0, reduction="none") for a, b in zip(outputs.split(16), targets.split(16))
-    ]
+    pairs = list(zip(outputs.split(16), targets.split(16)))  # of all at once only the figures
+    ssim = [structural_similarity_index_measure(a, b, data_range=1.0, reduction="none").reshape(-1) for a, b in pairs]
 
     def edges(images: Tensor) -> Tensor:
         return images.diff(dim=-1).abs().mean((1, 2, 3)) + images.diff(dim=-2).abs().mean((1, 2, 3))
 
     return {
-        "l1": difference.abs().mean(1) * 255,
-        "psnr": -10 * difference.square().mean(1).clamp_min(1e-10).log10(),
-        "ssim": torch.cat([value.reshape(-1) for value in ssim]),
-        "sharpness": edges(outputs) / edges(targets).mean().clamp_min(1e-6),
+        "l1": torch.cat([(a - b).abs().mean((1, 2, 3)) for a, b in pairs]) * 255,
+        "psnr": -10 * torch.cat([(a - b).square().mean((1, 2, 3)) for a, b in pairs]).clamp_min(1e-10).log10(),
+        "ssim": torch.cat(ssim),
+        "sharpness": torch.cat([edges(a) for a, _ in pairs]) / torch.cat([edges(b) for _, b in pairs]).mean().clamp_min(1e-6),
     }
 
 
@@ -85,7 +85,9 @@ def find_palette(targets: Tensor, reach: float = 0.08, most: int = 12) -> Tensor
         targets: (n, 3, size, size) uint8.
     """
     pixels = targets.permute(0, 2, 3, 1).reshape(-1, 3)
-    coarse, counts = (pixels // 8).unique(dim=0, return_counts=True)
+    red, green, blue = (pixels.long() // 8).unbind(1)
+    counts = torch.bincount(red * 32**2 + green * 32 + blue, minlength=32**3)
+    coarse = torch.cartesian_prod(*[torch.arange(32, device=pixels.device)] * 3)
     colors, palette, total = (coarse.float() * 8 + 3.5) / 255, [], counts.sum()
     for _ in range(most):
         palette.append(colors[counts.argmax()])
@@ -131,7 +133,7 @@ def as_rows(outputs: Tensor, targets: Tensor, palette: Tensor | None, name: str)
     names = {"l1": "L1", "psnr": "PSNR", "ssim": "SSIM"}
     rows = []
     for figure, values in figures.items():
-        value, interval = float(values.mean()), 1.96 * float(values.std()) / len(values) ** 0.5
+        value, interval = float(values.mean()), 1.96 * float(values.std(correction=0)) / len(values) ** 0.5
         row = {
             "name": f"{names.get(figure, figure)}, {name}",
             "value": round(value, 4),
@@ -177,7 +179,6 @@ def main(options: Options) -> list[dict]:
     inputs, targets = parts["val"].images.split(3, 1)
     truth = targets.float() / 255
     palette = find_palette(parts["train"].images[:200, 3:])
-    palette = palette.to(runtime.device) if palette is not None else None
 
     outputs = translate(generator, inputs)
     rows = as_rows(outputs, truth, palette, "train-mode inference (the paper's)")
@@ -186,6 +187,8 @@ def main(options: Options) -> list[dict]:
         control, other = load_generator(options.l1_checkpoint, runtime)
         if other["architecture"] != state["architecture"]:
             raise UsageError(f"--l1_checkpoint holds the network {other['architecture']}, and --checkpoint {state['architecture']}")
+        if other["options"]["gan_weight"] or other["options"]["dataset"] != trained["dataset"]:
+            raise UsageError(f"--l1_checkpoint must come from a run with --gan_weight 0 on {trained['dataset']}")
         rows += as_rows(translate(control, inputs), truth, palette, "L1-only network, train-mode inference")
     for name, images in controls(parts["train"], parts["val"]).items():
         rows += as_rows(images, truth, palette, name)

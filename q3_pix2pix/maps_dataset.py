@@ -1,10 +1,12 @@
 """Pairs of aligned pictures as one uint8 tensor: photo and map side by side in the channels, cropped and mirrored as one."""
 
+import gzip
 import hashlib
 import os
 import tarfile
 import tempfile
 import urllib.error
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from common.runtime import RunError, UsageError
 
 MAPS_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/maps.tar.gz"
 MAPS_BYTES = 250_242_400
+MAPS_PAIRS = {"train": 1096, "val": 1098}
 IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
@@ -115,9 +118,12 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 def fetch_maps(data_root: Path) -> None:
-    """Downloads pix2pix's maps (240 MB) unless both parts are there whole; extraction is whole or not at all."""
+    """Downloads pix2pix's maps (240 MB) unless they are there; extraction is whole or not at all."""
     target = data_root / "maps"
-    if all(sum(1 for _ in (target / part).glob("*.jpg")) == count for part, count in (("train", 1096), ("val", 1098))):
+    if target.exists():
+        counts = {part: sum(1 for _ in (target / part).glob("*.jpg")) for part in ("train", "val")}
+        if counts != MAPS_PAIRS:
+            raise RunError(f"{target} holds {counts} pairs instead of {MAPS_PAIRS}: move it away, and it is made anew")
         return
     packed = data_root / "maps.tar.gz"
     if not packed.exists() or packed.stat().st_size != MAPS_BYTES:
@@ -132,11 +138,13 @@ def fetch_maps(data_root: Path) -> None:
             ) from error
         if packed.stat().st_size != MAPS_BYTES:
             raise RunError(f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}: run again to download it once more")
-    with tempfile.TemporaryDirectory(dir=data_root) as temporary, tarfile.open(packed) as archive:
-        archive.extractall(temporary, filter="data")
-        if target.exists():
-            os.replace(target, Path(temporary) / "old")
-        os.replace(Path(temporary) / "maps", target)
+    with tempfile.TemporaryDirectory(dir=data_root) as temporary:
+        try:
+            with tarfile.open(packed) as archive:
+                archive.extractall(temporary, filter="data")
+            os.replace(Path(temporary) / "maps", target)
+        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, FileNotFoundError) as error:
+            raise RunError(f"{packed} is damaged or unsafe ({error}): delete it and run again") from error
 
 
 def list_pairs(folder: Path, part: str) -> list[tuple[Path, Path | None]]:

@@ -29,7 +29,9 @@ class Options(ScriptOptions):
     checkpoint: Path = Path()  # a checkpoint of train.py, such as logs/q3_pix2pix/RUN/checkpoints/last.pt
     input: Path = Path()  # a photo, or a folder of photos
     output: Path = Path("predictions")  # folder for the results, under the photos' own names as .png
-    mode: Literal["auto", "paper", "eval"] = "auto"  # paper: dropout and own statistics; auto: paper for one tile, eval for many
+    mode: Literal["auto", "paper", "eval"] = (
+        "auto"  # paper: dropout and own statistics, better on small runs; eval: no seams; auto: paper for one tile, eval for many
+    )
     overlap: float = 0.5  # share of a tile's side that it shares with its neighbour
     side_by_side: bool = False  # write photo and result beside each other
 

@@ -44,6 +44,9 @@ def check(options: Options) -> Options:
     at_least(1, options, "epochs", "batch_size", "base_channels", "log_every")
     at_least(32, options, "image_size")
     at_least(0, options, "gan_weight")
+    at_least(-1, options, "constant_epochs")
+    if options.pairs is not None and options.dataset != "folder":
+        raise UsageError(f"--pairs is of --dataset folder, not of --dataset {options.dataset}")
     if options.image_size & (options.image_size - 1):
         raise UsageError(f"--image_size must be a power of two, not {options.image_size}: every layer of the U-Net halves it")
     if not 0 < options.learning_rate < float("inf"):
@@ -134,12 +137,13 @@ def main(options: Options) -> dict:
                 history[step] = torch.stack([value.detach() for value in (g_gan, g_l1, d_real, d_fake)])
                 step += 1
                 bar.update()
-                stopping = runtime.any(stop.requested)
-                if step % options.log_every == 0 or step == steps or stopping:
+                due = step % options.log_every == 0 or step == steps
+                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
+                if due or stopping:
                     history = runtime.mean(history)  # of what is known already it is the same
                     if not history[:step].isfinite().all():
                         run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
-                if step % options.log_every == 0 or step == steps:
+                if due:
                     row = dict(zip(STEP_COLUMNS, history[(step - 1) // options.log_every * options.log_every : step].mean(0).tolist()))
                     run.write("steps", {"step": (epoch - 1) * steps + step} | row)
                     bar.set_postfix(D=f"{row['d_real'] + row['d_fake']:.2f}", L1=f"{row['g_l1']:.3f}")
@@ -167,7 +171,6 @@ def main(options: Options) -> dict:
                 run.stop(epoch, step)
 
         palette = find_palette(train.images[:200, 3:])
-        palette = palette.to(device) if palette is not None else None
         outputs = translate(generator, inputs)
         rows = as_rows(outputs, truth, palette, "train-mode inference (the paper's)")
         rows += as_rows(translate(generator, inputs, "eval"), truth, palette, "eval mode")

@@ -126,12 +126,13 @@ def main(options: Options) -> dict:
                 history[step] = torch.stack([main_loss.detach(), (logits.argmax(1) == y).float().mean()])
                 step += 1
                 bar.update()
-                stopping = runtime.any(stop.requested)
-                if step % options.log_every == 0 or step == steps or stopping:
+                due = step % options.log_every == 0 or step == steps
+                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
+                if due or stopping:
                     history = runtime.mean(history)  # of what is known already it is the same
                     if not history[:step].isfinite().all():
                         run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
-                if step % options.log_every == 0 or step == steps:
+                if due:
                     seen = history[(step - 1) // options.log_every * options.log_every : step].mean(0).tolist()
                     run.write("steps", {"step": (epoch - 1) * steps + step, "train_loss": seen[0], "train_accuracy": seen[1]})
                     bar.set_postfix(loss=f"{seen[0]:.3f}", accuracy=f"{seen[1]:.1%}")

@@ -117,6 +117,16 @@ def test_resume_must_keep_the_options(options):
         opened(replace(options, resume=True, rate=0.2))
 
 
+def test_resume_must_keep_data_and_judge(options):
+    with Run("q", options, CPU, {"width": 1}, data={"sha256": "a"}) as run:
+        run.restore({})
+    again = replace(options, resume=True)
+    with Run("q", again, CPU, {"width": 1}, data={"sha256": "a"}):
+        pass
+    with pytest.raises(UsageError, match="data is another than it began with"):
+        Run("q", again, CPU, {"width": 1}, data={"sha256": "b"})
+
+
 def test_one_writer_at_a_time(options):
     with opened(options):
         with pytest.raises(RunError, match="another process"):

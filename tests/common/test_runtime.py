@@ -1,9 +1,12 @@
 import errno
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from common.runtime import RunError, ScriptOptions, Stopped, UsageError, at_least, one_line_errors, start
+from tests.conftest import ENVIRONMENT, ROOT
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,31 @@ def test_auto_precision_is_fp32_on_a_cpu_and_bf16_on_request():
     runtime = start(ScriptOptions(device="cpu", precision="bf16"))
     with runtime.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+def test_two_processes_average_their_gradients():
+    code = """
+import torch
+from common.runtime import ScriptOptions, start
+runtime = start(ScriptOptions(device="cpu"))
+model = torch.nn.Linear(3, 2)
+for parameter in model.parameters():
+    parameter.grad = torch.full_like(parameter, 1.0 + 2 * runtime.rank)
+runtime.average_gradients(model)
+assert all((parameter.grad == 2).all() for parameter in model.parameters())
+assert runtime.any(runtime.rank == 1) and not runtime.any(False)
+assert runtime.mean(torch.tensor([float(runtime.rank)])) == 0.5
+"""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "--no-python",
+        sys.executable,
+        "-c",
+        code,
+    ]
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)

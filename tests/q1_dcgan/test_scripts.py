@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from common import checkpoint
+from q1_dcgan import train
+from q1_dcgan.dcgan import Discriminator
 from tests.conftest import ENVIRONMENT, ROOT, kill_then_ctrl_c_then_finish
 
 TRAIN = "q1_dcgan/train.py"
@@ -52,6 +54,34 @@ def test_kill_9_and_ctrl_c_then_resume_is_the_uninterrupted_run(cached, tmp_path
     for key in ("generator", "discriminator", "average", "optimizer_g", "optimizer_d", "noise_draws"):
         torch.testing.assert_close(one[key], two[key], rtol=0, atol=0)
     assert json.loads((folder / "results.json").read_text())["rows"] == json.loads((whole / "results.json").read_text())["rows"]
+
+
+def test_a_finished_run_measures_the_same_again(cached, script):
+    folder = cached / "logs/q1_dcgan/a"
+    before = json.loads((folder / "results.json").read_text())["rows"]
+    roots = ["--data_root", cached / "data", "--log_root", cached / "logs", "--figure_root", cached / "figures"]
+    script(TRAIN, *TINY, "--run_name", "a", *roots, "--resume")
+    assert json.loads((folder / "results.json").read_text())["rows"] == before
+
+
+def test_the_discriminators_step_sees_detached_pictures(cached, monkeypatch):
+    """In the order of a step: real, generated for its own step, generated for the generator's."""
+    seen = []
+
+    class Recording(Discriminator):
+        def forward(self, images, labels=None):
+            seen.append((images.requires_grad, self.score.weight.requires_grad))
+            return super().forward(images, labels)
+
+    monkeypatch.setattr(train, "Discriminator", Recording)
+    roots = {"data_root": cached / "data", "log_root": cached / "detach", "figure_root": cached / "detach"}
+    tiny = {"synthetic_pictures": 2048, "batch_size": 512, "latent_size": 8, "epochs": 1, "quality_samples": 0, "test_samples": 200}
+    train.main(train.Options(dataset="synthetic", device="cpu", **tiny, **roots))
+    assert seen == [(False, True), (False, True), (True, False)] * 4
+
+
+def test_smoke(script, roots, cached):
+    script(TRAIN, "--smoke", "--data_root", cached / "data", *roots)
 
 
 def test_sample_grid_array_digit_and_walk(cached, script, tmp_path):

@@ -114,11 +114,19 @@ def test_maps_archive_is_extracted_safely(tmp_path, monkeypatch):
             archive.add(tmp_path / "p.jpg", f"maps/{part}/1.jpg")
     monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
     assert len(load(tmp_path, DataOptions("maps"), 32)["train"]) == 1
+    with pytest.raises(RunError, match="'train': 1, 'val': 1} pairs instead of {'train': 1096, 'val': 1098}: move it away"):
+        load(tmp_path, DataOptions("maps"), 32)
+    assert len(list((tmp_path / "maps").rglob("*.jpg"))) == 2  # left alone
+    shutil.rmtree(tmp_path / "maps")
     with tarfile.open(tmp_path / "maps.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("../outside.txt"), io.BytesIO())
     monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
-    with pytest.raises(tarfile.OutsideDestinationError):
+    with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe .*outside.txt"):
         load(tmp_path, DataOptions("maps"), 32)
+    (tmp_path / "maps.tar.gz").write_bytes((tmp_path / "maps.tar.gz").read_bytes()[:40].ljust(maps_dataset.MAPS_BYTES))
+    with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe"):
+        load(tmp_path, DataOptions("maps"), 32)
+    assert not (tmp_path / "maps").exists()
 
 
 def test_crop_and_mirror_are_the_same_for_input_and_target_and_cover_everything():

@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 
 from common import checkpoint
+from q3_pix2pix import train
+from q3_pix2pix.pix2pix import PatchGAN
 from tests.conftest import ENVIRONMENT, ROOT, kill_then_ctrl_c_then_finish
 
 TRAIN = "q3_pix2pix/train.py"
@@ -49,6 +51,32 @@ def test_kill_9_and_ctrl_c_then_resume_is_the_uninterrupted_run(trained, tmp_pat
         torch.testing.assert_close(one[key], two[key], rtol=0, atol=0)
 
 
+def test_a_finished_run_measures_the_same_again(trained, script):
+    results = trained / "logs/q3_pix2pix/a/results.json"
+    before = json.loads(results.read_text())["rows"]
+    script(TRAIN, *TINY, "--run_name", "a", "--log_root", trained / "logs", "--figure_root", trained / "figures", "--resume")
+    assert json.loads(results.read_text())["rows"] == before
+
+
+def test_the_discriminators_step_sees_detached_pictures(tmp_path, monkeypatch):
+    """In the order of a step: real, generated for its own step, generated for the generator's."""
+    seen = []
+
+    class Recording(PatchGAN):
+        def forward(self, photo, target):
+            seen.append((target.requires_grad, self.layers[0].weight.requires_grad))
+            return super().forward(photo, target)
+
+    monkeypatch.setattr(train, "PatchGAN", Recording)
+    tiny = {"epochs": 1, "image_size": 32, "base_channels": 4, "batch_size": 32}
+    train.main(train.Options(dataset="synthetic", device="cpu", log_root=tmp_path, figure_root=tmp_path, **tiny))
+    assert seen == [(False, True), (False, True), (True, False)] * 2
+
+
+def test_smoke(script, roots):
+    script(TRAIN, "--smoke", *roots)
+
+
 def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script, roots, tmp_path):
     script(TRAIN, *TINY, "--gan_weight", 0, "--run_name", "l1", *roots)
     header, first = (tmp_path / "logs/q3_pix2pix/l1/metrics.csv").read_text().splitlines()[:2]
@@ -65,7 +93,10 @@ def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script
 def test_torchrun(roots, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TRAIN, *TINY, "--epochs", "1"]
     subprocess.run([*command, "--run_name", "two", *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
-    assert json.loads((tmp_path / "logs/q3_pix2pix/two/config.json").read_text())["legs"][0]["processes"] == 2
+    folder = tmp_path / "logs/q3_pix2pix/two"
+    assert json.loads((folder / "config.json").read_text())["legs"][0]["processes"] == 2
+    steps = [line.split(",") for line in (folder / "steps.csv").read_text().splitlines()[1:]]
+    assert [step[0] for step in steps] == ["2", "4", "6", "8"]  # 64 pairs, 2 x 4 a step; one writer
 
 
 def test_predict_any_size_and_names(trained, script, tmp_path):
@@ -97,6 +128,7 @@ def test_predict_any_size_and_names(trained, script, tmp_path):
         (["--constant_epochs", "9"], 2, "--constant_epochs 9 is more than --epochs 3"),
         (["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
         (["--dataset", "folder"], 2, "needs --pairs"),
+        (["--pairs", "x"], 2, "--pairs is of --dataset folder"),
     ],
 )
 def test_wrong_commands_get_a_clear_line(script, roots, arguments, status, message):
