@@ -187,6 +187,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
 
 def command(main: Callable, options_type: type[ScriptOptions], description: str) -> None:
     """Reads the command line into `options_type` and calls `main(options)`."""
+    description = description.replace("\npython ", "\n\npython ")  # or tyro would join the commands to one paragraph
     options = tyro.cli(options_type, description=description, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))
     with one_line_errors(options.debug):
         main(options)
