@@ -49,13 +49,16 @@ def run(what: str, versions: dict[str, Iterator], steps: int, runtime: Runtime, 
     if memory_of:
         print(peak_memory(versions[memory_of], runtime.device))
         return {}
+    memory = {}
+    for name in versions:  # before the race: a process inherits the largest size its parent has had
+        alone = subprocess.run([sys.executable, *sys.argv, "--memory_of", name], check=True, capture_output=True, text=True)
+        memory[name] = float(alone.stdout.split()[-1])
     medians = race(versions, steps, runtime.device)
     first = next(iter(medians))
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
     print(f"{'version':30}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}")
     rows = {}
     for name, value in medians.items():
-        alone = subprocess.run([sys.executable, *sys.argv, "--memory_of", name], check=True, capture_output=True, text=True)
-        rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value, "memory": float(alone.stdout.split()[-1])}
+        rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value, "memory": memory[name]}
         print(f"{name:30}{rows[name]['ms']:10.1f}{rows[name]['times_faster']:14.2f}{rows[name]['memory']:13.0f}", flush=True)
     return rows
