@@ -56,7 +56,7 @@ SMALL = [
     ("q1_dcgan", "mnist-conditional", Q1, "--precision bf16 --conditional"),
     ("q1_dcgan", "mnist-averaged", Q1, "--precision bf16 --seed 1 --average_weights 0.999"),
     ("q1_dcgan", "mnist-conditional-plane", Q1, "--precision bf16 --conditional --label_as plane --epochs 3"),
-    ("q1_dcgan", "mnist-64", Q1, "--precision bf16 --image_size 64 --epochs 2"),
+    ("q1_dcgan", "mnist-64", Q1, "--precision bf16 --image_size 64 --epochs 1"),
     ("q2_protonet", "5w1s", Q2, f"{OURS} --epochs 40 {ONE} --classes_per_it_val 5"),
     ("q2_protonet", "5w5s", Q2, f"{OURS} --epochs 40 {FIVE} --classes_per_it_val 5"),
     ("q2_protonet", "20w1s", Q2, f"{OURS} --epochs 60 {ONE} --classes_per_it_val 20"),

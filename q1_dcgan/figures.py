@@ -56,6 +56,6 @@ def draw_losses(folder: Path, figures: Path, title: str) -> Path:
         right.plot(smooth["step"], smooth[name], color=color, label=label)
     right.axhline(0.5, color="black", linestyle=":", linewidth=1)
     right.set(xlabel="step", ylabel="mean probability of real", ylim=(0, 1), title="What the discriminator believes")
-    left.legend(fontsize=9), right.legend(fontsize=9, loc="center", bbox_to_anchor=(0.5, 0.62))
+    left.legend(fontsize=9), right.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
     canvas.suptitle(title)
     return plots.save(canvas, figures / "losses.png")
