@@ -79,9 +79,9 @@ PRESETS: dict[str, list[tuple[str, str, str, str]]] = {
         ("q2_protonet", "quick-20w5s", Q2, f"{SYNTHETIC} {FIVE} --classes_per_it_val 20"),
         ("q3_pix2pix", "quick-gan", Q3, TOWN),
         ("q3_pix2pix", "quick-l1", Q3, f"{TOWN} --gan_weight 0"),
-        ("q4_darts", "quick-search", SEARCH, f"{SHAPES} --epochs 4 --arch_learning_rate 0.01"),
-        ("q4_darts", "quick-found", TRAIN, f"{SHAPES} --epochs 6 {FOUND % 'quick-search'}"),
-        ("q4_darts", "quick-random", TRAIN, f"{SHAPES} --epochs 6 --genotype random:0"),
+        ("q4_darts", "quick-search", SEARCH, f"{SHAPES} --epochs 3 --arch_learning_rate 0.01"),
+        ("q4_darts", "quick-found", TRAIN, f"{SHAPES} --epochs 4 {FOUND % 'quick-search'}"),
+        ("q4_darts", "quick-random", TRAIN, f"{SHAPES} --epochs 4 --genotype random:0"),
     ],
     "small": SMALL,
     "report": [
