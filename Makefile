@@ -25,11 +25,12 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-bench: setup
-	$(PY) benchmarks/protonet.py
-	$(PY) benchmarks/dcgan.py
-	$(PY) benchmarks/pix2pix.py
-	$(PY) benchmarks/darts.py
+bench: setup  ## four races against plain versions; their table goes to benchmarks/RESULTS.md and the page. BENCH="--device cuda --compile"
+	$(PY) benchmarks/protonet.py --save $(BENCH)
+	$(PY) benchmarks/dcgan.py --save $(BENCH)
+	$(PY) benchmarks/pix2pix.py --save $(BENCH)
+	$(PY) benchmarks/darts.py --save $(BENCH)
+	$(PY) report.py
 
 clean:  ## what can be made again; runs, data and figures stay
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis

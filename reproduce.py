@@ -1,119 +1,32 @@
-"""Runs the four questions at a preset: what is not done yet, from where it was cut, and ends with tables and figures.
+"""Runs the four questions at a preset: what is not done yet, from where it was cut, and ends with tables and the page.
 
 python reproduce.py --preset quick              # synthetic data, a CPU, minutes
-python reproduce.py --preset report --only q2_protonet
+python reproduce.py --preset report --only q2_protonet --seeds 0 1 2
 python reproduce.py --preset small              # real data, a CPU, hours: the committed runs
 python reproduce.py --preset paper --dry_run    # only shows the commands
 """
 
+import contextlib
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
+import torch
 import tyro
+from tqdm import tqdm
 
 import report
+from presets import PRESETS, Row, with_seeds
 
-Q2 = "q2_protonet/train.py"
-ONE = "--num_support_tr 1 --num_support_val 1"
-FIVE = "--num_support_tr 5 --num_support_val 5"
-Q1 = "q1_dcgan/train.py"
-Q3 = "q3_pix2pix/train.py"
-DIGITS = "--dataset synthetic --synthetic_pictures 4096 --epochs 6 --quality_samples 500 --test_samples 1000"
-TOWN = "--dataset synthetic --epochs 12 --image_size 64 --base_channels 16 --batch_size 4"
-SYNTHETIC = "--dataset synthetic --epochs 4 --iterations 30 --classes_per_it_tr 30"
-SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
-SHAPES = "--dataset synthetic --init_channels 4 --layers 3 --batch_size 32 --train_pictures 1024"
-FOUND = "--genotype {log_root}/q4_darts/%s/genotype.json"  # what a search of this preset found
-# Train shot = test shot, 60-way episodes: Snell et al. 2017, section 3.1. The paper then trains on train + validation.
-LONG = "--epochs 200"
-
-Q2_PAPER = [
-    row
-    for way in (5, 20)
-    for shot, options in ((1, ONE), (5, FIVE))
-    for row in (
-        ("q2_protonet", f"paper-{way}w{shot}s", Q2, f"{LONG} {options} --classes_per_it_val {way}"),
-        ("q2_protonet", f"paper-{way}w{shot}s-trainval", Q2, f"{options} --classes_per_it_val {way} --trainval paper-{way}w{shot}s"),
-    )
-]
-
-# What two CPU cores can do in some hours on real data: the committed runs.
-SMALL_OMNIGLOT = "--split small --precision bf16"
-OURS = f"{SMALL_OMNIGLOT} --augment --average_weights 0.995"
-SMALL_MAPS = "--dataset aerial_maps --image_size 128 --base_channels 32 --epochs 8 --precision bf16"
-SMALL_CIFAR = "--dataset cifar10_images"
-SMALL_SEARCH = f"{SMALL_CIFAR} --train_pictures 6400 --epochs 10 --init_channels 8 --layers 4 --batch_size 32"
-SMALL_SEARCH += " --arch_learning_rate 3e-3 --precision bf16"  # ten times the paper's, for a twentieth of its steps
-SMALL_TRAIN = f"{SMALL_CIFAR} --train_pictures 12800 --epochs 5 --init_channels 16 --layers 5"
-SMALL = [
-    ("q1_dcgan", "mnist", Q1, "--precision bf16"),
-    ("q1_dcgan", "mnist-conditional", Q1, "--precision bf16 --conditional"),
-    ("q1_dcgan", "mnist-averaged", Q1, "--precision bf16 --seed 1 --average_weights 0.999"),
-    ("q1_dcgan", "mnist-conditional-plane", Q1, "--precision bf16 --conditional --label_as plane --epochs 3"),
-    ("q1_dcgan", "mnist-64", Q1, "--precision bf16 --image_size 64 --epochs 1"),
-    ("q2_protonet", "5w1s", Q2, f"{OURS} --epochs 40 {ONE} --classes_per_it_val 5"),
-    ("q2_protonet", "5w5s", Q2, f"{OURS} --epochs 40 {FIVE} --classes_per_it_val 5"),
-    ("q2_protonet", "20w1s", Q2, f"{OURS} --epochs 60 {ONE} --classes_per_it_val 20"),
-    ("q2_protonet", "20w5s", Q2, f"{OURS} --epochs 60 {FIVE} --classes_per_it_val 20"),
-    ("q2_protonet", "plain-10-epochs", Q2, f"{SMALL_OMNIGLOT} --epochs 10 {ONE} --classes_per_it_val 20"),
-    ("q3_pix2pix", "aerial-128", Q3, SMALL_MAPS),
-    ("q3_pix2pix", "aerial-128-l1", Q3, f"{SMALL_MAPS} --gan_weight 0"),
-    ("q4_darts", "small-search", SEARCH, SMALL_SEARCH),
-    ("q4_darts", "small-found", TRAIN, f"{SMALL_TRAIN} {FOUND % 'small-search'}"),
-    ("q4_darts", "small-darts-v2", TRAIN, f"{SMALL_TRAIN} --genotype DARTS_V2"),
-    ("q4_darts", "small-random", TRAIN, f"{SMALL_TRAIN} --genotype random:0"),
-]
-
-# preset -> rows of (question, run name, script, options)
-PRESETS: dict[str, list[tuple[str, str, str, str]]] = {
-    "quick": [
-        ("q1_dcgan", "quick-plain", Q1, DIGITS),
-        ("q1_dcgan", "quick-conditional", Q1, f"{DIGITS} --conditional"),
-        ("q2_protonet", "quick-5w1s", Q2, f"{SYNTHETIC} {ONE} --classes_per_it_val 5"),
-        ("q2_protonet", "quick-20w5s", Q2, f"{SYNTHETIC} {FIVE} --classes_per_it_val 20"),
-        ("q3_pix2pix", "quick-gan", Q3, TOWN),
-        ("q3_pix2pix", "quick-l1", Q3, f"{TOWN} --gan_weight 0"),
-        ("q4_darts", "quick-search", SEARCH, f"{SHAPES} --epochs 3 --arch_learning_rate 0.01"),
-        ("q4_darts", "quick-found", TRAIN, f"{SHAPES} --epochs 4 {FOUND % 'quick-search'}"),
-        ("q4_darts", "quick-random", TRAIN, f"{SHAPES} --epochs 4 --genotype random:0"),
-    ],
-    "small": SMALL,
-    "report": [
-        ("q1_dcgan", "report-plain", Q1, ""),
-        ("q1_dcgan", "report-conditional", Q1, "--conditional"),
-        ("q2_protonet", "report-5w1s", Q2, f"{ONE} --classes_per_it_val 5"),
-        ("q2_protonet", "report-5w5s", Q2, f"{FIVE} --classes_per_it_val 5"),
-        ("q2_protonet", "report-20w1s", Q2, f"{ONE} --classes_per_it_val 20"),
-        ("q2_protonet", "report-20w5s", Q2, f"{FIVE} --classes_per_it_val 20"),
-        ("q3_pix2pix", "report-maps", Q3, ""),
-        ("q3_pix2pix", "report-maps-l1", Q3, "--gan_weight 0"),
-        ("q4_darts", "report-search", SEARCH, "--epochs 20"),
-        ("q4_darts", "report-found", TRAIN, f"--epochs 100 {FOUND % 'report-search'}"),
-        ("q4_darts", "report-random", TRAIN, "--epochs 100 --genotype random:0"),
-    ],
-    "paper": [
-        ("q1_dcgan", "paper-plain", Q1, "--image_size 64 --latent_size 100 --batch_size 128"),
-        ("q1_dcgan", "paper-conditional", Q1, "--image_size 64 --latent_size 100 --batch_size 128 --conditional"),
-        *Q2_PAPER,
-        ("q3_pix2pix", "paper-maps", Q3, ""),
-        ("q3_pix2pix", "paper-maps-l1", Q3, "--gan_weight 0"),
-        ("q4_darts", "paper-search-first", SEARCH, ""),
-        ("q4_darts", "paper-search-second", SEARCH, "--order second"),
-        ("q4_darts", "paper-search-pc", SEARCH, "--partial_channels 4"),
-        ("q4_darts", "paper-found-first", TRAIN, FOUND % "paper-search-first"),
-        ("q4_darts", "paper-found-second", TRAIN, FOUND % "paper-search-second"),
-        ("q4_darts", "paper-found-pc", TRAIN, f"{FOUND % 'paper-search-pc'} --drop_path 0.3"),  # as in its paper
-        ("q4_darts", "paper-darts-v2", TRAIN, "--genotype DARTS_V2"),
-        ("q4_darts", "paper-random", TRAIN, "--genotype random:0"),
-    ],
-}
-QUESTIONS = sorted({row[0] for rows in PRESETS.values() for row in rows})
+QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
 
 
 @dataclass
@@ -123,11 +36,45 @@ class Options:
     # quick: synthetic data; small: real data on a CPU, hours, the committed runs; report, paper: their settings, for a GPU
     preset: Literal["quick", "small", "report", "paper"] = "quick"
     only: tuple[Literal[tuple(QUESTIONS)], ...] = ()  # only these questions
+    seeds: tuple[int, ...] = ()  # every run with each of these seeds (default: the one that the preset names, mostly 0)
+    jobs: int = 0  # commands side by side (default: one a visible GPU; one on a CPU, where more share the cores)
     dry_run: bool = False  # show the commands and do nothing
     data_root: Path = Path("data")  # folder of the data sets
     log_root: Path = Path("logs")  # folder of the run folders
-    figure_root: Path = Path("figures")  # folder of the pictures
+    figure_root: Path = Path("figures")  # folder of the pictures and of the page report-<preset>.html
     device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute
+
+
+@dataclass
+class Job:
+    """A command and what became of it."""
+
+    row: Row
+    folder: Path
+    words: list[str]
+    state: str  # "done", or "new", "cut" (it can be resumed), "empty" (nothing to resume); then "running", "failed", "stopped", "waits"
+    process: subprocess.Popen | None = None
+    output: IO | None = None
+    slot: int = 0  # which GPU, or which share of the cores
+    began: float = 0.0
+    minutes: float = 0.0  # that it took
+    ending: str = ""
+    before: int | None = None  # epochs that earlier legs had done
+
+    @property
+    def label(self) -> str:
+        return f"{self.row.question} {self.row.name}"
+
+    def progress(self) -> str:
+        """How many epochs are done, and the time left at the pace of this leg."""
+        try:
+            total = json.loads((self.folder / "config.json").read_text())["options"]["epochs"]
+            done = max(0, len((self.folder / "metrics.csv").read_text().splitlines()) - 1)
+        except (OSError, ValueError, KeyError):  # nothing written yet
+            return "starting"
+        self.before = done if self.before is None else self.before
+        pace = (time.perf_counter() - self.began) / 60 / (done - self.before) if done > self.before else None
+        return f"epoch {done}/{total}" + (f", {pace * (total - done):.0f} minutes left" if pace else "")
 
 
 def state(folder: Path) -> str:
@@ -139,44 +86,159 @@ def state(folder: Path) -> str:
     return "empty" if (folder / "config.json").exists() else "new"
 
 
+def plan(options: Options) -> list[Job]:
+    """The jobs of the preset, in its order."""
+    jobs = []
+    for row in with_seeds(PRESETS[options.preset], options.seeds):
+        if options.only and row.question not in options.only:
+            continue
+        folder = options.log_root / row.question / row.name
+        now = state(folder)
+        words = row.words(options.log_root)
+        for root, usual in (("data_root", "data"), ("log_root", "logs"), ("figure_root", "figures")):
+            words += [f"--{root}", str(getattr(options, root))] if str(getattr(options, root)) != usual else []
+        words += ["--device", options.device] if options.device != "auto" else []
+        words += {"cut": ["--resume"], "empty": ["--overwrite"]}.get(now, [])
+        jobs.append(Job(row, folder, words, now))
+    return jobs
+
+
+def estimate(jobs: list[Job], gpu: bool) -> str:
+    """How long it will take, from what was measured on two CPU cores; it does not pretend to know more."""
+    if not jobs:
+        return "Everything is done already."
+    known = [job.row.minutes for job in jobs if job.row.minutes is not None]
+    what = f"{len(jobs)} command{'s' * (len(jobs) > 1)} to run"
+    if len(known) < len(jobs):
+        return f"{what}; for {len(jobs) - len(known)} of them no time was ever measured: the lines below tell more once epochs are done."
+    minutes = sum(known)
+    length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f"{what}, about {length} one after the other on two CPU cores{'; a GPU is faster' if gpu else ''}."
+
+
+def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
+    """Starts a command, alone with the screen if it is the only one, otherwise with its output in <run>.out."""
+    environment = dict(os.environ)
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[job.slot % gpus]
+    elif jobs > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    if jobs > 1:
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        job.output = open(job.folder.with_name(f"{job.row.name}.out"), "w")
+    screen = {"stdout": job.output, "stderr": subprocess.STDOUT} if job.output else {}
+    # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
+    command = [sys.executable, *job.words[1:]]
+    job.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **screen)
+    job.state, job.began = "running", time.perf_counter()
+
+
+def finish(job: Job) -> str:
+    """Notes how a command ended, and in how many minutes; the line to show."""
+    job.minutes, status = (time.perf_counter() - job.began) / 60, job.process.returncode
+    if job.output:
+        job.output.close()
+    job.state = "done" if status == 0 else "stopped" if status == 130 else "failed"
+    where = job.output.name if job.output else job.folder / "train.log"
+    job.ending = {"done": f"done in {job.minutes:.1f} minutes", "stopped": "stopped"}.get(
+        job.state, f"FAILED (exit status {status}, {where})"
+    )
+    return f"{job.label}: {job.ending}"
+
+
+def left(jobs: list[Job]) -> str:
+    """The time left, the measured minutes scaled by what the finished commands took here; empty where nothing is known."""
+    here = [job for job in jobs if job.minutes and job.row.minutes]
+    to_do = [job.row.minutes for job in jobs if job.state in ("new", "cut", "empty", "running")]
+    if not here or not to_do or None in to_do:
+        return ""
+    pace = sum(job.minutes for job in here) / sum(job.row.minutes for job in here)
+    return f"; about {pace * sum(to_do):.1f} minutes left"
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Collects Ctrl-C, SIGTERM (a cluster's warning) and a closed terminal instead of dying of them."""
+    seen: list[int] = []
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]  # as under nohup
+    previous = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in numbers}
+    try:
+        yield seen
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> bool:
+    """Runs what is not done, `side_by_side` commands at a time; True if it was interrupted."""
+    questions = list(dict.fromkeys(job.row.question for job in jobs))
+    several = side_by_side > 1  # then the screen shows one line a question; otherwise it belongs to the command
+    bars = {}
+    for place, question in enumerate(questions if several else []):
+        its = [job for job in jobs if job.row.question == question]
+        done = sum(job.state == "done" for job in its)
+        bars[question] = tqdm(total=len(its), initial=done, desc=question, unit=" runs", position=place, disable=None)
+    passed_on = 0
+    with interrupts() as seen:
+        while True:
+            running = [job for job in jobs if job.state == "running"]
+            for job in running:
+                if job.process.poll() is not None:
+                    tqdm.write(finish(job) + left(jobs))
+                    if several:
+                        bars[job.row.question].update(job.state == "done")
+                elif several:
+                    bars[job.row.question].set_postfix_str(f"{job.row.name}, {job.progress()}")
+            running = [job for job in running if job.state == "running"]
+            if len(seen) > passed_on:  # a second one ends the commands at once
+                for job in running:
+                    job.process.send_signal(signal.SIGINT)
+                passed_on = len(seen)
+            for job in jobs if not seen else []:
+                before = [other for other in jobs if job.row.mentions(other.row.name)]
+                if job.state in ("new", "cut", "empty") and any(other.state in ("failed", "waits") for other in before):
+                    job.state = "waits"
+                if len(running) < side_by_side and job.state in ("new", "cut", "empty") and all(o.state == "done" for o in before):
+                    job.slot = min(set(range(side_by_side)) - {other.slot for other in running})
+                    tqdm.write(f"[{jobs.index(job) + 1}/{len(jobs)}] {job.label}: {shlex.join(job.words)}")
+                    launch(job, options, gpus, side_by_side)
+                    running.append(job)
+            if not running:
+                break
+            time.sleep(0.2)
+    for bar in bars.values():
+        bar.close()
+    return bool(seen)
+
+
 def main(options: Options) -> int:
     os.chdir(Path(__file__).resolve().parent)  # the scripts, and the roots unless absolute, are found from here
-    rows = [row for row in PRESETS[options.preset] if not options.only or row[0] in options.only]
-    failed: list[str] = []
+    if options.jobs < 0 or any(seed < 0 for seed in options.seeds):
+        print("error: --jobs and --seeds must be 0 or more", file=sys.stderr)
+        return 2
+    gpus = torch.cuda.device_count() if options.device != "cpu" else 0
+    side_by_side = options.jobs or max(1, gpus)
+    jobs = plan(options)
     began = time.perf_counter()
-    for number, (question, name, script, flags) in enumerate(rows, 1):
-        folder = options.log_root / question / name
-        now = state(folder)
-        command = ["python", script, *flags.format(log_root=options.log_root).split(), "--run_name", name]
-        for root in ("data_root", "log_root", "figure_root"):
-            if str(getattr(options, root)) != root.removesuffix("_root").replace("log", "logs").replace("figure", "figures"):
-                command += [f"--{root}", str(getattr(options, root))]
-        if options.device != "auto":
-            command += ["--device", options.device]
-        command += {"cut": ["--resume"], "empty": ["--overwrite"]}.get(now, [])
-        print(f"[{number}/{len(rows)}] {question} {name}: {'done' if now == 'done' else shlex.join(command)}", flush=True)
-        if options.dry_run or now == "done":
-            continue
-        stopped = False
-        process = subprocess.Popen([sys.executable, *command[1:]])
-        while process.poll() is None:
-            try:
-                process.wait()
-            except KeyboardInterrupt:  # the script has it too, saves and ends by itself
-                stopped = True
-        status = process.returncode
-        if stopped or status == 130:
-            print("Stopped. The same command goes on from here.", file=sys.stderr)
-            return 130
-        if status:
-            failed.append(f"{question} {name} (exit status {status}, {folder / 'train.log'})")
+    for number, job in enumerate(jobs, 1):
+        if options.dry_run or job.state == "done":
+            print(f"[{number}/{len(jobs)}] {job.label}: {'done' if job.state == 'done' else shlex.join(job.words)}")
+    print(estimate([job for job in jobs if job.state != "done"], bool(gpus)), flush=True)
     if options.dry_run:
         return 0
-    page = report.main(report.Options(options.log_root, options.figure_root, runs=tuple(f"{row[0]}/{row[1]}" for row in rows)))
+    if run_all(jobs, options, gpus, side_by_side):
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+    names = tuple(f"{job.row.question}/{job.row.name}" for job in jobs)
+    page = report.main(report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names, (options.preset,)))
     print(f"{(time.perf_counter() - began) / 60:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
-    for line in failed:
-        print(f"FAILED: {line}", file=sys.stderr)
-    return 1 if failed else 0
+    for job in jobs:
+        if job.state in ("failed", "stopped"):
+            print(f"{job.label}: {job.ending}", file=sys.stderr)
+        elif job.state == "waits":
+            print(f"NOT RUN: {job.label}, which needs one that failed", file=sys.stderr)
+    return 0 if all(job.state == "done" for job in jobs) else 1
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Options(ScriptOptions):
     partial_channels: bool = False  # also time PC-DARTS
     compile: bool = False  # also time ours with torch.compile
     parts: bool = False  # only show which operations ours in bf16 spends its time on
+    save: bool = False  # also write the table to logs/benchmarks/, for the report
     memory_of: str = ""  # only print the memory that this version needs
 
 
@@ -124,7 +125,7 @@ def main(options: Options) -> None:
         for precision in ("fp32", "bf16")
     }
     what = f"{options.init_channels} channels, {options.layers} cells, batch {options.batch_size}"
-    run(what, versions, options.steps, runtime, options.memory_of)
+    run(what, versions, options.steps, runtime, options.memory_of, options.save)
 
 
 if __name__ == "__main__":

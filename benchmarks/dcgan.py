@@ -29,6 +29,7 @@ class Options(ScriptOptions):
     batch_size: int = 64  # pictures a step
     steps: int = 15  # timed steps of each version; the versions take turns
     compile: bool = False  # also time ours with torch.compile
+    save: bool = False  # also write the table to logs/benchmarks/, for the report
     memory_of: str = ""  # only print the memory that this version needs
 
 
@@ -123,7 +124,7 @@ def main(options: Options) -> None:
         "plain fp32, 64x64 layout": plain(images, runtime, batch, 64),
         "ours bf16, 64x64 layout": ours(images, runtime, batch, 64, "bf16"),
     }
-    run(f"28x28, batch {batch}", versions, options.steps, runtime, options.memory_of)
+    run(f"28x28, batch {batch}", versions, options.steps, runtime, options.memory_of, options.save)
 
 
 if __name__ == "__main__":

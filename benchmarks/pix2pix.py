@@ -32,6 +32,7 @@ class Options(ScriptOptions):
     base_channels: int = 64  # as in train.py
     steps: int = 8  # timed steps of each version; the versions take turns
     compile: bool = False  # also time ours with torch.compile
+    save: bool = False  # also write the table to logs/benchmarks/, for the report
     memory_of: str = ""  # only print the memory that this version needs
 
 
@@ -111,7 +112,7 @@ def main(options: Options) -> None:
         versions |= {f"ours {p}": ours(pairs, runtime, options, p) for p in ("fp32", "bf16")}
         if options.compile:
             versions |= {f"ours {p} compiled": ours(pairs, runtime, options, p, True) for p in ("fp32", "bf16")}
-        run(f"{options.image_size} pixels, batch 1", versions, options.steps, runtime, options.memory_of)
+        run(f"{options.image_size} pixels, batch 1", versions, options.steps, runtime, options.memory_of, options.save)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from the same weights and see the same episodes; their losses are printed side b
 """
 
 import copy
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.race import save
 from common.runtime import Runtime, ScriptOptions, command, start
 from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet
@@ -34,7 +34,7 @@ class Options(ScriptOptions):
     query: int = 5  # query drawings a class
     episodes: int = 20  # timed episodes of each version; the versions take turns
     compile: bool = False  # also time ours with torch.compile
-    output: Path | None = None  # JSON file for the numbers
+    save: bool = False  # also write the table to logs/benchmarks/, for the report
 
 
 class Plain:
@@ -114,17 +114,16 @@ def main(options: Options) -> dict:
             losses[name].append(float(loss))
     plain = 1000 * statistics.median(seconds["plain fp32"])
     rows = {}
-    print(f"{options.way}-way {options.shot}-shot, {options.query} queries, {runtime.device_name}, torch {torch.__version__}")
+    what = f"{options.way}-way {options.shot}-shot, {options.query} queries"
+    print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
     print(f"{'version':22}{'ms/episode':>12}{'times faster':>14}{'loss 1':>9}{'loss 5':>9}{'last loss':>11}{'peak MiB':>10}")
     for name, curve in losses.items():
         ms = 1000 * statistics.median(seconds[name])
         peak = f"{max(memory[name]):.0f}" if cuda else ""
         print(f"{name:22}{ms:12.1f}{plain / ms:14.2f}{curve[0]:9.4f}{curve[4]:9.4f}{curve[-1]:11.4f}{peak:>10}")
-        rows[name] = {"ms": round(ms, 2), "times_faster": round(plain / ms, 2), "losses": curve, "peak_mib": peak}
-    if options.output:
-        options.output.write_text(
-            json.dumps({"device": runtime.device_name, "torch": torch.__version__, "versions": rows}, indent=2) + "\n"
-        )
+        rows[name] = {"ms": ms, "times_faster": plain / ms, "memory": max(memory[name], default=None), "losses": curve}
+    if options.save:
+        print(f"saved to {save(what, rows, runtime)}")
     return rows
 
 

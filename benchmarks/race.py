@@ -1,14 +1,18 @@
 """Versions of one training step against each other, in one run: they take turns, so that a busy machine slows all of them alike."""
 
+import re
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
+from common.run import command_line, commit, write_json
 from common.runtime import Runtime
 
 WARM_UP = 3  # steps
@@ -39,10 +43,26 @@ def peak_memory(version: Iterator, device: torch.device) -> float:
     return torch.cuda.max_memory_allocated() / 2**20 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
 
 
-def run(what: str, versions: dict[str, Iterator], steps: int, runtime: Runtime, memory_of: str = "") -> dict[str, dict[str, float]]:
+def save(what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> Path:
+    """Writes a table to logs/benchmarks/<script>-<device>.json, which report.py reads."""
+    words = [word for word in command_line() if word != "--save"]
+    name = Path(words[1]).stem
+    device = "cpu" if runtime.device.type == "cpu" else re.sub(r"\W+", "-", runtime.device_name.lower())
+    path = Path("logs", "benchmarks", f"{name}-{device}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    versions = f"python {sys.version.split()[0]}, torch {torch.__version__}"
+    facts = {"name": name, "what": what, "device": runtime.device_name, "versions": versions, "commit": commit()[:8], "rows": rows}
+    write_json(path, facts | {"command": shlex.join(words)})
+    return path
+
+
+def run(
+    what: str, versions: dict[str, Iterator], steps: int, runtime: Runtime, memory_of: str = "", keep: bool = False
+) -> dict[str, dict[str, float]]:
     """Races the versions and prints a table; the first one is what the others are compared with.
 
     Args:
+        keep: also `save` the table.
         versions: generators that build their networks at the first next(), so that the memory of each can be measured by a call
             of this script that runs it alone (`memory_of`).
     """
@@ -61,4 +81,6 @@ def run(what: str, versions: dict[str, Iterator], steps: int, runtime: Runtime, 
     for name, value in medians.items():
         rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value, "memory": memory[name]}
         print(f"{name:30}{rows[name]['ms']:10.1f}{rows[name]['times_faster']:14.2f}{rows[name]['memory']:13.0f}", flush=True)
+    if keep:
+        print(f"saved to {save(what, rows, runtime)}")
     return rows

@@ -1,11 +1,12 @@
 """Before the science: device, precision, seed, torchrun, Ctrl-C, and errors of one line."""
 
 import contextlib
+import dataclasses
 import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,9 +67,15 @@ class Runtime:
         """Averages gradients over the processes by hand, for networks that pass forward several times a step (GANs)."""
         if self.world > 1:
             gradients = [p.grad for p in model.parameters() if p.grad is not None]
-            together = torch.cat([gradient.flatten() for gradient in gradients])
-            for gradient, mean in zip(gradients, self.mean(together).split([g.numel() for g in gradients])):
-                gradient.copy_(mean.view_as(gradient))
+            for gradient, mean in zip(gradients, self.means(gradients)):
+                gradient.copy_(mean)
+
+    def means(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The mean of each tensor over the processes, in one message."""
+        if self.world == 1:
+            return tensors
+        together = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
+        return [mean.view_as(tensor) for mean, tensor in zip(together.split([t.numel() for t in tensors]), tensors)]
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a tensor over the processes."""
@@ -185,9 +192,29 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         sys.exit(status)
 
 
+def parse(options_type: type[ScriptOptions], description: str, words: list[str] | None = None) -> ScriptOptions:
+    """Reads a command line into `options_type`; the help shows the fields of each of its classes as a group of its own.
+
+    Args:
+        words: the command line without the script's name (default: sys.argv).
+    """
+    groups = {}
+    for cls in options_type.__mro__:
+        fields = {
+            name: field for name, field in options_type.__dataclass_fields__.items() if name in cls.__dict__.get("__annotations__", {})
+        }
+        if fields:  # a dataclass of these fields alone; tyro finds their comments in the classes it comes from
+            about = {"__dataclass_fields__": fields, "__doc__": cls.__doc__, "__module__": cls.__module__}
+            groups[cls.__name__.removesuffix("Options").lower() or "main"] = type(cls.__name__, (options_type,), about)
+    whole = dataclasses.make_dataclass("Options", [(n, g, dataclasses.field(default_factory=g)) for n, g in groups.items()])
+    description = description.replace("\npython ", "\n\npython ")  # or tyro would join the commands to one paragraph
+    flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    read = tyro.cli(whole, args=words, description=description, use_underscores=True, config=flat)
+    return options_type(**{field.name: getattr(part, field.name) for part in vars(read).values() for field in dataclasses.fields(part)})
+
+
 def command(main: Callable, options_type: type[ScriptOptions], description: str) -> None:
     """Reads the command line into `options_type` and calls `main(options)`."""
-    description = description.replace("\npython ", "\n\npython ")  # or tyro would join the commands to one paragraph
-    options = tyro.cli(options_type, description=description, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))
+    options = parse(options_type, description)
     with one_line_errors(options.debug):
         main(options)

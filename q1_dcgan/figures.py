@@ -32,7 +32,7 @@ def draw_samples(folder: Path, figures: Path, title: str) -> list[Path]:
         axis.imshow(np.asarray(Image.open(sheets[epochs.index(epoch)])), cmap="gray", interpolation="nearest")
         axis.set_title(f"after epoch {epoch}")
         axis.axis("off")
-    canvas.suptitle(f"{title}: one fixed noise")
+    canvas.suptitle(f"{title}{': ' if len(chosen) > 1 else chr(10)}one fixed noise")  # over one panel it takes two lines
     frames = [Image.open(sheet).resize([2 * side for side in Image.open(sheet).size], Image.Resampling.NEAREST) for sheet in sheets]
     figures.mkdir(parents=True, exist_ok=True)
     frames[0].save(figures / "samples.gif", save_all=True, append_images=frames[1:] + [frames[-1]] * 3, duration=400, loop=0)

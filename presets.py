@@ -1,0 +1,134 @@
+"""The commands of every preset, as data: what reproduce.py runs and what report.py names as missing."""
+
+import re
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One command of a preset."""
+
+    question: str  # "q1_dcgan"
+    name: str  # of the run
+    script: str
+    flags: str  # may name {log_root}
+    minutes: float | None = None  # measured on two CPU cores, or on one beside another run; None: nobody has measured it
+
+    def words(self, log_root: object = "logs") -> list[str]:
+        """The command as it is typed."""
+        return ["python", self.script, *self.flags.format(log_root=log_root).split(), "--run_name", self.name]
+
+    def mentions(self, name: str) -> bool:
+        """True if the flags name the run `name`, which must be done first."""
+        return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self.flags))
+
+
+def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
+    """Every row with every seed. A row keeps its name at its own seed and is called <name>-seed<n> at any other."""
+    if not seeds:
+        return rows
+    own = {row.name: int(match[1]) if (match := re.search(r"--seed (\d+)", row.flags)) else 0 for row in rows}
+    made = []
+    for seed in seeds:
+        names = {name: name if seed == its else f"{name}-seed{seed}" for name, its in own.items()}
+        for row in rows:
+            flags = re.sub(r" ?--seed \d+", "", row.flags) + (f" --seed {seed}" if seed else "")
+            for name in own:
+                if row.mentions(name):  # what a search or a first training of the same seed left
+                    flags = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", names[name], flags)
+            made.append(row._replace(name=names[row.name], flags=flags.strip()))
+    return made
+
+
+Q2 = "q2_protonet/train.py"
+ONE = "--num_support_tr 1 --num_support_val 1"
+FIVE = "--num_support_tr 5 --num_support_val 5"
+Q1 = "q1_dcgan/train.py"
+Q3 = "q3_pix2pix/train.py"
+DIGITS = "--dataset synthetic --synthetic_pictures 4096 --epochs 6 --quality_samples 500 --test_samples 1000"
+TOWN = "--dataset synthetic --epochs 12 --image_size 64 --base_channels 16 --batch_size 4"
+SYNTHETIC = "--dataset synthetic --epochs 4 --iterations 30 --classes_per_it_tr 30"
+SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
+SHAPES = "--dataset synthetic --init_channels 4 --layers 3 --batch_size 32 --train_pictures 1024"
+FOUND = "--genotype {log_root}/q4_darts/%s/genotype.json"  # what a search of this preset found
+# Train shot = test shot, 60-way episodes: Snell et al. 2017, section 3.1. The paper then trains on train + validation.
+LONG = "--epochs 200"
+
+Q2_PAPER = [
+    row
+    for way in (5, 20)
+    for shot, options in ((1, ONE), (5, FIVE))
+    for row in (
+        Row("q2_protonet", f"paper-{way}w{shot}s", Q2, f"{LONG} {options} --classes_per_it_val {way}"),
+        Row("q2_protonet", f"paper-{way}w{shot}s-trainval", Q2, f"{options} --classes_per_it_val {way} --trainval paper-{way}w{shot}s"),
+    )
+]
+
+# What two CPU cores can do in some hours on real data: the committed runs.
+SMALL_OMNIGLOT = "--split small --precision bf16"
+OURS = f"{SMALL_OMNIGLOT} --augment --average_weights 0.995"
+SMALL_MAPS = "--dataset aerial_maps --image_size 128 --base_channels 32 --epochs 20 --precision bf16"
+SMALL_CIFAR = "--dataset cifar10_images"
+SMALL_SEARCH = f"{SMALL_CIFAR} --train_pictures 6400 --epochs 10 --init_channels 8 --layers 4 --batch_size 32"
+SMALL_SEARCH += " --arch_learning_rate 3e-3 --precision bf16"  # ten times the paper's, for a twentieth of its steps
+SMALL_TRAIN = f"{SMALL_CIFAR} --train_pictures 12800 --epochs 5 --init_channels 16 --layers 5"
+SMALL = [
+    Row("q1_dcgan", "mnist", Q1, "--precision bf16", 48),
+    Row("q1_dcgan", "mnist-conditional", Q1, "--precision bf16 --conditional", 53),
+    Row("q1_dcgan", "mnist-averaged", Q1, "--precision bf16 --seed 1 --average_weights 0.999", 53),
+    Row("q1_dcgan", "mnist-conditional-plane", Q1, "--precision bf16 --conditional --label_as plane --epochs 3", 11),
+    Row("q1_dcgan", "mnist-64", Q1, "--precision bf16 --image_size 64 --epochs 1", 10),
+    Row("q2_protonet", "5w1s", Q2, f"{OURS} --epochs 40 {ONE} --classes_per_it_val 5", 11),
+    Row("q2_protonet", "5w5s", Q2, f"{OURS} --epochs 40 {FIVE} --classes_per_it_val 5", 20),
+    Row("q2_protonet", "20w1s", Q2, f"{OURS} --epochs 60 {ONE} --classes_per_it_val 20", 9),
+    Row("q2_protonet", "20w5s", Q2, f"{OURS} --epochs 60 {FIVE} --classes_per_it_val 20", 32),
+    Row("q2_protonet", "plain-10-epochs", Q2, f"{SMALL_OMNIGLOT} --epochs 10 {ONE} --classes_per_it_val 20", 3),
+    Row("q3_pix2pix", "aerial-128", Q3, SMALL_MAPS, 40),
+    Row("q3_pix2pix", "aerial-128-l1", Q3, f"{SMALL_MAPS} --gan_weight 0", 33),
+    Row("q4_darts", "small-search", SEARCH, SMALL_SEARCH, 28),
+    Row("q4_darts", "small-found", TRAIN, f"{SMALL_TRAIN} {FOUND % 'small-search'}", 18),
+    Row("q4_darts", "small-darts-v2", TRAIN, f"{SMALL_TRAIN} --genotype DARTS_V2", 10),
+    Row("q4_darts", "small-random", TRAIN, f"{SMALL_TRAIN} --genotype random:0", 14),
+]
+
+PRESETS: dict[str, list[Row]] = {
+    "quick": [
+        Row("q1_dcgan", "quick-plain", Q1, DIGITS, 1.2),
+        Row("q1_dcgan", "quick-conditional", Q1, f"{DIGITS} --conditional", 1.2),
+        Row("q2_protonet", "quick-5w1s", Q2, f"{SYNTHETIC} {ONE} --classes_per_it_val 5", 0.3),
+        Row("q2_protonet", "quick-20w5s", Q2, f"{SYNTHETIC} {FIVE} --classes_per_it_val 20", 0.4),
+        Row("q3_pix2pix", "quick-gan", Q3, TOWN, 0.2),
+        Row("q3_pix2pix", "quick-l1", Q3, f"{TOWN} --gan_weight 0", 0.2),
+        Row("q4_darts", "quick-search", SEARCH, f"{SHAPES} --epochs 3 --arch_learning_rate 0.01", 0.5),
+        Row("q4_darts", "quick-found", TRAIN, f"{SHAPES} --epochs 4 {FOUND % 'quick-search'}", 0.4),
+        Row("q4_darts", "quick-random", TRAIN, f"{SHAPES} --epochs 4 --genotype random:0", 0.3),
+    ],
+    "small": SMALL,
+    "report": [
+        Row("q1_dcgan", "report-plain", Q1, ""),
+        Row("q1_dcgan", "report-conditional", Q1, "--conditional"),
+        Row("q2_protonet", "report-5w1s", Q2, f"{ONE} --classes_per_it_val 5"),
+        Row("q2_protonet", "report-5w5s", Q2, f"{FIVE} --classes_per_it_val 5"),
+        Row("q2_protonet", "report-20w1s", Q2, f"{ONE} --classes_per_it_val 20"),
+        Row("q2_protonet", "report-20w5s", Q2, f"{FIVE} --classes_per_it_val 20"),
+        Row("q3_pix2pix", "report-maps", Q3, ""),
+        Row("q3_pix2pix", "report-maps-l1", Q3, "--gan_weight 0"),
+        Row("q4_darts", "report-search", SEARCH, "--epochs 20"),
+        Row("q4_darts", "report-found", TRAIN, f"--epochs 100 {FOUND % 'report-search'}"),
+        Row("q4_darts", "report-random", TRAIN, "--epochs 100 --genotype random:0"),
+    ],
+    "paper": [
+        Row("q1_dcgan", "paper-plain", Q1, "--image_size 64 --latent_size 100 --batch_size 128"),
+        Row("q1_dcgan", "paper-conditional", Q1, "--image_size 64 --latent_size 100 --batch_size 128 --conditional"),
+        *Q2_PAPER,
+        Row("q3_pix2pix", "paper-maps", Q3, ""),
+        Row("q3_pix2pix", "paper-maps-l1", Q3, "--gan_weight 0"),
+        Row("q4_darts", "paper-search-first", SEARCH, ""),
+        Row("q4_darts", "paper-search-second", SEARCH, "--order second"),
+        Row("q4_darts", "paper-search-pc", SEARCH, "--partial_channels 4"),
+        Row("q4_darts", "paper-found-first", TRAIN, FOUND % "paper-search-first"),
+        Row("q4_darts", "paper-found-second", TRAIN, FOUND % "paper-search-second"),
+        Row("q4_darts", "paper-found-pc", TRAIN, f"{FOUND % 'paper-search-pc'} --drop_path 0.3"),  # as in its paper
+        Row("q4_darts", "paper-darts-v2", TRAIN, "--genotype DARTS_V2"),
+        Row("q4_darts", "paper-random", TRAIN, "--genotype random:0"),
+    ],
+}

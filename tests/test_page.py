@@ -1,0 +1,90 @@
+"""The page in a real browser."""
+
+import json
+import shutil
+
+import pytest
+
+import report
+from tests.conftest import ROOT
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SIZES = {"desktop": (1280, 900), "phone": (375, 812)}
+
+# What sticks out of the page, or of its own box where that would cut it off.
+OVERFLOWING = """() => [...document.body.querySelectorAll("*")].filter(e => !e.closest("dialog") && e.getClientRects().length && (
+  e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5 || (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0)
+)).map(e => e.tagName + " " + e.textContent.slice(0, 60))"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH (Debian: apt install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        with playwright.chromium.launch(executable_path=CHROMIUM, args=quiet) as chromium:
+            yield chromium
+
+
+@pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")], ids=" ".join)
+def page(request, browser):
+    size, scheme = request.param
+    width, height = SIZES[size]
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    page.goto((ROOT / "figures" / "report.html").as_uri())
+    yield page
+    context.close()
+
+
+def luminance(page, what):
+    """Relative luminance of a CSS colour of <body> (WCAG 2)."""
+    colour = page.evaluate(f"getComputedStyle(document.body).{what}")
+    parts = [int(part) / 255 for part in colour.partition("(")[2].strip(")").split(",")[:3]]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear))
+
+
+def test_the_page_is_whole_at_every_width_and_colour(page):
+    images = page.evaluate("[...document.querySelectorAll('main img')].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
+    assert len(images) > 30 and all(loaded and alt for loaded, alt in images)
+    assert page.evaluate(OVERFLOWING) == []
+    text, back = luminance(page, "color"), luminance(page, "backgroundColor")
+    assert (max(text, back) + 0.05) / (min(text, back) + 0.05) > 7  # WCAG's enhanced contrast
+    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert (text > back) == dark
+
+
+def test_the_tables_hold_the_numbers_of_the_results_files(page):
+    cells = dict(
+        page.evaluate("[...document.querySelectorAll('[data-row]')].map(c => [c.closest('section').id + '/' + c.dataset.row, c.innerText])")
+    )
+    count = 0
+    for question, runs in report.read_runs(ROOT / "logs").items():
+        for experiment in report.over_seeds(runs):
+            if len(experiment["runs"]) > 1:
+                continue  # shown as mean and deviation, which test_report.py covers
+            for row in json.loads((experiment["runs"][0]["folder"] / "results.json").read_text())["rows"]:
+                shown = cells[f"{question}/{experiment['name']}/{row['name']}"].replace("±", " ").split()
+                digits = len(shown[0].partition(".")[2])
+                assert float(shown[0]) == round(row["value"], digits), row
+                count += 1
+    assert count == len(cells) > 50
+
+
+def test_a_run_name_leads_to_its_command_and_a_picture_opens(page):
+    page.click("section#q2_protonet table.results a")
+    name = page.evaluate("decodeURIComponent(location.hash)").partition("/")[2]
+    assert f"--run_name {name}" in page.inner_text(".run:target .command")
+    page.click("figure figure img >> nth=0")
+    assert page.evaluate("document.querySelector('dialog').open && document.querySelector('dialog img').naturalWidth > 0")
+
+
+def test_the_page_prints(browser):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto((ROOT / "figures" / "report.html").as_uri())
+    assert page.pdf(format="A4").count(b"/Type /Page\n") > 5
+    context.close()

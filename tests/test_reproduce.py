@@ -1,0 +1,163 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tyro
+
+import presets
+import reproduce
+from presets import PRESETS, Row
+from q1_dcgan import train as q1
+from q2_protonet import train as q2
+from q3_pix2pix import train as q3
+from q4_darts import train as q4
+from q4_darts import train_search as q4_search
+from tests.conftest import ENVIRONMENT, ROOT
+
+# Stands in for a training script: notes that it ran, and when, and leaves what a finished run leaves.
+SCRIPT = """
+import json, pathlib, sys, time
+root = pathlib.Path({root!r})
+name = sys.argv[sys.argv.index("--run_name") + 1]
+begun = time.time()
+if name == "bad":
+    raise SystemExit(3)
+time.sleep({seconds})
+folder = root / "logs" / "q2_protonet" / name
+folder.mkdir(parents=True)
+row = {{"name": "20-way 1-shot", "value": 2.5, "interval": 0.25, "unit": "% accuracy", "paper": 96.0}}
+made = {{"question": "q2_protonet", "title": "t", "rows": [row], "device": "d", "precision": "p", "minutes": 1, "epochs": 1}}
+options = {{"seed": 0, "dataset": "synthetic", "name": name}}
+leg = {{"command": "python q2_protonet/train.py", "commit": "c", "versions": {{}}}}
+(folder / "config.json").write_text(json.dumps({{"legs": [leg], "options": options}}))
+(folder / "results.json").write_text(json.dumps(made))
+with open(root / "ran", "a") as file:
+    print(name, begun, time.time(), file=file)
+"""
+
+
+@pytest.fixture
+def rows(monkeypatch, tmp_path):
+    """Makes a preset of these (name, flags); its options."""
+
+    def make(*names, seconds=0.0):
+        script = tmp_path / "script.py"
+        script.write_text(SCRIPT.format(root=str(tmp_path), seconds=seconds))
+        monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", name, str(script), flags) for name, flags in names])
+        return reproduce.Options(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", device="cpu")
+
+    return make
+
+
+def test_a_failing_run_is_named_and_only_stops_what_needs_it(rows, capfd, tmp_path):
+    options = rows(("bad", ""), ("after", "--genotype logs/bad/genotype.json"), ("bad-not", "--x not-bad"), ("good", ""))
+    assert reproduce.main(options) == 1
+    out, err = capfd.readouterr()
+    assert "q2_protonet bad: FAILED (exit status 3" in err and "NOT RUN: q2_protonet after" in err
+    assert [line.split()[0] for line in (tmp_path / "ran").read_text().splitlines()] == ["bad-not", "good"]
+    assert "| good | 20-way 1-shot | 96.0 | – | 2.50 ± 0.25 % | synthetic |" in out
+    page = (options.figure_root / "report-quick.html").read_text()
+    assert "2.50 ± 0.25" in page and "//" not in page.replace("data:image", "").split("<script>")[0].split("base64")[0]
+    assert ">after <" in page  # as missing
+    capfd.readouterr()
+    assert reproduce.main(options) == 1  # a second call does only what is missing
+    assert "[4/4] q2_protonet good: done" in capfd.readouterr().out
+    assert len((tmp_path / "ran").read_text().splitlines()) == 2
+
+
+def test_what_was_cut_is_resumed(rows, capsys):
+    options = rows(("run", ""))
+    options.dry_run = True
+    run = options.log_root / "q2_protonet" / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    reproduce.main(options)
+    assert "--overwrite" in capsys.readouterr().out
+    (run / "checkpoints" / "last.pt").touch()
+    reproduce.main(options)
+    assert "--resume" in capsys.readouterr().out
+    (run / "results.json").touch()
+    reproduce.main(options)
+    assert "[1/1] q2_protonet run: done" in capsys.readouterr().out
+
+
+def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
+    options = rows(("a", ""), ("b", ""), ("c", "--genotype logs/a/genotype.json"), seconds=0.7)
+    options.jobs = 2
+    assert reproduce.main(options) == 0
+    lines = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
+    times = {name: (float(begun), float(ended)) for name, begun, ended in lines}
+    assert times["b"][0] < times["a"][1] and times["a"][0] < times["b"][1]
+    assert times["c"][0] > times["a"][1]
+    assert (options.log_root / "q2_protonet" / "a.out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(tmp_path, number):
+    words = ["reproduce.py", "--only", "q3_pix2pix", "--log_root", f"{tmp_path}/logs", "--figure_root", f"{tmp_path}/figures"]
+    with subprocess.Popen([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stdout=-1, stderr=-1, text=True) as process:
+        log = tmp_path / "logs" / "q3_pix2pix" / "quick-gan" / "train.log"
+        while not log.exists() or "epoch 1," not in log.read_text():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(number)
+        out, err = process.communicate()
+    assert process.returncode == 130 and "Stopped. The same command goes on from here." in err
+    assert "quick-gan: stopped" in out and "quick-l1" not in out
+    again = subprocess.run([sys.executable, *words, "--dry_run"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert "--resume" in again.stdout.splitlines()[0] and "--resume" not in again.stdout.splitlines()[1]
+
+
+def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
+    rows = [
+        Row("q", "search", "s", ""),
+        Row("q", "found", "s", "--genotype logs/search/g.json"),
+        Row("q", "search-long", "s", "--seed 2 -x"),
+    ]
+    made = {row.name: row.flags for row in presets.with_seeds(rows, (0, 2))}
+    assert made == {
+        "search": "",
+        "found": "--genotype logs/search/g.json",
+        "search-long-seed0": "-x",
+        "search-seed2": "--seed 2",
+        "found-seed2": "--genotype logs/search-seed2/g.json --seed 2",
+        "search-long": "-x --seed 2",
+    }
+
+
+def test_the_estimate_knows_only_what_was_measured():
+    def jobs(*minutes):
+        return [reproduce.Job(Row("q", "n", "s", "", m), ROOT, [], "new") for m in minutes]
+
+    assert reproduce.estimate([], False) == "Everything is done already."
+    assert "2 commands to run, about 40 minutes" in reproduce.estimate(jobs(30, 10), False)
+    assert "for 1 of them no time was ever measured" in reproduce.estimate(jobs(30, None), True)
+    done, to_do = jobs(2, 3)
+    done.state, done.minutes = "done", 4.0
+    assert reproduce.left([done, to_do]) == "; about 6.0 minutes left"
+
+
+def test_progress_is_read_from_the_run_folder(tmp_path):
+    job = reproduce.Job(Row("q", "n", "s", ""), tmp_path, [], "running", began=time.perf_counter())
+    assert job.progress() == "starting"
+    (tmp_path / "config.json").write_text(json.dumps({"options": {"epochs": 9}}))
+    (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
+    assert job.progress() == "epoch 2/9"  # of an earlier leg: no pace yet
+    (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
+    assert job.progress() == "epoch 3/9, 0 minutes left"
+
+
+def test_every_command_of_every_preset_is_understood():
+    """Each row's flags are read by its own script's options, and pass its checks where they need no file."""
+    modules = {"q1_dcgan/train.py": q1, "q2_protonet/train.py": q2, "q3_pix2pix/train.py": q3}
+    modules |= {"q4_darts/train.py": q4, "q4_darts/train_search.py": q4_search}
+    for rows in PRESETS.values():
+        for row in presets.with_seeds(rows, (0, 1)):
+            module = modules[row.script]
+            options = tyro.cli(module.Options, args=row.words()[2:], use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))
+            assert row.script.startswith(row.question) and options.run_name == row.name
+            if "/genotype.json" not in row.flags and "--trainval" not in row.flags:
+                module.check(options)
