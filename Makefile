@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PRESET ?= quick
 
-.PHONY: setup reproduce test lint bench clean
+.PHONY: setup reproduce test soak lint bench clean
 
 setup: $(VENV)/.ready
 
@@ -20,6 +20,10 @@ reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, report or pa
 
 test: setup
 	$(PY) -m pytest
+
+soak: setup  ## the fault campaign and the fuzz tests at length, half an hour
+	$(PY) tests/faults/campaign.py --kills 20
+	SOAK=1 $(PY) -m pytest tests/faults
 
 lint: setup
 	$(PY) -m ruff check .

@@ -1,9 +1,12 @@
 """Checkpoints that survive a kill: written whole or not at all, checked before use, plain data only."""
 
+import json
 import os
 import pickle
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import BinaryIO
 
 import torch
 
@@ -32,7 +35,7 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
     temporary = path.with_suffix(".partial")
     try:
         with open(temporary, "wb") as file:
-            torch.save({"format": FORMAT, "question": question, "architecture": architecture, **state}, file)
+            _write({"format": FORMAT, "question": question, "architecture": architecture, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -45,12 +48,31 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
     os.close(folder)
 
 
+def _write(contents: dict, file: BinaryIO) -> None:
+    """torch.save, which reports a full disk as a RuntimeError about positions: here it stays the OSError that it was."""
+    refusals: list[OSError] = []
+    write = file.write
+
+    def watched(data: bytes) -> int:
+        try:
+            return write(data)
+        except OSError as error:
+            refusals.append(error)
+            raise
+
+    try:
+        torch.save(contents, SimpleNamespace(write=watched, flush=file.flush, name=file.name))
+    except RuntimeError as error:
+        raise refusals[0] if refusals else error from None
+
+
 def write_cache(path: Path, contents: dict) -> None:
     """Writes what can be made again, whole or not at all; where the disk refuses, the next run makes it once more."""
     partial = path.with_suffix(f".partial{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(contents, partial)
+        with open(partial, "wb") as file:
+            _write(contents, file)
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -65,29 +87,47 @@ def load(path: Path | str, question: str, architecture: dict | None = None, devi
     """Reads a checkpoint of `question`, and of `architecture` when that is given.
 
     Raises:
-        Damaged: the file is cut short or corrupted (every part's checksum is verified).
-        RunError: missing, not a checkpoint of this project, of another question or architecture, or it holds anything
-            but tensors and plain values (such a file could run code when read, so it is refused).
+        Damaged, RunError: as `read`.
+        RunError: missing, not a checkpoint of this project, of another question or architecture.
     """
     path = Path(path)
     if not path.is_file():
         raise RunError(f"no checkpoint at {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile
-        state = torch.load(path, map_location=device, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise RunError(f"{path} holds more than tensors and plain values and is refused: reading it could run code") from error
-    except (zipfile.BadZipFile, EOFError, RuntimeError) as error:
-        raise Damaged(f"{path} is cut short or damaged") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    state = read(path, device)
+    about = [state.get(key) for key in ("format", "question", "architecture")] if type(state) is dict else []
+    if [type(fact) for fact in about] != [str, str, dict] or about[0] != FORMAT:
         raise RunError(f"{path} is not a checkpoint of this project")
-    if state["question"] != question:
-        raise RunError(f"{path} is a checkpoint of {state['question']}, not of {question}")
-    if architecture is not None and state["architecture"] != architecture:
-        raise RunError(f"{path} holds the network {state['architecture']}, and {architecture} was asked for")
+    if about[1] != question:
+        raise RunError(f"{path} is a checkpoint of {about[1]}, not of {question}")
+    try:
+        json.dumps(about[2])  # plain values, which can be compared and printed
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not a checkpoint of this project") from error
+    if architecture is not None and about[2] != architecture:
+        raise RunError(f"{path} holds the network {about[2]}, and {architecture} was asked for")
     return state
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> object:
+    """What `torch.save` wrote, a checkpoint or a cache: every part's checksum is verified, and no code can run.
+
+    Raises:
+        Damaged: the file is cut short or corrupted.
+        RunError: it holds anything but tensors and plain values, and could run code if that were read.
+    """
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                if sum(part.file_size for part in archive.infolist()) > path.stat().st_size or archive.testzip() is not None:
+                    raise zipfile.BadZipFile  # torch.save does not compress: such parts would be a bomb
+            file.seek(0)
+            return torch.load(file, map_location=device, weights_only=True)
+        except torch.OutOfMemoryError:  # of the GPU
+            raise
+        except pickle.UnpicklingError as error:
+            raise RunError(f"{path} holds more than tensors and plain values and is refused: reading it could run code") from error
+        except Exception as error:  # zipfile and torch raise almost anything on damaged bytes
+            raise Damaged(f"{path} is cut short or damaged") from error
 
 
 def load_last(path: Path, question: str, architecture: dict, device: torch.device | str = "cpu") -> tuple[dict | None, str]:

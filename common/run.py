@@ -26,7 +26,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from common import checkpoint
-from common.runtime import RunError, Runtime, ScriptOptions, Stopped, UsageError
+from common.runtime import OUT_OF_MEMORY, RunError, Runtime, ScriptOptions, Stopped, UsageError
 
 
 @dataclass
@@ -41,6 +41,13 @@ class RunOptions(ScriptOptions):
     overwrite: bool = False  # delete the run of this name first
     compile: bool = False  # torch.compile the network (worth it on a GPU)
     smoke: bool = False  # a tiny run on synthetic data that shows that everything works (seconds)
+
+    def check(self) -> None:
+        super().check()
+        if self.resume and self.overwrite:
+            raise UsageError("--resume goes on with a run and --overwrite deletes it: give one of them")
+        if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
+            raise UsageError(f"--run_name must be the name of a folder in <log_root>/<question>, not a path: {self.run_name}")
 
 
 # May differ between the legs of one run; every other option must stay, or the run would not be one.
@@ -113,6 +120,7 @@ class Run:
         self.figures = options.figure_root / question / options.run_name
         self.last = self.folder / "checkpoints" / "last.pt"
         self.writing = runtime.rank == 0
+        self.restarted = runtime.any(self.writing and self._restarted())
         self.tables: dict[str, Table] = {}
         self.boards: dict[str, SummaryWriter] = {}
         words = [word for word in command_line() if word not in ("--overwrite", "--resume")]
@@ -120,8 +128,6 @@ class Run:
         self.resume_command += " --resume"
         if not self.writing:
             return
-        if options.resume and options.overwrite:
-            raise UsageError("--resume goes on with a run and --overwrite deletes it: give one of them")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = filelock.FileLock(self.folder / ".lock")
         try:
@@ -135,6 +141,7 @@ class Run:
         legs = json.loads(config.read_text())["legs"] if config.exists() else []
         legs.append(
             {
+                "torchrun": os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None,
                 "command": shlex.join(command_line()),
                 "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "commit": commit(),
@@ -154,13 +161,23 @@ class Run:
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         if self.writing:
             for table in self.tables.values():
                 table.file.close()
             for board in self.boards.values():
                 board.close()
             self.lock.release()
+        if isinstance(error, torch.OutOfMemoryError):
+            kept = f" (start again with --overwrite). What was trained is kept: with room on the GPU, {self.resume_command} goes on"
+            raise RunError(OUT_OF_MEMORY + (kept if self.last.exists() else "")) from error
+
+    def _restarted(self) -> bool:
+        """torchrun --max_restarts started this run again after a worker died: its last leg is of the same torchrun process."""
+        config = self.folder / "config.json"
+        if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not config.exists():
+            return False
+        return json.loads(config.read_text())["legs"][-1].get("torchrun") == os.getppid()
 
     def _claim(self, options: RunOptions, free: set[str], facts: dict) -> None:
         config = self.folder / "config.json"
@@ -170,15 +187,16 @@ class Run:
         if not config.exists():
             raise UsageError(f"{self.folder} holds files that no run of this project wrote: give another --run_name")
         before = json.loads(config.read_text())
-        if options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume):
+        afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
+        if afresh and not self.restarted:
             for file in sorted(files, key=lambda file: file == config):  # config.json last: it says whose folder this is
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
-        elif options.resume:
+        elif options.resume or self.restarted:
             others = [f"{key} is another than it began with" for key, fact in facts.items() if before.get(key, fact) != fact]
             leg, before, now = before["legs"][-1], before["options"], plain(options)
             changed = others + [
-                f"--{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if key not in free and before.get(key) != now[key]
+                f"--{key} was {before[key]!r}, now {now[key]!r}" for key in before.keys() & now.keys() - free if before[key] != now[key]
             ]
             if leg["processes"] != self.runtime.world:
                 changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
@@ -204,7 +222,7 @@ class Run:
             RunError: as `checkpoint.load_last`; a table was changed since.
         """
         saved, warning = None, ""
-        if self.options.resume:
+        if self.options.resume or self.restarted:
             saved, warning = checkpoint.load_last(self.last, self.question, self.architecture, self.runtime.device)
         for name, part in parts.items():
             if saved and part is not None:

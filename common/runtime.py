@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 import tyro
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 
 class UsageError(Exception):
@@ -35,7 +36,12 @@ class ScriptOptions:
     device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute; auto takes CUDA when there is one
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # of training; auto: bf16 autocast on a GPU that has it, fp32 elsewhere
     seed: int = 0  # seed of every random draw
+    deterministic: bool = False  # equal bits on every run on a GPU too, at some cost in speed; a CPU's runs are equal anyway
     debug: bool = False  # show the whole traceback of an error
+
+    def check(self) -> None:
+        """Raises UsageError for what no script could do."""
+        at_least(0, self, "seed")
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,11 @@ def start(options: ScriptOptions) -> Runtime:
     Raises:
         UsageError: CUDA was asked for and is not there; a negative seed.
     """
-    at_least(0, options, "seed")
+    options.check()
+    if options.deterministic:  # an operation that has no such form raises RuntimeError, which one_line_errors explains
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS would choose its sums by the clock
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     cuda = torch.cuda.is_available()
@@ -123,16 +133,26 @@ def start(options: ScriptOptions) -> Runtime:
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # torchrun keeps its store over a restart: under a prefix of its own no attempt reads the addresses of the one before.
+        store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), next(rendezvous("env://"))[0])
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=world)
     torch.manual_seed(options.seed)
     return Runtime(device, precision, rank, world)
 
 
-def at_least(least: float, options: object, *names: str) -> None:
-    """Raises UsageError for the first of these options that is below `least`."""
+def at_least(least: float, options: object, *names: str, below: float = float("inf")) -> None:
+    """Raises UsageError for the first of these options that is not a number from `least` to less than `below`."""
     for name in names:
-        if getattr(options, name) < least:
-            raise UsageError(f"--{name} must be {least} or more, not {getattr(options, name)}")
+        if not least <= getattr(options, name) < below:
+            most = f" and below {below}" if below < float("inf") else ""
+            raise UsageError(f"--{name} must be {least} or more{most}, not {getattr(options, name)}")
+
+
+def above(limit: float, options: object, *names: str) -> None:
+    """Raises UsageError for the first of these options that is not a finite number above `limit`."""
+    for name in names:
+        if not limit < getattr(options, name) < float("inf"):
+            raise UsageError(f"--{name} must be above {limit}, not {getattr(options, name)}")
 
 
 class StopSignal:
@@ -155,6 +175,13 @@ class StopSignal:
             signal.signal(number, handler)
 
 
+OUT_OF_MEMORY = (
+    "the GPU is out of memory. What helps: a smaller batch (--batch_size; in q2 --classes_per_it_tr, --num_support_tr, --num_query_tr), "
+    "smaller pictures (q3: --image_size), fewer channels (q3: --base_channels; q4: --init_channels, in a search also "
+    "--partial_channels 4), --precision bf16"
+)
+
+
 @contextlib.contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
     """Ends the process with one line and the right status instead of a traceback (unless debug)."""
@@ -172,16 +199,15 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(130)
     except torch.OutOfMemoryError:
-        status, message = (
-            1,
-            "error: the GPU is out of memory: use a smaller batch (q2: way, shot or query), smaller images (q3), fewer channels "
-            "(q4; its search also --partial_channels 4) or --precision bf16",
-        )
+        status, message = 1, f"error: {OUT_OF_MEMORY}"
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         status, message = 1, f"error: {reason}{f': {error.filename}' if error.filename else ''}"
     except Exception as error:
-        status, message = 1, f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (--debug shows where)"
+        if "does not have a deterministic implementation" in str(error):
+            status, message = 1, f"error: --deterministic: {str(error).split(',')[0]} on this GPU; without the flag it runs"
+        else:
+            status, message = 1, f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (--debug shows where)"
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

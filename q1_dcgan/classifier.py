@@ -62,10 +62,11 @@ def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Run
     key = hashlib.sha256((RECIPE + train.fingerprint()).encode()).hexdigest()[:16]
     cache = data_root / "cache" / f"classifier-{key}.pt"
     try:
-        saved = torch.load(cache, map_location=runtime.device, weights_only=True)
+        saved = checkpoint.read(cache, runtime.device)
         classifier.load_state_dict(saved["model"])
-        if weights_hash(classifier) == saved["facts"]["sha256"]:
-            return classifier, saved["facts"]
+        facts = {"recipe": RECIPE, "sha256": weights_hash(classifier), "test_accuracy": float(saved["facts"]["test_accuracy"])}
+        if facts == saved["facts"]:
+            return classifier, facts
     except Exception:  # missing or damaged: train it again
         pass
     fit(classifier, train, runtime)

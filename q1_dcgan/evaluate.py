@@ -70,7 +70,7 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 
     features = nn.Identity()
     features.num_features = one.shape[1]
-    distance = FrechetInceptionDistance(feature=features).to(one.device).set_dtype(torch.float64)
+    distance = FrechetInceptionDistance(feature=features, sync_on_compute=False).to(one.device).set_dtype(torch.float64)
     distance.update(one.double(), real=True)
     distance.update(other.double(), real=False)
     return float(distance.compute())

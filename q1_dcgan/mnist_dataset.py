@@ -1,6 +1,8 @@
 """Grey pictures with labels as one uint8 tensor on the device: MNIST, Fashion-MNIST, a folder, or drawn digits."""
 
 import hashlib
+import math
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,12 +10,27 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from common.images import open_image
 from common.runtime import RunError, UsageError
 
 SIZE = 28
+MD5 = {  # of the unpacked files
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
 
 
 @dataclass
@@ -64,19 +81,39 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
 
     kind = datasets.MNIST if options.dataset == "mnist" else datasets.FashionMNIST
     folder = data_root / kind.__name__ / "raw"
-    try:
-        sets = {part: kind(str(data_root), train=part == "train", download=True) for part in ("train", "test")}
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
-        files = ", ".join(Path(url).name for url, _ in kind.resources)
-        raise RunError(
-            f"{kind.__name__} in {folder} is missing or damaged and could not be downloaded ({error}): "
-            f"put {files} there, or try --dataset synthetic"
-        ) from error
-    parts = {part: Pictures(data.data, data.targets.long(), [name.split(" - ")[0] for name in data.classes]) for part, data in sets.items()}
-    for part, count in (("train", 60000), ("test", 10000)):
-        if parts[part].images.shape != (count, SIZE, SIZE):
-            raise RunError(f"{folder} is damaged: {len(parts[part])} {part} images instead of {count}; delete it to download it again")
+    md5 = MD5[kind.__name__]
+    if not all((folder / name).exists() for name in md5):
+        try:
+            kind(str(data_root), download=True)
+        except (OSError, RuntimeError, ValueError, AssertionError, pickle.UnpicklingError) as error:
+            names = ", ".join(Path(url).name for url, _ in kind.resources)
+            raise RunError(
+                f"{kind.__name__} in {folder} is missing or damaged and could not be downloaded ({error}): "
+                f"put {names} there, or try --dataset synthetic"
+            ) from error
+    parts = {}
+    for part, prefix, count in (("train", "train", 60_000), ("test", "t10k", 10_000)):
+        images, labels = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+        parts[part] = Pictures(
+            read_idx(folder / images, md5[images], (count, SIZE, SIZE)),
+            read_idx(folder / labels, md5[labels], (count,)).long(),
+            [name.split(" - ")[0] for name in kind.classes],
+        )
     return parts
+
+
+def read_idx(path: Path, md5: str, shape: tuple[int, ...]) -> Tensor:
+    """The uint8 tensor of an IDX file, MNIST's format: four bytes of type, four for each size, and the values.
+
+    Raises:
+        RunError: the file is missing, or not the one with this MD5.
+    """
+    from torchvision.datasets.utils import check_integrity
+
+    header = 4 + 4 * len(shape)
+    if not path.is_file() or path.stat().st_size != header + math.prod(shape) or not check_integrity(str(path), md5):
+        raise RunError(f"{path} is damaged, or another file (its MD5 must be {md5}): delete it, and it is downloaded again")
+    return torch.from_numpy(np.fromfile(path, np.uint8, offset=header)).view(shape)
 
 
 def prepare(images: Tensor, size: int = SIZE) -> Tensor:
@@ -102,13 +139,10 @@ def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
     names = sorted({file.parent.name for file in files})
     images, first = [], None
     for file in files:
-        try:
-            with Image.open(file) as image:
-                if image.mode.startswith("I"):  # 16 bits
-                    image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-                grey = image.convert("L")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-            raise RunError(f"{file} cannot be read as an image ({error})") from error
+        with open_image(file) as image:
+            if image.mode.startswith("I"):  # 16 bits
+                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+            grey = image.convert("L")
         first = first or grey.size
         if grey.size != first:
             raise UsageError(f"the images of {folder} must have one size: {files[0]} is {first}, {file} is {grey.size}")

@@ -2,6 +2,7 @@
 
 python q1_dcgan/train.py
 python q1_dcgan/train.py --conditional
+torchrun --nproc_per_node 2 q1_dcgan/train.py     # a step takes 2 x --batch_size pictures
 """
 
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ class Options(DataOptions, RunOptions):
     conditional: bool = False  # give both networks the label, so that a digit can be asked for
     label_as: Literal["projection", "plane"] = "projection"  # how a conditional discriminator takes the label; plane is the older form
     epochs: int = 15  # passes over the training pictures
-    batch_size: int = 64  # real pictures a step, and as many generated ones
+    batch_size: int = 64  # real pictures a step (and process), and as many generated ones
     learning_rate: float = 2e-4  # Adam's, of both networks
     latent_size: int = 256  # length of the noise
     image_size: int = 28  # 28, or 64 for the original layout on enlarged pictures
@@ -67,16 +68,19 @@ def check(options: Options) -> Options:
 def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
-    if runtime.world > 1:
-        raise UsageError("q1_dcgan trains on one device: start it without torchrun")
     device = runtime.device
-    parts = {name: part.to(device) for name, part in load(options.data_root, options, options.seed).items()}
+    with runtime.one_first():
+        parts = load(options.data_root, options, options.seed)
+    parts = {name: part.to(device) for name, part in parts.items()}
     train, classes = parts["train"], len(parts["train"].names) if options.conditional else 0
-    if len(train) < options.batch_size:
-        raise UsageError(f"--batch_size {options.batch_size} is more than the {len(train)} training pictures")
-    classifier, classifier_facts = trained_classifier(
-        parts, options.data_root, runtime, LEAST_ACCURACY if options.dataset == "mnist" else 0
-    )
+    share = options.batch_size * runtime.world  # pictures of one step over all processes, each of which takes its slice
+    mine = slice(runtime.rank * options.batch_size, (runtime.rank + 1) * options.batch_size)
+    steps = len(train) // share
+    if not steps:
+        raise UsageError(f"{share} pictures a step (--batch_size) are more than the {len(train)} training pictures")
+    required = LEAST_ACCURACY if options.dataset == "mnist" else 0
+    with runtime.one_first():
+        classifier, classifier_facts = trained_classifier(parts, options.data_root, runtime, required)
     drawn = {name: as_drawn(part, options.image_size) for name, part in parts.items()}
     test_features = judge(classifier, drawn["test"].images)[0]
 
@@ -105,7 +109,6 @@ def main(options: Options) -> dict:
         Run(QUESTION, options, runtime, architecture, fixed_epochs=True, classifier=classifier_facts, **facts) as run,
         StopSignal() as stop,
     ):
-        steps = len(train) // options.batch_size
         history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
         position = {"epoch": 1, "step": 0, "best": float("inf"), "best_epoch": 0, "history": history} | run.restore(state)
         epoch, step, best, best_epoch, history = position.values()
@@ -116,19 +119,20 @@ def main(options: Options) -> dict:
             order = torch.randperm(len(train), generator=torch.Generator(device).manual_seed(options.seed + 1000 * epoch), device=device)
             bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
             while step < steps:
-                batch = order[step * options.batch_size : (step + 1) * options.batch_size]
+                batch = order[step * share : (step + 1) * share][mine]
                 real = prepare(train.images[batch], options.image_size)  # (n, 1, 28, 28)
-                noise = torch.randn(len(batch), options.latent_size, generator=noise_draws, device=device)
+                noise = torch.randn(share, options.latent_size, generator=noise_draws, device=device)[mine]
                 labels = asked = None
                 if classes:
-                    labels, asked = train.labels[batch], torch.randint(classes, (len(batch),), generator=noise_draws, device=device)
+                    labels, asked = train.labels[batch], torch.randint(classes, (share,), generator=noise_draws, device=device)[mine]
 
-                with runtime.autocast():
+                with runtime.autocast():  # BatchNorm normalises each process's own batch; rank 0's running statistics are kept
                     fake = generator(noise, asked)
                     on_real, on_fake = discriminator(real, labels), discriminator(fake.detach(), asked)
                 d_loss = discriminator_loss(on_real, on_fake)
                 optimizer_d.zero_grad()
                 d_loss.backward()
+                runtime.average_gradients(discriminator)
                 optimizer_d.step()
 
                 discriminator.requires_grad_(False)  # its weights need no gradient in the generator's step
@@ -137,6 +141,7 @@ def main(options: Options) -> dict:
                 g_loss = generator_loss(after)
                 optimizer_g.zero_grad()
                 g_loss.backward()
+                runtime.average_gradients(generator)
                 optimizer_g.step()
                 discriminator.requires_grad_(True)
                 if average:
@@ -146,14 +151,17 @@ def main(options: Options) -> dict:
                 history[step] = torch.stack([d_loss.detach(), g_loss.detach(), *beliefs])
                 step += 1
                 bar.update()
-                if step % options.log_every == 0 or step == steps or stop.requested:
+                due = step % options.log_every == 0 or step == steps
+                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
+                if due or stopping:
+                    history = runtime.mean(history)  # of what is known already it is the same
                     if not history[:step].isfinite().all():
                         run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
-                if step % options.log_every == 0 or step == steps:
+                if due:
                     row = dict(zip(STEP_COLUMNS, history[(step - 1) // options.log_every * options.log_every : step].mean(0).tolist()))
                     run.write("steps", {"step": (epoch - 1) * steps + step} | row)
                     bar.set_postfix(D=f"{row['d_loss']:.2f}", G=f"{row['g_loss']:.2f}")
-                if stop.requested:
+                if stopping:
                     run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
                     run.stop(epoch, step)
             bar.close()
@@ -164,7 +172,8 @@ def main(options: Options) -> dict:
                 row |= {name: value for name, value in figures.items() if not name.startswith("label_accuracy_")}
             run.write("metrics", row)
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
-            write_sheet(generate(kept, fixed, fixed_labels), 8, run.folder / "samples" / f"epoch_{epoch:03d}.png")
+            if run.writing:
+                write_sheet(generate(kept, fixed, fixed_labels), 8, run.folder / "samples" / f"epoch_{epoch:03d}.png")
             if row.get("frechet_distance", -epoch) < best:  # without the quality figures the last epoch is the best
                 best, best_epoch = row.get("frechet_distance", -epoch), epoch
                 run.save_network("best", kept, epoch)
@@ -172,7 +181,7 @@ def main(options: Options) -> dict:
                 run.save_network(f"epoch_{epoch}", kept, epoch)
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
-            if stop.requested:
+            if runtime.any(stop.requested):
                 run.stop(epoch, step)
 
         least = floor(classifier, drawn["train"], test_features, options.test_samples, options.seed)
@@ -192,23 +201,19 @@ def main(options: Options) -> dict:
             value = round(raw["frechet_distance"], 3)
             earlier.append({"name": "Frechet distance without averaging the weights", "value": value, "unit": "to the test set"})
         title = f"{'Conditional ' if classes else ''}DCGAN, {options.dataset}, {options.image_size} pixels, seed {options.seed}"
-        results = {
-            "title": title,
-            "rows": rows[:1] + earlier + rows[1:],
-            "figures": figures,
-            "best_epoch": best_epoch,
-            "epochs": options.epochs,
-        }
+        results = {"title": title, "rows": rows[:1] + earlier + rows[1:], "figures": figures}
+        results |= {"best_epoch": best_epoch, "epochs": options.epochs}
         results["parameters"] = {
             n: sum(p.numel() for p in m.parameters()) for n, m in (("generator", generator), ("discriminator", discriminator))
         }
-        plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
-        draw_losses(run.folder, run.figures, title)
-        draw_sample_figures(run.folder, run.figures, title)
-        run.finish(results)
-        for row in results["rows"]:
-            print(f"{row['name']:52}{row['value']:>10} {row['unit']}")
-        run.log(f"{results['title']}: results in {run.folder / 'results.json'}, figures in {run.figures}")
+        if run.writing:
+            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
+            draw_losses(run.folder, run.figures, title)
+            draw_sample_figures(run.folder, run.figures, title)
+            run.finish(results)
+            for row in results["rows"]:
+                print(f"{row['name']:52}{row['value']:>10} {row['unit']}")
+            run.log(f"{results['title']}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

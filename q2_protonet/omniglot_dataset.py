@@ -1,12 +1,8 @@
 """Omniglot as one uint8 tensor: ink 255 on 0, (class, drawing, 28, 28), where a rotation is a class of its own."""
 
 import hashlib
-import os
-import shutil
-import tempfile
 import urllib.error
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +11,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from common import checkpoint
+from common import archive, checkpoint
+from common.images import MOST_PIXELS, open_image
 from common.runtime import RunError, UsageError
 
 SIZE = 28
@@ -138,8 +135,8 @@ def jitter(images: Tensor, generator: torch.Generator, rank: int = 0, world: int
 def alphabets(data_root: Path, *archives: str) -> Characters:
     """Every character of these archives, in the order of their names "<alphabet>/<character>"."""
     folders = {}
-    for archive in archives:
-        for folder in sorted(unpacked(data_root / "omniglot-py", archive).glob("*/*/")):
+    for name in archives:
+        for folder in sorted(unpacked(data_root / "omniglot-py", name).glob("*/*/")):
             folders[f"{folder.parent.name}/{folder.name}"] = folder
     return decode(folders, data_root)
 
@@ -152,9 +149,24 @@ def split_vinyals(data_root: Path, seed: int) -> dict[str, Characters]:
     parts = {}
     for part, file in zip(PARTS, LIST_MD5):
         fetch(f"{LISTS}/{file}.txt", folder / f"{file}.txt", LIST_MD5[file])
-        lines = (folder / f"{file}.txt").read_text().split()
-        parts[part] = everything.take([place[line.rpartition("/")[0]] for line in lines if line.endswith("rot000")])
+        parts[part] = everything.take([place[name] for name in read_list(folder / f"{file}.txt", place)])
     return parts
+
+
+def read_list(path: Path, known: Container[str]) -> list[str]:
+    """The characters of one of Vinyals's lists, which has a line "<alphabet>/<character>/rot<degrees>" for each rotation.
+
+    Raises:
+        RunError: a line is anything but a rotation of a known character.
+    """
+    names = []
+    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+        name, _, turn = line.strip().rpartition("/")
+        if name not in known or turn not in ("rot000", "rot090", "rot180", "rot270"):
+            raise RunError(f"{path}, line {number}: {line[:80]!r} is no character of Omniglot")
+        if turn == "rot000":
+            names.append(name)
+    return names
 
 
 def split_random(data_root: Path, seed: int) -> dict[str, Characters]:
@@ -211,21 +223,15 @@ def fetch(url: str, path: Path, md5: str) -> None:
         ) from error
 
 
-def unpacked(folder: Path, archive: str) -> Path:
-    """The folder of an archive's drawings, downloaded and extracted whole if it is not there.
-
-    Extraction goes to a temporary folder that takes its name only when complete, so a kill leaves nothing half done.
-    """
-    md5, drawings = ARCHIVES[archive]
-    target = folder / archive
+def unpacked(folder: Path, name: str) -> Path:
+    """The folder of an archive's drawings, downloaded and extracted whole if it is not there."""
+    md5, drawings = ARCHIVES[name]
+    target = folder / name
     if sum(1 for _ in target.glob("*/*/*.png")) == drawings:
         return target
-    packed = folder / f"{archive}.zip"
-    fetch(f"{AUTHOR}/{archive}.zip", packed, md5)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary, zipfile.ZipFile(packed) as file:
-        file.extractall(temporary)  # zipfile drops "..", roots and drive letters from member names
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(Path(temporary) / archive, target)
+    packed = folder / f"{name}.zip"
+    fetch(f"{AUTHOR}/{name}.zip", packed, md5)
+    archive.extract(packed, name, target)
     return target
 
 
@@ -244,16 +250,17 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
             lighter than its average.
 
     Raises:
-        RunError: the file is not a readable image.
+        RunError: the file is not a readable image, too many pixels once it is padded, or not a picture of grey levels.
     """
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            grey = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), dtype=np.float32)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise RunError(f"{path} cannot be read as an image ({error})") from error
+    with open_image(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        grey = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), dtype=np.float32)
+    if max(grey.shape) ** 2 > 2 * MOST_PIXELS:
+        raise RunError(f"{path} is {grey.shape[1]:,} x {grey.shape[0]:,} pixels: too many to pad it to a square")
+    if not np.abs(grey).max() < 1e12:  # a TIFF of floats can hold anything
+        raise RunError(f"{path} holds pixels that are no grey levels")
     background = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
     light_ink = invert == "yes" or (invert == "auto" and grey.mean() > background)
     ink = np.clip(grey - background if light_ink else background - grey, 0, None)
@@ -281,24 +288,25 @@ def decode(folders: dict[str, Path], data_root: Path) -> Characters:
         for file in listed:
             status = file.stat()
             digest.update(f"{name}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    counts = [len(listed) for listed in files.values()]
     cache = data_root / "cache" / f"characters-{digest.hexdigest()[:16]}.pt"
     if cache.exists():
         try:
-            saved = torch.load(cache, weights_only=True)
+            saved = checkpoint.read(cache)
             characters = Characters(saved["images"], saved["counts"], list(files))
-            if characters.fingerprint() == saved["sha256"]:
+            right = characters.counts.tolist() == counts and characters.images.shape == (len(files), max(counts), SIZE, SIZE)
+            if right and characters.images.dtype == torch.uint8 and characters.fingerprint() == saved["sha256"]:
                 return characters
         except Exception:  # whatever is wrong with a cache, reading the images again mends it
             pass
-    counts = torch.tensor([len(listed) for listed in files.values()])
-    images = torch.zeros(len(files), int(counts.max()), SIZE, SIZE, dtype=torch.uint8)
+    images = torch.zeros(len(files), max(counts), SIZE, SIZE, dtype=torch.uint8)
     places = [(row, column, file) for row, listed in enumerate(files.values()) for column, file in enumerate(listed)]
     with ThreadPoolExecutor() as pool, tqdm(total=len(places), desc="reading drawings", leave=False, disable=None) as bar:
         for (row, column, _), ink in zip(places, pool.map(read_ink, [file for *_, file in places])):
             images[row, column] = torch.from_numpy(ink.copy())
             bar.update()
-    characters = Characters(images, counts, list(files))
-    checkpoint.write_cache(cache, {"images": images, "counts": counts, "sha256": characters.fingerprint()})
+    characters = Characters(images, torch.tensor(counts), list(files))
+    checkpoint.write_cache(cache, {"images": images, "counts": characters.counts, "sha256": characters.fingerprint()})
     return characters
 
 

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common import plots
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, at_least, command, start
+from common.runtime import StopSignal, UsageError, above, at_least, command, start
 from q2_protonet.evaluate import QUESTION, describe, embed, print_table, run_episodes, test
 from q2_protonet.figures import draw_episode, record_episode
 from q2_protonet.omniglot_dataset import DataOptions, jitter, load, merge, prepare
@@ -53,8 +53,8 @@ def check(options: Options) -> Options:
     at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr")
     at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step")
     at_least(2, options, "test_episodes", "classes_per_it_val", "hidden_channels")
-    if not 0 < options.learning_rate < float("inf") or not 0 <= options.average_weights < 1:
-        raise UsageError("--learning_rate must be above 0, and --average_weights from 0 to below 1")
+    above(0, options, "learning_rate", "lr_scheduler_gamma")
+    at_least(0, options, "average_weights", below=1)
     if options.trainval:
         finished = options.log_root / QUESTION / options.trainval / "results.json"
         if not finished.exists():

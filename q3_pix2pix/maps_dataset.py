@@ -1,12 +1,7 @@
 """Pairs of aligned pictures as one uint8 tensor: photo and map side by side in the channels, cropped and mirrored as one."""
 
-import gzip
 import hashlib
-import os
-import tarfile
-import tempfile
 import urllib.error
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +9,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFilter, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from common import checkpoint
+from common import archive, checkpoint
+from common.images import open_image
 from common.runtime import RunError, UsageError
 
 MAPS_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/maps.tar.gz"
@@ -138,13 +134,7 @@ def fetch_maps(data_root: Path) -> None:
             ) from error
         if packed.stat().st_size != MAPS_BYTES:
             raise RunError(f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}: run again to download it once more")
-    with tempfile.TemporaryDirectory(dir=data_root) as temporary:
-        try:
-            with tarfile.open(packed) as archive:
-                archive.extractall(temporary, filter="data")
-            os.replace(Path(temporary) / "maps", target)
-        except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, FileNotFoundError) as error:
-            raise RunError(f"{packed} is damaged or unsafe ({error}): delete it and run again") from error
+    archive.extract(packed, "maps", target)
 
 
 def list_pairs(folder: Path, part: str) -> list[tuple[Path, Path | None]]:
@@ -190,16 +180,13 @@ def open_rgb(path: Path) -> Image.Image:
     Raises:
         RunError: the file is not a readable image, or smaller than 16 pixels.
     """
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits
-                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise RunError(f"{path} cannot be read as an image ({error})") from error
+    with open_image(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits
+            image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        rgb = image.convert("RGB")
     if min(rgb.size) < 16:
         raise RunError(f"{path} is only {rgb.width} x {rgb.height} pixels")
     return rgb
@@ -229,9 +216,11 @@ def decode(files: list[tuple[Path, Path | None]], side: int, data_root: Path) ->
     cache = data_root / "cache" / f"pairs-{digest.hexdigest()[:16]}.pt"
     names = [file.stem for file, _ in files]
     try:
-        saved = torch.load(cache, weights_only=True)
-        if Pairs(saved["images"], names).fingerprint() == saved["sha256"]:
-            return Pairs(saved["images"], names)
+        saved = checkpoint.read(cache)
+        pairs = Pairs(saved["images"], names)
+        right = pairs.images.shape == (len(files), 6, side, side) and pairs.images.dtype == torch.uint8
+        if right and pairs.fingerprint() == saved["sha256"]:
+            return pairs
     except Exception:  # missing or damaged: read the pictures
         pass
     images = torch.empty(len(files), 6, side, side, dtype=torch.uint8)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from common import plots
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, at_least, command, start
+from common.runtime import StopSignal, UsageError, above, at_least, command, start
 from q3_pix2pix.evaluate import QUESTION, as_rows, controls, draw_triplets, find_palette, measure, translate
 from q3_pix2pix.figures import draw_gif, draw_losses
 from q3_pix2pix.maps_dataset import DataOptions, load, prepare, random_crop_and_mirror
@@ -49,8 +49,7 @@ def check(options: Options) -> Options:
         raise UsageError(f"--pairs is of --dataset folder, not of --dataset {options.dataset}")
     if options.image_size & (options.image_size - 1):
         raise UsageError(f"--image_size must be a power of two, not {options.image_size}: every layer of the U-Net halves it")
-    if not 0 < options.learning_rate < float("inf"):
-        raise UsageError("--learning_rate must be above 0")
+    above(0, options, "learning_rate")
     constant = options.constant_epochs if options.constant_epochs >= 0 else options.epochs // 2
     if constant > options.epochs:
         raise UsageError(f"--constant_epochs {constant} is more than --epochs {options.epochs}")

@@ -1,6 +1,6 @@
 """The step on the alphas (Liu et al. 2019, section 2.3): first order, or second order with a finite-difference product."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -8,12 +8,14 @@ from torch import Tensor
 
 from q4_darts.model_search import Supernet
 
+Mean = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # of each tensor over torchrun's processes: `runtime.means`, or `list` for one
 
-def first_order(model: Supernet, validation_loss: Callable[[], Tensor], autocast: Callable = nullcontext) -> Tensor:
+
+def first_order(model: Supernet, validation_loss: Callable[[], Tensor], autocast: Callable = nullcontext, mean: Mean = list) -> Tensor:
     """d L_val(w, alpha) / d alpha, into the gradients of `model.architecture()`; the weights get none, which saves their cost.
 
     Returns:
-        The validation loss, detached.
+        The validation loss of this process's batch, detached.
     """
     weights, architecture = model.weights(), model.architecture()
     for weight in weights:
@@ -21,7 +23,7 @@ def first_order(model: Supernet, validation_loss: Callable[[], Tensor], autocast
     try:
         with autocast():
             loss = validation_loss()
-        for alphas, gradient in zip(architecture, torch.autograd.grad(loss, architecture)):
+        for alphas, gradient in zip(architecture, mean(torch.autograd.grad(loss, architecture))):
             alphas.grad = gradient
     finally:
         for weight in weights:
@@ -36,6 +38,7 @@ def second_order(
     validation_loss: Callable[[], Tensor],
     autocast: Callable = nullcontext,
     radius: float = 0.01,
+    mean: Mean = list,
 ) -> Tensor:
     """d L_val(w', alpha) / d alpha after one virtual step w' of the weights (eq. 6 to 8), into their gradients.
 
@@ -50,9 +53,10 @@ def second_order(
         autocast: makes the context of the first two passes, such as `runtime.autocast`. The two perturbed ones never run in it:
             R v is small, and bf16 (or TF32) would round it away.
         radius: the paper's 0.01. ReLUs and max-pools switch inside it, so on a tiny network it is far from the exact product.
+        mean: applied to every gradient, so that all processes make the same virtual step and see the same v.
 
     Returns:
-        The validation loss at w', detached.
+        The validation loss of this process's batch at w', detached.
     """
     weights, architecture, group = model.weights(), model.architecture(), optimizer.param_groups[0]
     saved = [weight.detach().clone() for weight in weights]
@@ -60,7 +64,7 @@ def second_order(
     try:
         with autocast():
             loss = train_loss()
-        gradients = torch.autograd.grad(loss, weights)
+        gradients = mean(torch.autograd.grad(loss, weights))
         with torch.no_grad():
             for weight, gradient in zip(weights, gradients):
                 buffer = optimizer.state.get(weight, {}).get("momentum_buffer")
@@ -69,7 +73,7 @@ def second_order(
                 weight -= group["lr"] * step
         with autocast():
             loss = validation_loss()
-        gradients = torch.autograd.grad(loss, [*architecture, *weights])
+        gradients = mean(torch.autograd.grad(loss, [*architecture, *weights]))
         direct, v = gradients[: len(architecture)], gradients[len(architecture) :]
         reach = radius / torch.stack([part.norm() for part in v]).norm()
         sides = []
@@ -77,7 +81,7 @@ def second_order(
             with torch.no_grad():
                 for weight, start, part in zip(weights, saved, v):
                     weight.copy_(start + sign * reach * part)
-            sides.append(torch.autograd.grad(train_loss(), architecture))
+            sides.append(mean(torch.autograd.grad(train_loss(), architecture)))
     finally:
         with torch.no_grad():
             for weight, start in zip(weights, saved):

@@ -11,11 +11,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 from torch import Tensor
 from tqdm import tqdm
 
 from common import checkpoint
+from common.images import open_image
 from common.runtime import RunError, UsageError
 
 SIZE = 32
@@ -161,11 +162,8 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         RunError: the file is not a readable image.
     """
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise RunError(f"{path} cannot be read as an image ({error})") from error
+    with open_image(path) as image:
+        rgb = image.convert("RGB")
     return np.asarray(rgb if rgb.size == (SIZE, SIZE) else rgb.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
@@ -182,9 +180,10 @@ def read_tree(folder: Path, data_root: Path) -> Pictures:
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
     cache = data_root / "cache" / f"pictures-{digest.hexdigest()[:16]}.pt"
     try:
-        saved = torch.load(cache, weights_only=True)
+        saved = checkpoint.read(cache)
         pictures = Pictures(saved["images"], labels, names)
-        if pictures.fingerprint() == saved["sha256"]:
+        right = pictures.images.shape == (len(files), SIZE, SIZE, 3) and pictures.images.dtype == torch.uint8
+        if right and pictures.fingerprint() == saved["sha256"]:
             return pictures[order]
     except Exception:  # missing or damaged: read the pictures
         pass

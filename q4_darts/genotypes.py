@@ -133,18 +133,25 @@ def read(text: str) -> Genotype:
         return NAMED[text]
     kind, _, seed = text.partition(":")
     if kind == "random":
-        if not seed.isdecimal():
-            raise UsageError(f"--genotype {text}: write random:SEED with a number, such as random:0")
+        if not seed.isdecimal() or len(seed) > 18:
+            raise UsageError(f"--genotype {text[:80]}: write random:SEED with a number, such as random:0")
         return random_genotype(int(seed))
     path = Path(text)
     if not path.is_file():
         raise RunError(f"no genotype file at {path}; the names known are {', '.join(NAMED)} and random:SEED")
     try:
-        return parse(json.loads(path.read_text()))
+        return parse(json.loads(path.read_text("utf-8"), object_pairs_hook=once))
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is not a genotype (JSON with lists of [operation, state] under normal and reduce)") from error
+
+
+def once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object, whose keys must differ; Python's own reader lets the last of two win."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("the same key twice")
+    return dict(pairs)
 
 
 def parse(content: dict) -> Genotype:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from common import plots
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, at_least, command, start
+from common.runtime import StopSignal, UsageError, above, at_least, command, start
 from q4_darts import visualize
 from q4_darts.cifar10_dataset import DataOptions, augment, load
 from q4_darts.evaluate import QUESTION, accuracy_row, multiply_adds, predict
@@ -48,11 +48,11 @@ def check(options: Options) -> Options:
     at_least(1, options, "epochs", "init_channels", "log_every")
     at_least(2, options, "batch_size")  # BatchNorm needs two values
     at_least(3, options, "layers")
-    at_least(0, options, "cutout", "auxiliary", "train_pictures", "drop_path")
+    at_least(0, options, "cutout", "auxiliary", "train_pictures")
+    at_least(0, options, "drop_path", below=1)
+    above(0, options, "learning_rate")
     if options.init_channels % 2:
         raise UsageError(f"--init_channels must be even, not {options.init_channels}: reductions compute half of them twice")
-    if options.drop_path >= 1 or not 0 < options.learning_rate < float("inf"):
-        raise UsageError("--drop_path must be below 1, and --learning_rate above 0")
     return replace(options, run_name=options.run_name or f"train-{short_name(options.genotype).replace(':', '-')}-{options.epochs}")
 
 

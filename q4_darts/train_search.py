@@ -32,7 +32,7 @@ class Options(DataOptions, RunOptions):
     order: Literal["first", "second"] = "first"
     partial_channels: int = 1  # PC-DARTS with 4: operations see a 4th of the channels, and edges have weights of their own
     epochs: int = 50  # passes over the half of the training pictures that the weights learn from
-    batch_size: int = 0  # pictures of each half a step (0: the paper's, 64, or 256 for PC-DARTS)
+    batch_size: int = 0  # pictures of each half a step, and process (0: the paper's, 64, or 256 for PC-DARTS)
     init_channels: int = 16  # channels of the first cell
     layers: int = 8  # cells
     learning_rate: float = 0.0  # SGD's, at the start (0: the paper's, 0.025, or 0.1 for PC-DARTS)
@@ -75,13 +75,16 @@ def check(options: Options) -> Options:
 def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
-    if runtime.world > 1:
-        raise UsageError("the search runs on one device: start it without torchrun")
     device = runtime.device
-    train = load(options.data_root, options, options.seed)["train"].to(device)
+    with runtime.one_first():
+        train = load(options.data_root, options, options.seed)["train"]
+    train = train.to(device)
     halves = search_halves(train)
-    if len(halves[0]) < options.batch_size:
-        raise UsageError(f"--batch_size {options.batch_size} is more than the {len(halves[0])} pictures of a half")
+    share = options.batch_size * runtime.world  # pictures of each half in one step over all processes, each of which takes its slice
+    mine = slice(runtime.rank * options.batch_size, (runtime.rank + 1) * options.batch_size)
+    steps = len(halves[0]) // share
+    if not steps:
+        raise UsageError(f"{share} pictures a step (--batch_size) are more than the {len(halves[0])} pictures of a half")
 
     classes = len(train.names)
     architecture = {"channels": options.init_channels, "layers": options.layers, "classes": classes, "partial": options.partial_channels}
@@ -99,13 +102,13 @@ def main(options: Options) -> dict:
     }
     facts["parameters"] = sum(weight.numel() for weight in weights)
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run, StopSignal() as stop:
-        steps = len(halves[0]) // options.batch_size
         history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
         position = {"epoch": 1, "step": 0, "history": history, "ended": False} | run.restore(state)
         epoch, step, history, ended = position.values()
         where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
         run.log(f"{run.folder}: {facts['parameters']:,} weights, twice {len(halves[0]):,} pictures of {options.dataset}, {where}")
-        (run.folder / "genotypes").mkdir(exist_ok=True)
+        if run.writing:
+            (run.folder / "genotypes").mkdir(exist_ok=True)
 
         while epoch <= options.epochs and not ended:
             low, high = options.learning_rate_min, options.learning_rate
@@ -117,37 +120,41 @@ def main(options: Options) -> dict:
             model.train()
             bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
             while step < steps:
-                index, index_a = (order[step * options.batch_size : (step + 1) * options.batch_size] for order in orders)
-                x, y = augment(halves[0].images[index], draws), halves[0].labels[index]
+                index, index_a = (order[step * share : (step + 1) * share] for order in orders)
+                x, y = augment(halves[0].images[index], draws)[mine], halves[0].labels[index][mine]
                 alpha_loss = torch.full((), torch.nan, device=device)
                 if learning:  # the alphas step first, on a fresh batch of their own half
-                    x_a, y_a = augment(halves[1].images[index_a], draws), halves[1].labels[index_a]
+                    x_a, y_a = augment(halves[1].images[index_a], draws)[mine], halves[1].labels[index_a][mine]
                     losses = [lambda x=x, y=y: F.cross_entropy(model(x).float(), y) for x, y in ((x, y), (x_a, y_a))]
                     if options.order == "first":
-                        alpha_loss = architect.first_order(model, losses[1], runtime.autocast)
+                        alpha_loss = architect.first_order(model, losses[1], runtime.autocast, mean=runtime.means)
                     else:
-                        alpha_loss = architect.second_order(model, optimizer, *losses, runtime.autocast)
+                        alpha_loss = architect.second_order(model, optimizer, *losses, runtime.autocast, mean=runtime.means)
                     optimizer_a.step()
-                with runtime.autocast():
+                with runtime.autocast():  # BatchNorm normalises each process's own batch; rank 0's running statistics are kept
                     logits = model(x)
                 loss = F.cross_entropy(logits.float(), y)
                 optimizer.zero_grad()
                 loss.backward(inputs=weights)
+                runtime.average_gradients(model)
                 torch.nn.utils.clip_grad_norm_(weights, 5)
                 optimizer.step()
 
                 history[step] = torch.stack([loss.detach(), (logits.argmax(1) == y).float().mean(), alpha_loss])
                 step += 1
                 bar.update()
-                if step % options.log_every == 0 or step == steps or stop.requested:
+                due = step % options.log_every == 0 or step == steps
+                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
+                if due or stopping:
+                    history = runtime.mean(history)  # of what is known already it is the same
                     seen = history[:step, : 3 if learning else 2]
                     if not seen.isfinite().all():
                         run.not_finite(epoch, 1 + int((~seen.isfinite().all(1)).nonzero()[0]))
-                if step % options.log_every == 0 or step == steps:
+                if due:
                     row = dict(zip(STEP_COLUMNS, history[(step - 1) // options.log_every * options.log_every : step].mean(0).tolist()))
                     run.write("steps", {"step": (epoch - 1) * steps + step} | row)
                     bar.set_postfix(loss=f"{row['train_loss']:.2f}", accuracy=f"{row['train_accuracy']:.1%}")
-                if stop.requested:
+                if stopping:
                     run.save_last(state, epoch=epoch, step=step, history=history, ended=False)
                     run.stop(epoch, step)
             bar.close()
@@ -167,19 +174,21 @@ def main(options: Options) -> dict:
             row |= {"skip_connections": skips, "entropy_normal": entropy[0].item(), "entropy_reduce": entropy[1].item()}
             run.write("metrics", row)
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
-            for path in (run.folder / "genotypes" / f"epoch_{epoch:03d}.json", run.folder / "genotype.json"):
+            for path in (run.folder / "genotypes" / f"epoch_{epoch:03d}.json", run.folder / "genotype.json") if run.writing else ():
                 save(genotype, path, epoch=epoch, weights=mixing.cpu().tolist(), edges=model.mixing()[1].tolist())
             if learning and skips >= NODES:
                 run.log(
                     f"warning: {skips} of the normal cell's {2 * NODES} edges are skip connections, the known collapse of the search; "
                     "--stop_on_skips 2 stops before it, --partial_channels 4 seldom meets it"
                 )
-            ended = learning and 0 < options.stop_on_skips <= skips
+            ended = runtime.any(learning and 0 < options.stop_on_skips <= skips)
             epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
             run.save_last(state, epoch=epoch, step=step, history=history, ended=ended)
-            if stop.requested:
+            if runtime.any(stop.requested):
                 run.stop(epoch, step)
 
+        if not run.writing:
+            return {}  # rank 0 writes the rest
         last = {name: values[-1] for name, values in read_table(run.folder / "metrics.csv").items()}
         epoch, skips = int(last["epoch"]), int(last["skip_connections"])
         if ended:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,28 +12,6 @@ torch.set_num_threads(1)  # two files run at once
 ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", ROOT / "data"))
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-def kill_then_ctrl_c_then_finish(command: list, folder: Path) -> None:
-    """Runs a training script in three legs: ended by kill -9 after its first checkpoint, by Ctrl-C in its loop, and by itself."""
-    for number, resume in ((9, []), (2, ["--resume"])):
-        process = subprocess.Popen(
-            [*command, *resume], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-        def ready(number=number) -> bool:
-            """The first leg has a checkpoint; the second has begun its loop (and so handles Ctrl-C)."""
-            if number == 9:
-                return (folder / "checkpoints/last.pt").exists()
-            return (folder / "train.log").read_text().count("from epoch") == 2
-
-        while not ready():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.001)
-        process.send_signal(number)
-        process.communicate()
-        assert process.returncode == (-9 if number == 9 else 130)
-    subprocess.run([*command, "--resume"], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -48,8 +48,6 @@ def test_a_run_is_never_mixed_into(options):
     folder = finished(options)
     with pytest.raises(UsageError, match="--resume goes on"):
         opened(options)
-    with pytest.raises(UsageError, match="one of them"):
-        opened(replace(options, resume=True, overwrite=True))
     with opened(replace(options, overwrite=True)) as run:
         assert run.restore({}) == {}
     assert not (folder / "results.json").exists() and not (folder / "checkpoints").exists()

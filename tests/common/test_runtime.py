@@ -17,7 +17,7 @@ from tests.conftest import ENVIRONMENT, ROOT
         (Stopped("saved"), 130, "saved"),
         (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "the disk is full: x.pt"),
         (KeyError("k"), 1, "KeyError"),
-        (torch.OutOfMemoryError("CUDA"), 1, "its search also --partial_channels 4"),
+        (torch.OutOfMemoryError("CUDA"), 1, "in a search also --partial_channels 4"),
     ],
 )
 def test_errors_are_one_line_with_the_right_status(error, status, text, capsys):

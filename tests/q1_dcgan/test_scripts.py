@@ -4,13 +4,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from common import checkpoint
 from q1_dcgan import train
 from q1_dcgan.dcgan import Discriminator
-from tests.conftest import ENVIRONMENT, ROOT, kill_then_ctrl_c_then_finish
+from tests.conftest import ENVIRONMENT, ROOT
 
 TRAIN = "q1_dcgan/train.py"
 TINY = "--dataset synthetic --device cpu --epochs 2 --batch_size 128 --latent_size 16 --synthetic_pictures 2048 --log_every 4 "
@@ -41,19 +39,6 @@ def test_a_run_leaves_everything(cached):
     assert {"Frechet distance", "Frechet distance after epoch 1", "label accuracy"} <= set(names)
     steps = (folder / "steps.csv").read_text().splitlines()
     assert steps[0] == "step,d_loss,g_loss,d_real,d_fake,d_fake_after" and len(steps) == 1 + 2 * (16 // 4)
-
-
-def test_kill_9_and_ctrl_c_then_resume_is_the_uninterrupted_run(cached, tmp_path, roots):
-    folder = tmp_path / "logs/q1_dcgan/a"
-    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", "--data_root", cached / "data", *roots]
-    kill_then_ctrl_c_then_finish(command, folder)
-    whole = cached / "logs/q1_dcgan/a"
-    for name in ("metrics.csv", "steps.csv"):
-        assert (folder / name).read_text() == (whole / name).read_text()
-    one, two = (checkpoint.load(run / "checkpoints/last.pt", "q1_dcgan") for run in (folder, whole))
-    for key in ("generator", "discriminator", "average", "optimizer_g", "optimizer_d", "noise_draws"):
-        torch.testing.assert_close(one[key], two[key], rtol=0, atol=0)
-    assert json.loads((folder / "results.json").read_text())["rows"] == json.loads((whole / "results.json").read_text())["rows"]
 
 
 def test_a_finished_run_measures_the_same_again(cached, script):

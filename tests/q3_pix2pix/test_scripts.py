@@ -4,13 +4,11 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from common import checkpoint
 from q3_pix2pix import train
 from q3_pix2pix.pix2pix import PatchGAN
-from tests.conftest import ENVIRONMENT, ROOT, kill_then_ctrl_c_then_finish
+from tests.conftest import ENVIRONMENT, ROOT
 
 TRAIN = "q3_pix2pix/train.py"
 TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4 --log_every 2".split()
@@ -37,18 +35,6 @@ def test_a_run_leaves_everything(trained):
     names = [row["name"] for row in json.loads((folder / "results.json").read_text())["rows"]]
     for control in ("train-mode inference (the paper's)", "eval mode", "mean training map", "nearest training pair's map"):
         assert f"L1, {control}" in names
-
-
-def test_kill_9_and_ctrl_c_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots):
-    folder = tmp_path / "logs/q3_pix2pix/a"
-    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", *roots]
-    kill_then_ctrl_c_then_finish(command, folder)
-    whole = trained / "logs/q3_pix2pix/a"
-    for name in ("metrics.csv", "steps.csv"):
-        assert (folder / name).read_text() == (whole / name).read_text()
-    one, two = (checkpoint.load(run / "checkpoints/last.pt", "q3_pix2pix") for run in (folder, whole))
-    for key in ("generator", "discriminator", "optimizer_g", "optimizer_d", "crops"):
-        torch.testing.assert_close(one[key], two[key], rtol=0, atol=0)
 
 
 def test_a_finished_run_measures_the_same_again(trained, script):

@@ -1,0 +1,317 @@
+"""Kills training scripts at any moment, resumes them, and compares what they end with to runs that nobody disturbed.
+
+python tests/faults/campaign.py --kills 20            # the long form: make soak
+
+A server process imports torch once and forks a child for every start of a script, so that a start costs nothing and there is
+time for many kills. A child dies at a random time, or at its n-th durable act: half of the bytes of a file that torch.save writes, a
+flush to the disk, or a renaming, which are the moments at which a crash could do harm.
+"""
+
+import contextlib
+import json
+import os
+import random
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from reproduce import state
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Script(NamedTuple):
+    """A training script at tiny settings."""
+
+    question: str
+    file: str
+    flags: str
+
+
+SCRIPTS = {
+    "q1_dcgan": Script(
+        "q1_dcgan",
+        "train.py",
+        "--dataset synthetic --synthetic_pictures 1000 --epochs 3 --batch_size 200 --latent_size 8 --log_every 1 --quality_samples 0 "
+        "--test_samples 200 --conditional --average_weights 0.9",
+    ),
+    "q2_protonet": Script(
+        "q2_protonet",
+        "train.py",
+        "--dataset folder --folder {data}/characters --epochs 4 --iterations 3 --classes_per_it_tr 5 --num_support_tr 1 --num_query_tr 2 "
+        "--classes_per_it_val 2 --num_support_val 1 --num_query_val 2 --validation_episodes 3 --test_episodes 5 --hidden_channels 4 "
+        "--augment --average_weights 0.9",
+    ),
+    "q3_pix2pix": Script(
+        "q3_pix2pix",
+        "train.py",
+        "--dataset folder --pairs {data}/pairs --epochs 3 --image_size 32 --base_channels 4 --batch_size 2 --log_every 1",
+    ),
+    "q4_search": Script(
+        "q4_darts",
+        "train_search.py",
+        "--dataset folder --folder {data}/shapes --epochs 3 --init_channels 4 --layers 3 --batch_size 8 --log_every 1 --order second",
+    ),
+    "q4_train": Script(
+        "q4_darts",
+        "train.py",
+        "--dataset folder --folder {data}/shapes --epochs 3 --init_channels 4 --layers 3 --batch_size 8 --log_every 1 --genotype random:0",
+    ),
+}
+
+
+def draw_data(folder: Path) -> None:
+    """The small data sets as image files, so that caches are built from them."""
+    import numpy as np
+    from PIL import Image
+
+    draws = np.random.default_rng(0)
+    shapes = {"characters/c{i}": (16, 6, (20, 20)), "shapes/train/c{i}": (4, 16, (32, 32, 3)), "shapes/test/c{i}": (4, 2, (32, 32, 3))}
+    shapes |= {"pairs/train": (1, 6, (32, 64, 3)), "pairs/val": (1, 2, (32, 64, 3))}
+    for pattern, (classes, count, shape) in shapes.items():
+        for i in range(classes):
+            inside = folder / pattern.format(i=i)
+            inside.mkdir(parents=True, exist_ok=True)
+            for k in range(count):
+                Image.fromarray(draws.integers(0, 255, shape, dtype=np.uint8)).save(inside / f"{k}.png")
+
+
+# In the child ---------------------------------------------------------------------------------------------------------
+
+
+def armed(deadly: int, tally: Path | None) -> None:
+    """Makes this process die at its `deadly`-th durable act (0: never), or count them into the file `tally`."""
+    import torch
+
+    count = 0
+    real_save, real_replace, real_fsync = torch.save, os.replace, os.fsync
+
+    def act() -> bool:
+        nonlocal count
+        count += 1
+        if tally:
+            tally.write_text(str(count))
+        return count == deadly
+
+    def save(contents: object, file: object, *rest: object, **more: object) -> None:
+        real_save(contents, file, *rest, **more)
+        if act():
+            name = file if isinstance(file, (str, Path)) else file.name
+            os.truncate(name, os.path.getsize(name) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def replace(*names: object) -> None:
+        if act():
+            os.kill(os.getpid(), signal.SIGKILL)
+        real_replace(*names)
+        if act():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def fsync(descriptor: int) -> None:
+        if act():
+            os.kill(os.getpid(), signal.SIGKILL)
+        real_fsync(descriptor)
+
+    torch.save, os.replace, os.fsync = save, replace, fsync
+
+
+def child(order: dict) -> None:
+    """Runs a script as `python <script> <words>` would, in this process, and ends it."""
+    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1), os.dup2(output, 2)
+    os.setsid()
+    sys.argv = [str(ROOT / order["words"][0]), *order["words"][1:]]
+    armed(order["deadly"], Path(order["tally"]) if order["tally"] else None)
+    status = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        status = end.code or 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        status = 70
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(status)
+
+
+def serve() -> None:
+    """Reads orders as JSON lines; forks a child for each, says its process id, and then how it ended."""
+    import torch
+    import torch._dynamo  # which an optimiser would import, for a second, in every child
+
+    torch.set_num_threads(1)
+    from q1_dcgan import classifier, dcgan
+    from q1_dcgan import train as _q1  # noqa: F401
+    from q2_protonet import train as _q2  # noqa: F401
+    from q3_pix2pix import train as _q3  # noqa: F401
+    from q4_darts import train as _q4  # noqa: F401
+    from q4_darts import train_search as _q4_search  # noqa: F401
+
+    dcgan.LAYOUTS = {28: ((16, 8, 8), (3, 4, 4), (8, 8, 16), 3)}  # networks and a judge for which seconds are enough
+    classifier.EPOCHS = 1
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            child(json.loads(line))
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+# In the campaign ------------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """Starts scripts."""
+
+    def __init__(self, folder: Path):
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        words = [sys.executable, __file__, "--serve"]
+        self.process = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.folder, self.file = folder, folder / f"output-{self.process.pid}"
+
+    def start_until(self, words: list[str], file: Path) -> int:
+        """Starts a script and comes back as soon as `file` is there."""
+        pid = self.start(words)
+        while not file.exists():
+            assert Path(f"/proc/{pid}").exists(), f"it ended before it wrote {file}:\n{self.output()}"
+            time.sleep(0.002)
+        return pid
+
+    def start(self, words: list[str], deadly: int = 0, tally: Path | None = None) -> int:
+        order = {"words": words, "deadly": deadly, "tally": str(tally or ""), "output": str(self.file)}
+        self.file.unlink(missing_ok=True)
+        print(json.dumps(order), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def end(self) -> int:
+        """Waits for the script; its exit status, minus the signal if one killed it."""
+        return int(self.process.stdout.readline())
+
+    def output(self) -> str:
+        return self.file.read_text()
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def words_of(script: Script, folder: Path, name: str) -> list[str]:
+    """The command of a run; --resume or --overwrite as its folder asks for."""
+    roots = ["--data_root", f"{folder}/{name}-data", "--log_root", f"{folder}/logs", "--figure_root", f"{folder}/figures"]
+    words = [f"{script.question}/{script.file}", *script.flags.format(data=folder).split(), *roots, "--run_name", name, "--device", "cpu"]
+    return words + {"cut": ["--resume"], "empty": ["--overwrite"]}.get(state(folder / "logs" / script.question / name), [])
+
+
+def outcome(run: Path) -> dict[str, object]:
+    """All that two runs of the same settings must have in common, to the bit."""
+    import torch
+
+    found: dict[str, object] = {file.name: file.read_bytes() for file in sorted(run.glob("*.csv"))}
+    found |= {f"genotypes/{file.name}": file.read_bytes() for file in sorted(run.glob("genotypes/*.json"))}
+    results = json.loads((run / "results.json").read_text())
+    found["results.json"] = {key: value for key, value in results.items() if key != "minutes"}
+
+    def flat(value: object, name: str) -> None:
+        if isinstance(value, dict):
+            for key, inside in value.items():
+                if key not in ("options", "seconds"):
+                    flat(inside, f"{name}/{key}")
+        elif isinstance(value, (list, tuple)):
+            for i, inside in enumerate(value):
+                flat(inside, f"{name}/{i}")
+        else:
+            found[name] = value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
+
+    for file in sorted(run.glob("checkpoints/*.pt")):
+        flat(torch.load(file, weights_only=True), file.name)
+    return found
+
+
+@dataclass
+class Tally:
+    """What a campaign did to one script."""
+
+    script: str
+    kills: int = 0
+    by_time: int = 0
+    in_writing: int = 0  # at a durable act
+    runs: int = 0  # brought to their end and compared
+    lost: int = 0  # ends that differed
+
+
+def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
+    """Kills a script `kills` times in as many runs as that takes; every run must end as the undisturbed one.
+
+    Raises:
+        AssertionError: a start after a kill did not end well, or a run ended otherwise, with the seed and what was done.
+    """
+    script, folder, draws, tally = SCRIPTS[name], server.folder, random.Random(f"{name}{seed}"), Tally(name)
+    counter = folder / "acts"
+    began = time.perf_counter()
+    server.start(words_of(script, folder, f"{name}-calm"), tally=counter)
+    assert server.end() == 0, server.output()
+    length, acts = time.perf_counter() - began, int(counter.read_text())
+    calm = outcome(folder / "logs" / script.question / f"{name}-calm")
+    while tally.kills < kills:
+        run = f"{name}-{tally.runs}"
+        history: list[str] = []
+        while True:
+            by_time = draws.random() < 0.5
+            at = draws.uniform(0, length) if by_time else draws.randint(1, acts)
+            enough = tally.kills >= kills
+            pid = server.start(words_of(script, folder, run), 0 if by_time or enough else at)
+            if by_time and not enough:
+                time.sleep(at)
+                with contextlib.suppress(ProcessLookupError):  # it was done before
+                    os.kill(pid, signal.SIGKILL)
+            status = server.end()
+            history.append(f"{f'after {at:.3f} s' if by_time else f'at act {at}'}: status {status}")
+            assert status in (0, -signal.SIGKILL), f"seed {seed}, {run}, {history}:\n{server.output()}"
+            if status:
+                tally.kills += 1
+                tally.by_time += by_time
+                tally.in_writing += not by_time
+            if state(folder / "logs" / script.question / run) == "done":  # perhaps killed after its last act
+                break
+        tally.runs += 1
+        ended = outcome(folder / "logs" / script.question / run)
+        different = sorted(key for key in calm.keys() | ended.keys() if calm.get(key) != ended.get(key))
+        tally.lost += bool(different)
+        assert not different, f"seed {seed}, {run}, {history}: {different[:10]} differ from the undisturbed run"
+        shutil.rmtree(folder / "logs" / script.question / run)
+    return tally
+
+
+def main(kills: int, seed: int, names: list[str]) -> list[Tally]:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        draw_data(folder)
+        server = Server(folder)
+        try:
+            return [campaign(name, kills, seed, server) for name in names]
+        finally:
+            server.close()
+
+
+if __name__ == "__main__":
+    if "--serve" in sys.argv:
+        serve()
+    else:
+        kills = int(sys.argv[sys.argv.index("--kills") + 1]) if "--kills" in sys.argv else 20
+        seed = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else random.SystemRandom().randrange(10**6)
+        began = time.perf_counter()
+        print(f"seed {seed}")
+        print("| script | kills | at a random time | in the middle of writing | runs brought to their end | ends that differed |")
+        print("| --- | --- | --- | --- | --- | --- |")
+        for t in main(kills, seed, [n for n in SCRIPTS if n in sys.argv] or list(SCRIPTS)):
+            print(f"| {t.script} | {t.kills} | {t.by_time} | {t.in_writing} | {t.runs} | {t.lost} |", flush=True)
+        print(f"{(time.perf_counter() - began) / 60:.1f} minutes")

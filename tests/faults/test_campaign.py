@@ -1,0 +1,108 @@
+"""The short form of the fault campaign: every training script killed, out of disk, stopped, and started twice."""
+
+import os
+import signal
+import subprocess
+import time
+
+import filelock
+import pytest
+
+from tests.faults.campaign import SCRIPTS, Server, campaign, draw_data, outcome, words_of
+
+SOAK = os.environ.get("SOAK") == "1"
+each_script = pytest.mark.parametrize("name", SCRIPTS)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("campaign")
+    draw_data(folder)
+    server = Server(folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def calm(server):
+    """The outcome of an undisturbed run, each script's made once."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            server.start(words_of(SCRIPTS[name], server.folder, f"{name}-alone"))
+            assert server.end() == 0, server.output()
+            made[name] = outcome(server.folder / "logs" / SCRIPTS[name].question / f"{name}-alone")
+        return made[name]
+
+    return of
+
+
+@pytest.fixture
+def small_disk(server):
+    """A disk of its own for logs/, 256 MiB large."""
+    disk = server.folder / "logs-small"
+    disk.mkdir(exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+@each_script
+def test_killed_at_any_moment_a_run_ends_as_if_nothing_had_been(server, name):
+    tally = campaign(name, 20 if SOAK else 3, seed=int(time.time()) if SOAK else 0, server=server)
+    assert tally.kills >= 3 and tally.lost == 0
+
+
+@each_script
+def test_a_full_disk_says_so_and_keeps_the_checkpoint(server, calm, small_disk, name):
+    script = SCRIPTS[name]
+    words = words_of(script, server.folder, f"{name}-alone")
+    words = [str(small_disk) if word == f"{server.folder}/logs" else word for word in words if word != "--resume"]
+    run = small_disk / script.question / f"{name}-alone"
+    pid = server.start_until(words, run / "checkpoints" / "last.pt")
+    os.kill(pid, signal.SIGKILL)
+    assert server.end() == -signal.SIGKILL
+    before = (run / "checkpoints" / "last.pt").read_bytes()
+    with open(small_disk / "filler", "wb", 0) as filler:  # to the last byte
+        size = 1 << 20
+        while size:
+            try:
+                filler.write(bytes(size))
+            except OSError:
+                size //= 2
+    server.start([*words, "--resume"])
+    assert server.end() == 1, server.output()
+    assert "error: the disk is full" in server.output() and "Traceback" not in server.output(), server.output()
+    assert (run / "checkpoints" / "last.pt").read_bytes() == before
+    (small_disk / "filler").unlink()
+    server.start([*words, "--resume"])
+    assert server.end() == 0, server.output()
+    assert outcome(run) == calm(name)
+
+
+@each_script
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_run_goes_on(server, calm, name, number):
+    script, run = SCRIPTS[name], f"{name}-{number.name}"
+    folder = server.folder / "logs" / script.question / run
+    pid = server.start_until(words_of(script, server.folder, run), folder / "train.log")  # from here on the loop has the signal
+    os.kill(pid, number)
+    assert server.end() == 130, server.output()
+    assert "Stopped and saved at epoch" in server.output() and "--resume" in server.output()
+    server.start(words_of(script, server.folder, run))
+    assert server.end() == 0, server.output()
+    assert outcome(folder) == calm(name)
+
+
+@each_script
+def test_a_run_that_another_process_writes_is_refused(server, name):
+    words = words_of(SCRIPTS[name], server.folder, f"{name}-twice")
+    folder = server.folder / "logs" / SCRIPTS[name].question / f"{name}-twice"
+    folder.mkdir(parents=True)
+    with filelock.FileLock(folder / ".lock"):
+        server.start(words)
+        assert server.end() == 1 and "another process is writing" in server.output()
+    assert [file.name for file in folder.iterdir()] == [".lock"]

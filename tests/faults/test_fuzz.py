@@ -1,0 +1,215 @@
+"""Valid files with random damage: a reader gives something usable or its documented error, never another exception.
+
+SOAK=1 reads ten times as many. A failure names its input; FUZZ_INPUT=<number> reads only the inputs of that number.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import os
+import tempfile
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from common import archive, checkpoint
+from common.runtime import RunError, UsageError
+from q1_dcgan.mnist_dataset import load_folder, read_idx
+from q2_protonet.omniglot_dataset import read_ink, read_list
+from q3_pix2pix.maps_dataset import read_pair
+from q4_darts import genotypes
+from q4_darts.cifar10_dataset import read_image
+from tests.faults.test_hostile_input import write_archive
+
+TIMES = 10 if os.environ.get("SOAK") == "1" else 1
+ODD = [None, True, -1, 0, 5, 10**30, 1e308, float("nan"), float("inf"), "", "none", "skip_connect", "\ud800", [], {}, [[]], {"normal": 1}]
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """In memory where that can be: a disk is waited for whenever a file is written over."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else tmp_path) as folder:
+        yield Path(folder)
+
+
+def mutate(random, data):
+    """One to four of: a flipped bit, a byte of 0, 127, 128 or 255, an end cut off, bytes put in, taken out, or copied from elsewhere."""
+    for _ in range(random.integers(1, 5)):
+        at, there = random.integers(0, len(data) + 1, 2) if data else (0, 0)
+        length = int(random.integers(1, 17))
+        kind = random.integers(0, 8)
+        if kind < 3 and at < len(data):
+            changed = data[at] ^ 1 << random.integers(0, 8) if kind < 2 else random.choice([0, 127, 128, 255])
+            data = data[:at] + bytes([changed]) + data[at + 1 :]
+        elif kind == 3:
+            data = data[:at]
+        elif kind == 4:
+            data = data[:at] + random.bytes(length) + data[at:]
+        elif kind == 5:
+            data = data[:at] + data[at + length :]
+        elif kind == 6:
+            data = data[:at] + data[there : there + length] + data[at + length :]
+        else:
+            data = data[:at] + data[there:]
+    return data
+
+
+def restructure(random, value):
+    """Some places of a JSON value hold something odd, another part of it, or nothing, or are there twice."""
+    if random.random() < 0.04:
+        return ODD[random.integers(len(ODD))]
+    if isinstance(value, dict):
+        return {key if random.random() > 0.02 else "odd": restructure(random, inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        changed = [restructure(random, inner) for inner in value for _ in range(random.choice([0, 1, 2], p=[0.01, 0.98, 0.01]))]
+        return changed if random.random() > 0.02 else [changed]
+    return value
+
+
+def sealed(random, data):
+    """A checkpoint whose pickle is damaged and whose checksums are right, as only malice makes it."""
+    parts, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name in parts.namelist():
+            file.writestr(name, mutate(random, parts.read(name)) if name.endswith("data.pkl") else parts.read(name))
+    return out.getvalue()
+
+
+def run(reader, sample, read, count, path, change=mutate):
+    """Damages the samples `count` times and reads each.
+
+    Args:
+        sample: the valid files' bytes.
+        read: reads what was written to `path`, and checks what it gives; RunError and UsageError are documented.
+    """
+    only = os.environ.get("FUZZ_INPUT")
+    refused = 0
+    for number in [int(only)] if only else range(count * TIMES):
+        random = np.random.default_rng([zlib.crc32(reader.encode()), number])
+        path.write_bytes(change(random, sample[number % len(sample)]))
+        began = time.perf_counter()
+        try:
+            read()
+        except (RunError, UsageError):
+            refused += 1
+        except BaseException as error:
+            raise AssertionError(f"{reader}, FUZZ_INPUT={number}: {type(error).__name__}: {error}") from error
+        assert time.perf_counter() - began < 20, f"{reader}, FUZZ_INPUT={number} took long"
+    print(f"{reader}: {count * TIMES} inputs, {refused} refused")
+    return refused
+
+
+def pictures(size):
+    """The same noise in every format, modes with transparency, a palette, 16 bits and floats, and a photo that is turned."""
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    deep, real = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), Image.fromarray(pixels[..., 0].astype(np.float32))
+    kinds = [(image, "PNG", {}), (image, "JPEG", {"exif": exif}), (image, "BMP", {}), (image, "TIFF", {"exif": exif}), (image, "WEBP", {})]
+    kinds += [(image.convert("P"), "GIF", {}), (image.convert("P"), "PNG", {"transparency": 3}), (image.convert("RGBA"), "PNG", {})]
+    kinds += [(deep, "PNG", {}), (deep, "TIFF", {}), (real, "TIFF", {}), (image.convert("1"), "TIFF", {"compression": "group4"})]
+    kinds += [(image, "TIFF", {"compression": "tiff_lzw"}), (image, "PPM", {}), (image, "JPEG2000", {})]
+    written = []
+    for picture, kind, options in kinds:
+        file = io.BytesIO()
+        picture.save(file, kind, **options)
+        written.append(file.getvalue())
+    return written
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_checkpoint(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, "q", {"width": 3, "cell": (("a", 1),)}, model={"w": torch.arange(20.0)}, position={"epoch": 3}, names=["a"])
+    sample = [path.read_bytes()]
+
+    def read():
+        state = checkpoint.load(path, "q", {"width": 3, "cell": (("a", 1),)})
+        assert state["format"] == checkpoint.FORMAT
+
+    assert run("checkpoint", sample, read, 1000, path) > 500 * TIMES
+    assert run("checkpoint with right checksums", sample, read, 1500, path, sealed) > 500 * TIMES
+
+
+def test_genotype(tmp_path):
+    path = tmp_path / "g.json"
+    genotypes.save(genotypes.DARTS_V2, path, epoch=3, weights=[0.5, 1.0])
+    sample = [path.read_bytes()]
+
+    def read():
+        genotypes.check(genotypes.read(str(path)))
+
+    def structure(random, data):
+        text = json.dumps(restructure(random, json.loads(data)))
+        return (text if random.random() < 0.9 else "[" * int(random.integers(1, 5000)) + text).encode()
+
+    assert run("genotype", sample, read, 1500, path) > 500 * TIMES
+    assert run("genotype's structure", sample, read, 2000, path, structure) > 500 * TIMES
+
+
+def test_idx(tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte"
+    whole = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 28, 28)) + bytes(range(196)) * 8
+
+    def read():
+        assert read_idx(path, hashlib.md5(whole).hexdigest(), (2, 28, 28)).numpy().tobytes() == whole[16:]
+
+    def read_any():
+        assert read_idx(path, hashlib.md5(path.read_bytes()).hexdigest(), (2, 28, 28)).dtype == torch.uint8
+
+    assert run("IDX", [whole], read, 750, path) > 500 * TIMES
+    assert run("IDX with the right MD5", [whole], read_any, 750, path) > 200 * TIMES
+
+
+def test_split_list(tmp_path):
+    path = tmp_path / "val.txt"
+    known = [f"{alphabet}/character{i:02d}" for alphabet in ("Greek", "Japanese_(katakana)") for i in range(1, 6)]
+    sample = ["\n".join(f"{name}/rot{turn:03d}" for name in known for turn in (0, 90, 180, 270)).encode()]
+
+    def read():
+        assert set(read_list(path, known)) <= set(known)
+
+    assert run("split list", sample, read, 1500, path) > 500 * TIMES
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, of damaged metadata
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # numpy's, of numbers that are none
+def test_images(tmp_path):
+    path = tmp_path / "class" / "picture.png"
+    path.parent.mkdir()
+
+    def read(reader, shape):
+        found = reader(path)
+        assert found.shape == shape and found.dtype == np.uint8
+
+    square, wide = pictures((24, 24)), pictures((48, 24))
+    ours = [
+        ("pair image of q3", wide, functools.partial(read, lambda path: read_pair((path, None), 16), (6, 16, 16)), 1500),
+        ("ink image of q2", square, functools.partial(read, read_ink, (28, 28)), 1500),
+        ("image of q4", square, functools.partial(read, read_image, (32, 32, 3)), 750),
+        ("image of q1", square, functools.partial(load_folder, tmp_path, 0), 750),
+    ]
+    for name, sample, reader, count in ours:
+        assert run(name, sample, reader, count, path) > 0.1 * count * TIMES
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar.gz"])
+def test_archive(tmp_path, ending):
+    path = tmp_path / "data" / f"maps.{ending}"
+    path.parent.mkdir()
+    write_archive(path)
+
+    def read():
+        archive.extract(path, "maps", path.parent / "maps")
+
+    run(f"archive {ending}", [path.read_bytes()], read, 250, path)
+    assert {file.name for file in tmp_path.iterdir()} == {"data"}
+    assert {file.name for file in path.parent.iterdir()} <= {path.name, "maps"}

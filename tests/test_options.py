@@ -1,0 +1,109 @@
+"""What every training script asks of its options, and how it says no."""
+
+import dataclasses
+import inspect
+import re
+
+import pytest
+import torch
+
+from common.runtime import RunError, UsageError, one_line_errors, parse
+from q1_dcgan import train as q1
+from q2_protonet import train as q2
+from q3_pix2pix import train as q3
+from q4_darts import train as q4
+from q4_darts import train_search as q4_search
+
+MODULES = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, "q4_search": q4_search}
+NUMBERS = [
+    (name, field.name, bad)
+    for name, module in MODULES.items()
+    for field in dataclasses.fields(module.Options)
+    if isinstance(field.default, (int, float)) and not isinstance(field.default, bool)
+    for bad in ((-7,) if isinstance(field.default, int) else (-7.0, float("nan"), float("inf")))
+]
+
+
+def refuse(module, options):
+    """What start() and check() say before anything is loaded."""
+    with pytest.raises(UsageError) as error:
+        module.check(options).check()
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("name", "field", "bad"), NUMBERS)
+def test_a_number_out_of_its_range_is_refused_with_flag_value_and_range(name, field, bad):
+    said = refuse(MODULES[name], MODULES[name].Options(**{field: bad}))
+    assert f"--{field}" in said and str(bad) in said
+    assert re.search("must (be|lie)|more than|leaves none", said), said
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+@pytest.mark.parametrize("run_name", ["../other", "a/b", "..", ".hidden"])
+def test_a_run_name_cannot_leave_its_folder(module, run_name):
+    assert "--run_name must be the name of a folder" in refuse(module, module.Options(run_name=run_name))
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_resume_and_overwrite_exclude_each_other(module):
+    assert "--overwrite" in refuse(module, module.Options(resume=True, overwrite=True))
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_the_help_has_groups_and_every_flag_a_comment_and_a_default(module, capfd):
+    with pytest.raises(SystemExit):
+        parse(module.Options, module.__doc__, ["--help"])
+    text = capfd.readouterr().out
+    groups = {title: text.index(f"─ {title} options ─") for title in ("main", "data", "run", "script")}
+    assert sorted(groups.values()) == list(groups.values())
+    for field in dataclasses.fields(module.Options):
+        entry = re.search(rf"│ --{field.name} (.*?)(?=│ --|╰)", text, re.S)
+        words = re.sub(r"[│\s]+", " ", entry[1])
+        assert "(default: " in words and len(words.split("(default: ")[0].split()) > 1, f"{field.name}: {words}"
+
+
+def test_what_the_help_groups_is_read_into_one_dataclass():
+    options = parse(q3.Options, "d", ["--epochs", "3", "--dataset", "synthetic", "--run_name", "r", "--seed", "4", "--compile"])
+    assert options == q3.Options(epochs=3, dataset="synthetic", run_name="r", seed=4, compile=True)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_out_of_memory_names_the_flags_that_help_and_what_is_kept(monkeypatch, tmp_path, capsys, kept):
+    """At the first step, or at the first of the second epoch."""
+    calls = 0
+
+    def loss(*values):
+        nonlocal calls
+        calls += 1
+        if calls == (3 if kept else 1):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*values)
+
+    real = q2.prototypical_loss
+    monkeypatch.setattr(q2, "prototypical_loss", loss)
+    tiny = {"iterations": 2, "epochs": 2, "classes_per_it_tr": 3, "validation_episodes": 1, "test_episodes": 2, "hidden_channels": 2}
+    options = q2.Options(dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny)
+    with pytest.raises(SystemExit) as end, one_line_errors(False):
+        q2.main(options)
+    said = capsys.readouterr().err
+    assert end.value.code == 1 and said.startswith("error: the GPU is out of memory") and "--classes_per_it_tr" in said
+    assert ("--resume goes on" in said) == kept == (tmp_path / "q2_protonet/r/checkpoints/last.pt").exists()
+
+
+def test_deterministic_turns_it_on_and_says_which_operation_cannot(tmp_path, capsys):
+    tiny = {"iterations": 2, "epochs": 1, "classes_per_it_tr": 3, "validation_episodes": 1, "test_episodes": 2, "hidden_channels": 2}
+    options = q2.Options(dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny)
+    try:
+        q2.main(dataclasses.replace(options, deterministic=True))
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    with pytest.raises(SystemExit), one_line_errors(False):
+        raise RuntimeError("median CUDA with indices output does not have a deterministic implementation, but you set ...")
+    said = capsys.readouterr().err
+    assert said.startswith("error: --deterministic: median CUDA with indices output does not have") and "without the flag it runs" in said
+
+
+def test_errors_are_documented_where_they_are_raised():
+    assert "UsageError" in inspect.getdoc(q2.load) and "RunError" in inspect.getdoc(q3.load)
+    assert issubclass(RunError, Exception) and not issubclass(RunError, UsageError)

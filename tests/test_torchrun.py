@@ -1,0 +1,175 @@
+"""Two real processes over gloo: the five training scripts, their gradients, and workers that are stopped or killed."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from common.run import Run, read_table
+from common.runtime import Runtime, ScriptOptions, start
+from q1_dcgan import classifier, dcgan
+from q1_dcgan import train as q1_train
+from q1_dcgan.gan_loss import discriminator_loss, generator_loss
+from q2_protonet import train as q2_train
+from q3_pix2pix import train as q3_train
+from q4_darts import train as q4_train
+from q4_darts import train_search
+from q4_darts.architect import first_order, second_order
+from q4_darts.model_search import Supernet
+from tests.conftest import ENVIRONMENT, ROOT
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+DCGAN = {"synthetic_pictures": 1024, "batch_size": 128, "latent_size": 8, "conditional": True, "average_weights": 0.9}
+DCGAN |= {"quality_samples": 0, "test_samples": 200, "log_every": 1}
+DARTS = {"train_pictures": 96, "init_channels": 4, "layers": 3, "batch_size": 8, "log_every": 1}
+PROTONET = {"iterations": 3, "classes_per_it_tr": 5, "validation_episodes": 2, "test_episodes": 2, "hidden_channels": 8}
+SCRIPTS = {  # folder of the run -> script and options
+    "q1_dcgan/a": (q1_train, DCGAN),
+    "q2_protonet/a": (q2_train, PROTONET),
+    "q3_pix2pix/a": (q3_train, {"image_size": 32, "base_channels": 4, "batch_size": 8}),
+    "q4_darts/search": (train_search, DARTS | {"order": "second"}),
+    "q4_darts/a": (q4_train, DARTS | {"genotype": "random:0"}),
+}
+
+
+def train(run: str, folder: Path, **more: object) -> None:
+    """Trains for one epoch by the script of `run`."""
+    script, options = SCRIPTS[run]
+    roots = {"log_root": folder / "logs", "figure_root": folder / "figures", "data_root": folder / "data"}
+    named = {"run_name": run.split("/")[1], "dataset": "synthetic", "device": "cpu", "epochs": 1}
+    script.main(script.Options(**options | named | roots | more))
+
+
+def normalise_each_picture(x, mean, var, weight=None, bias=None, *_):
+    """In place of BatchNorm, whose batch is one process's: nothing then depends on how the pictures are divided."""
+    return F.group_norm(x, 1, weight, bias)
+
+
+def patch(setattr=setattr) -> None:
+    """No BatchNorm, and a small DCGAN and judge, for which seconds are enough."""
+    setattr(F, "batch_norm", normalise_each_picture)
+    setattr(dcgan, "LAYOUTS", {28: ((16, 8, 8), (3, 4, 4), (8, 8, 16), 3)})
+    setattr(classifier, "EPOCHS", 1)
+
+
+# Run by torchrun ------------------------------------------------------------------------------------------------------
+
+
+def all_scripts(folder: str) -> None:
+    """Trains by each script; at every checkpoint all parameters and optimisers are those of rank 0."""
+    save, compared = Run.save_last, []
+
+    def comparing(self, parts, **position):
+        for name, part in parts.items():
+            tensors = part.parameters() if isinstance(part, torch.nn.Module) else ()
+            if isinstance(part, torch.optim.Optimizer):
+                tensors = [value for state in part.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
+            for tensor in [part.get_state()] if isinstance(part, torch.Generator) else tensors:
+                of_first = tensor.detach().clone()
+                torch.distributed.broadcast(of_first, 0)
+                assert torch.equal(of_first, tensor), name
+                compared.append(name)
+        save(self, parts, **position)
+
+    Run.save_last = comparing
+    patch()
+    for run in SCRIPTS:
+        train(run, Path(folder))
+        assert compared, run
+        compared.clear()
+
+
+def gradients() -> None:
+    """The mean of the processes' gradients is the gradient on the union of their batches."""
+    patch()
+    runtime, one = start(ScriptOptions(device="cpu")), Runtime(torch.device("cpu"), "fp32")
+    parts = ((one, slice(None)), (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3)))  # the union, and this process's half
+
+    generator, discriminator = dcgan.Generator(8, 10), dcgan.Discriminator(10)
+    real, noise, labels = torch.rand(6, 1, 28, 28), torch.randn(6, 8), torch.randint(0, 10, (6,))
+    found = []
+    for where, mine in parts:
+        for network in (generator, discriminator):
+            network.zero_grad()
+        fake, y = generator(noise[mine], labels[mine]), labels[mine]
+        discriminator_loss(discriminator(real[mine], y), discriminator(fake.detach(), y)).backward()
+        where.average_gradients(discriminator)
+        found.append([p.grad.clone() for p in discriminator.parameters()])
+        generator_loss(discriminator(fake, y)).backward(inputs=list(generator.parameters()))
+        where.average_gradients(generator)
+        found[-1] += [p.grad.clone() for p in generator.parameters()]
+    torch.testing.assert_close(found[1], found[0])
+
+    model = Supernet(4, 3, partial=2).double()
+    optimizer = torch.optim.SGD(model.weights(), 0.05, 0.9, weight_decay=3e-4)
+    batches = [(torch.randn(6, 3, 8, 8).double(), torch.randint(0, 10, (6,))) for _ in range(2)]
+    found = []
+    for where, mine in parts:
+        losses = [lambda x=x[mine], y=y[mine]: F.cross_entropy(model(x), y) for x, y in batches]
+        first_order(model, losses[1], mean=where.means)
+        found.append([alphas.grad for alphas in model.architecture()])
+        second_order(model, optimizer, *losses, mean=where.means)
+        found[-1] += [alphas.grad for alphas in model.architecture()]
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-9)
+
+
+# Tests ----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_script_on_two_processes_and_the_same_steps_on_one(tmp_path, monkeypatch):
+    subprocess.run([*TORCHRUN, __file__, tmp_path], cwd=ROOT, env=ENVIRONMENT, check=True)
+    patch(monkeypatch.setattr)
+    for run, (_, options) in SCRIPTS.items():
+        folder = tmp_path / "logs" / run
+        assert read_table(folder / "metrics.csv")["epoch"] == [1] and (folder / "results.json").exists()
+        assert json.loads((folder / "config.json").read_text())["legs"][0]["processes"] == 2
+        if run in ("q1_dcgan/a", "q4_darts/search"):  # the union of two batches is one batch of twice the size
+            train(run, tmp_path, run_name="one", batch_size=2 * options["batch_size"])
+            two, one = (read_table(path / "steps.csv") for path in (folder, folder.parent / "one"))
+            assert len(one["step"]) >= 3 and list(one) == list(two)
+            for column in one:
+                assert two[column] == pytest.approx(one[column], rel=1e-3), (run, column)
+
+
+SEARCH = "q4_darts/train_search.py --train_pictures 320 --init_channels 4 --layers 3 --batch_size 16 --log_every 2"
+EPISODES = "q2_protonet/train.py --iterations 30 --classes_per_it_tr 5 --validation_episodes 2 --test_episodes 2 --hidden_channels 8"
+
+
+@pytest.mark.parametrize(
+    "command, number, restarts, status",
+    [(EPISODES, signal.SIGKILL, 1, 0), (EPISODES, signal.SIGKILL, 0, 1), (SEARCH, signal.SIGTERM, 0, 1)],
+    ids=["killed and restarted", "killed", "stopped"],
+)
+def test_a_worker_ends(roots, tmp_path, command, number, restarts, status):
+    command = [*command.split(), *"--dataset synthetic --device cpu --epochs 3 --run_name a".split(), *roots]
+    torchrun = subprocess.Popen(
+        [*TORCHRUN, "--max_restarts", str(restarts), *command], cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    folder = tmp_path / "logs" / command[0].partition("/")[0] / "a"
+    while not (folder / "checkpoints/last.pt").exists():
+        assert torchrun.poll() is None, torchrun.stderr.read()
+        time.sleep(0.01)
+    workers = subprocess.run(["pgrep", "-P", str(torchrun.pid)], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run(["kill", f"-{number.value}", workers[-1]], check=True)
+    errors = torchrun.communicate(timeout=300)[1]
+    assert torchrun.returncode == status, errors
+    config = json.loads((folder / "config.json").read_text())
+    assert len(config["legs"]) == 1 + restarts and config["options"]["resume"] is False
+    assert (folder / "results.json").exists() == bool(restarts)
+    if restarts:
+        assert read_table(folder / "metrics.csv")["epoch"] == [1, 2, 3]
+        log = (folder / "train.log").read_text()
+        assert log.count("from epoch") == 2 and log.count("from epoch 1, step 0") == 1
+    if number == signal.SIGTERM:
+        assert errors.count("Stopped and saved at epoch") == 2  # both, and the one that was not asked
+
+
+if __name__ == "__main__":
+    gradients()
+    all_scripts(sys.argv[1])
