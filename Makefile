@@ -21,7 +21,7 @@ reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, report or pa
 test: setup
 	$(PY) -m pytest
 
-soak: setup  ## the fault campaign and the fuzz tests at length, half an hour
+soak: setup  ## the fault campaign and the fuzz tests at length, about 15 minutes
 	$(PY) tests/faults/campaign.py --kills 20
 	SOAK=1 $(PY) -m pytest tests/faults
 

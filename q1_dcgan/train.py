@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common import plots
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, at_least, command, start
+from common.runtime import StopSignal, UsageError, above, at_least, command, start
 from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.evaluate import QUESTION, as_drawn, as_rows, draw_samples, floor, generate, measure
@@ -55,8 +55,8 @@ def check(options: Options) -> Options:
         raise UsageError("--quality_samples must be 0, or 200 or more: the features have 128 dimensions")
     if options.image_size not in (28, 64):
         raise UsageError(f"--image_size must be 28 or 64, not {options.image_size}")
-    if not 0 < options.learning_rate < float("inf") or not 0 <= options.average_weights < 1:
-        raise UsageError("--learning_rate must be above 0, and --average_weights from 0 to below 1")
+    above(0, options, "learning_rate")
+    at_least(0, options, "average_weights", below=1)
     if options.folder is not None and options.dataset != "folder":
         raise UsageError(f"--folder is of --dataset folder, not of --dataset {options.dataset}")
     if options.label_as != "projection" and not options.conditional:

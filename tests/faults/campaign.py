@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -291,13 +292,15 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
     return tally
 
 
-def main(kills: int, seed: int, names: list[str]) -> list[Tally]:
+def main(kills: int, seed: int, names: list[str]) -> Iterator[Tally]:
+    """The campaign against these scripts, one after the other."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         draw_data(folder)
         server = Server(folder)
         try:
-            return [campaign(name, kills, seed, server) for name in names]
+            for name in names:
+                yield campaign(name, kills, seed, server)
         finally:
             server.close()
 
@@ -309,7 +312,7 @@ if __name__ == "__main__":
         kills = int(sys.argv[sys.argv.index("--kills") + 1]) if "--kills" in sys.argv else 20
         seed = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else random.SystemRandom().randrange(10**6)
         began = time.perf_counter()
-        print(f"seed {seed}")
+        print(f"seed {seed}", flush=True)
         print("| script | kills | at a random time | in the middle of writing | runs brought to their end | ends that differed |")
         print("| --- | --- | --- | --- | --- | --- |")
         for t in main(kills, seed, [n for n in SCRIPTS if n in sys.argv] or list(SCRIPTS)):
