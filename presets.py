@@ -13,9 +13,12 @@ class Row(NamedTuple):
     flags: str  # may name {log_root}
     minutes: float | None = None  # measured on two CPU cores, or on one beside another run; None: nobody has measured it
 
-    def words(self, log_root: object = "logs") -> list[str]:
-        """The command as it is typed."""
-        return ["python", self.script, *self.flags.format(log_root=log_root).split(), "--run_name", self.name]
+    def words(self, log_root: object = "logs", figure_root: object = "figures", data_root: object = "data") -> list[str]:
+        """The command as it is typed, with these roots where they are not the usual ones."""
+        words = ["python", self.script, *self.flags.format(log_root=log_root).split(), "--run_name", self.name]
+        for flag, root, usual in (("data", data_root, "data"), ("log", log_root, "logs"), ("figure", figure_root, "figures")):
+            words += [f"--{flag}_root", str(root)] if str(root) != usual else []
+        return words
 
     def mentions(self, name: str) -> bool:
         """True if the flags name the run `name`, which must be done first."""
@@ -44,7 +47,7 @@ ONE = "--num_support_tr 1 --num_support_val 1"
 FIVE = "--num_support_tr 5 --num_support_val 5"
 Q1 = "q1_dcgan/train.py"
 Q3 = "q3_pix2pix/train.py"
-DIGITS = "--dataset synthetic --synthetic_pictures 4096 --epochs 6 --quality_samples 500 --test_samples 1000"
+DIGITS = "--dataset synthetic --synthetic_pictures 3072 --epochs 5 --quality_samples 500 --test_samples 1000"
 TOWN = "--dataset synthetic --epochs 12 --image_size 64 --base_channels 16 --batch_size 4"
 SYNTHETIC = "--dataset synthetic --epochs 4 --iterations 30 --classes_per_it_tr 30"
 SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
@@ -92,8 +95,8 @@ SMALL = [
 
 PRESETS: dict[str, list[Row]] = {
     "quick": [
-        Row("q1_dcgan", "quick-plain", Q1, DIGITS, 1.2),
-        Row("q1_dcgan", "quick-conditional", Q1, f"{DIGITS} --conditional", 1.2),
+        Row("q1_dcgan", "quick-plain", Q1, DIGITS, 0.9),
+        Row("q1_dcgan", "quick-conditional", Q1, f"{DIGITS} --conditional", 0.9),
         Row("q2_protonet", "quick-5w1s", Q2, f"{SYNTHETIC} {ONE} --classes_per_it_val 5", 0.3),
         Row("q2_protonet", "quick-20w5s", Q2, f"{SYNTHETIC} {FIVE} --classes_per_it_val 20", 0.4),
         Row("q3_pix2pix", "quick-gan", Q3, TOWN, 0.2),

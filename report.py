@@ -1,7 +1,7 @@
 """Logs to one self-contained HTML page and tables, every number with the command that made it. Trains nothing.
 
 python report.py                     # every finished run under logs/ but the quick and smoke ones
-python report.py --runs q2_protonet/20w1s q2_protonet/5w1s --page mine
+python report.py --runs q2_protonet/20w1s q2_protonet/5w1s
 """
 
 import base64
@@ -20,8 +20,9 @@ import tyro
 from PIL import Image
 
 from common import plots
+from common.run import short
 from papers import MARKS, PAPERS, STAND_INS
-from presets import PRESETS
+from presets import PRESETS, Row
 
 ROOT = Path(__file__).resolve().parent
 DASH = "–"
@@ -35,9 +36,8 @@ class Options:
 
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures and of the page
-    page: str = "report"  # writes <figure_root>/<page>.html and <page>.md; the default page's tables are REPORT.md
+    page: str = ""  # writes <figure_root>/<page>.html and <page>.md (default: report and REPORT.md; of a choice: report-choice)
     runs: tuple[str, ...] = ()  # only these runs, as <question>/<run name> (default: all but quick-... and smoke...)
-    presets: tuple[str, ...] = ("small", "report", "paper")  # whose runs are named as missing where they are not done
     redraw: bool = False  # draw every run's curves.png from its metrics.csv again, not only where it is missing
     write_readmes: bool = False  # also put the tables into README.md and <question>/README.md
 
@@ -58,7 +58,7 @@ def scale(question: str, script: str, options: dict) -> tuple[str, str]:
         return ("synthetic", "") if options["dataset"] == "synthetic" else ("own data", "")
     data = options.get("split") if options["dataset"] == "omniglot" else options["dataset"]
     less = [STAND_INS[question, data]] if (question, data) in STAND_INS else []
-    for option, full, what in PAPERS[question].full_size[script]:
+    for option, full, what in PAPERS[question].full_size.get(script, ()):
         if 0 < options[option] < full:
             less.append(f"{options[option]:,} of {full:,} {what}")
     return ("reduced", ", ".join(less)) if less else ("full size", "")
@@ -71,15 +71,20 @@ def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[di
         question, name = file.parts[-3:-1]
         if question not in PAPERS or (f"{question}/{name}" not in chosen if chosen else name.startswith(("quick-", "smoke"))):
             continue
+        if not (file.parent / "config.json").exists():
+            print(f"warning: {file.parent} has no config.json and is left out", file=sys.stderr)
+            continue
         run, config = (json.loads((file.parent / part).read_text()) for part in ("results.json", "config.json"))
         legs, options = config["legs"], config["options"]
         words = [word for word in shlex.split(legs[-1]["command"]) if word not in ("--resume", "--overwrite")]
         mark, less = scale(question, words[1], options)
+        if (processes := legs[-1].get("processes", 1)) > 1:
+            words = ["torchrun", "--nproc_per_node", str(processes), *words[1:]]
         settings = {key: value for key, value in options.items() if key not in NOT_SETTINGS}
         run |= {"name": name, "folder": file.parent, "command": shlex.join(words), "seed": options["seed"], "mark": mark, "less": less}
-        run |= {"commit": legs[0]["commit"][:8] + "+changes" * legs[0]["commit"].endswith("+changes"), "legs": len(legs)}
+        run |= {"commit": short(legs[0]["commit"]), "legs": len(legs)}
         run |= {"versions": ", ".join(f"{name} {version}" for name, version in legs[-1]["versions"].items())}
-        run |= {"experiment": words[1] + re.sub(r"-seed\d+", "", json.dumps(settings, sort_keys=True))}
+        run |= {"experiment": re.sub(r"-seed\d+", "", f"{name} {processes} {json.dumps(settings, sort_keys=True)}")}
         questions.setdefault(question, []).append(run)
     places = [(row.question, re.sub(r"-seed\d+$", "", row.name)) for rows in PRESETS.values() for row in rows]
 
@@ -108,15 +113,14 @@ def over_seeds(runs: list[dict]) -> list[dict]:
     return made
 
 
-def missing_runs(log_root: Path, presets: tuple[str, ...], found: dict[str, list[dict]]) -> dict[str, list[dict]]:
-    """The runs of these presets that are not finished, with the command that makes or finishes each."""
+def missing_runs(options: Options, wanted: list[tuple[str, Row]]) -> dict[str, list[dict]]:
+    """The (preset, row) that are not finished, with the command that makes or finishes each."""
     missing: dict[str, list[dict]] = {}
-    for preset in presets:
-        for row in PRESETS[preset]:
-            if row.name in [run["name"] for run in found.get(row.question, [])]:
-                continue
-            begun = any((log_root / row.question / row.name / "checkpoints").glob("last.pt*"))
-            command = shlex.join(row.words(log_root) + ["--resume"] * begun)
+    for preset, row in wanted:
+        folder = options.log_root / row.question / row.name
+        if not (folder / "results.json").exists():
+            begun = any((folder / "checkpoints").glob("last.pt*"))
+            command = shlex.join(row.words(options.log_root, options.figure_root) + ["--resume"] * begun)
             missing.setdefault(row.question, []).append({"name": row.name, "preset": preset, "begun": begun, "command": command})
     return missing
 
@@ -180,7 +184,11 @@ def front_table(questions: dict[str, list[dict]]) -> str:
     for entry in front(questions):
         question, paper = entry["question"], entry["paper"]
         picture = f'<img src="figures/{question}/{paper.thumbnail}" height="110" alt="{paper.title}">'
-        names = [f"[{line['run']}](REPORT.md{anchor(question, line['run'])}): {line['name']}" for line in entry["lines"]]
+        names = [
+            (line["run"] if line["ours"] == "missing" else f"[{line['run']}](REPORT.md{anchor(question, line['run'])})")
+            + f": {line['name']}"
+            for line in entry["lines"]
+        ]
         rows.append(
             (
                 f"[{picture}]({question}/README.md)",
@@ -269,8 +277,7 @@ def html(options: Options, questions: dict, missing: dict, benchmarks: list[dict
             sections.append(section | {"kinds": pictures(question, runs, options.figure_root)})
     thumbnails = {q: options.figure_root / q / paper.thumbnail for q, paper in PAPERS.items()}
     thumbnails = {q: embedded(file, 240) for q, file in thumbnails.items() if file.exists() and q in questions}
-    official = "small" in options.presets
-    values = {"front": front(questions) if official else [], "thumbnails": thumbnails, "marks": MARKS, "benchmarks": benchmarks}
+    values = {"front": [] if options.page else front(questions), "thumbnails": thumbnails, "marks": MARKS, "benchmarks": benchmarks}
     template = environment.from_string((ROOT / "report.html.jinja").read_text())
     return template.render(sections=sections, number=number, today=date.today().isoformat(), **values)
 
@@ -284,14 +291,18 @@ def write_readme(file: Path, text: str) -> None:
     file.write_text(f"{before}<!-- results -->\n{text}\n<!-- /results -->{after}")
 
 
-def collect(options: Options) -> tuple[dict, dict, list[dict]]:
-    """All that the page is made of besides pictures: the runs, the missing runs, the benchmarks."""
-    questions = read_runs(options.log_root, options.runs)
-    return questions, missing_runs(options.log_root, options.presets, questions), read_benchmarks(options.log_root)
+def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tuple[dict, dict, list[dict]]:
+    """All that the page is made of besides pictures: the runs, the missing runs, the benchmarks.
+
+    Args:
+        wanted: (preset, row) that are named as missing where they are not done (default: every preset's but quick's).
+    """
+    wanted = [(name, row) for name, rows in PRESETS.items() if name != "quick" for row in rows] if wanted is None else wanted
+    return read_runs(options.log_root, options.runs), missing_runs(options, wanted), read_benchmarks(options.log_root)
 
 
-def main(options: Options) -> Path | None:
-    questions, missing, benchmarks = collect(options)
+def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path | None:
+    questions, missing, benchmarks = collect(options, wanted)
     if not questions:
         print(f"no finished runs (results.json) under {options.log_root}: python reproduce.py makes them", file=sys.stderr)
         return None
@@ -301,10 +312,10 @@ def main(options: Options) -> Path | None:
             curves = options.figure_root / question / run["name"] / "curves.png"
             if (run["folder"] / "metrics.csv").exists() and (options.redraw or not curves.exists()):
                 plots.curves(run["folder"] / "metrics.csv", curves, run["title"], run.get("best_epoch"))
-    page = options.figure_root / f"{options.page}.html"
+    official = not options.page and not options.runs and (options.log_root, options.figure_root) == (Options.log_root, Options.figure_root)
+    page = options.figure_root / f"{options.page or ('report' if official else 'report-choice')}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html(options, questions, missing, benchmarks))
-    official = options.page == Options.page and options.figure_root == Options.figure_root
     tables = Path("REPORT.md") if official else page.with_suffix(".md")
     tables.write_text(report_markdown(questions, missing, benchmarks))
     if official and benchmarks:

@@ -94,9 +94,7 @@ def plan(options: Options) -> list[Job]:
             continue
         folder = options.log_root / row.question / row.name
         now = state(folder)
-        words = row.words(options.log_root)
-        for root, usual in (("data_root", "data"), ("log_root", "logs"), ("figure_root", "figures")):
-            words += [f"--{root}", str(getattr(options, root))] if str(getattr(options, root)) != usual else []
+        words = row.words(options.log_root, options.figure_root, options.data_root)
         words += ["--device", options.device] if options.device != "auto" else []
         words += {"cut": ["--resume"], "empty": ["--overwrite"]}.get(now, [])
         jobs.append(Job(row, folder, words, now))
@@ -197,7 +195,7 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
                 passed_on = len(seen)
             for job in jobs if not seen else []:
                 before = [other for other in jobs if job.row.mentions(other.row.name)]
-                if job.state in ("new", "cut", "empty") and any(other.state in ("failed", "waits") for other in before):
+                if job.state in ("new", "cut", "empty") and any(other.state in ("failed", "stopped", "waits") for other in before):
                     job.state = "waits"
                 if len(running) < side_by_side and job.state in ("new", "cut", "empty") and all(o.state == "done" for o in before):
                     job.slot = min(set(range(side_by_side)) - {other.slot for other in running})
@@ -231,7 +229,8 @@ def main(options: Options) -> int:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
         return 130
     names = tuple(f"{job.row.question}/{job.row.name}" for job in jobs)
-    page = report.main(report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names, (options.preset,)))
+    wanted = [(options.preset, job.row) for job in jobs]
+    page = report.main(report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names), wanted)
     print(f"{(time.perf_counter() - began) / 60:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
     for job in jobs:
         if job.state in ("failed", "stopped"):

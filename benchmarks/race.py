@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from common.run import command_line, commit, write_json
+from common.run import command_line, commit, short, write_json
 from common.runtime import Runtime
 
 WARM_UP = 3  # steps
@@ -51,7 +51,7 @@ def save(what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> Path
     path = Path("logs", "benchmarks", f"{name}-{device}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     versions = f"python {sys.version.split()[0]}, torch {torch.__version__}"
-    facts = {"name": name, "what": what, "device": runtime.device_name, "versions": versions, "commit": commit()[:8], "rows": rows}
+    facts = {"name": name, "what": what, "device": runtime.device_name, "versions": versions, "commit": short(commit()), "rows": rows}
     write_json(path, facts | {"command": shlex.join(words)})
     return path
 

@@ -74,8 +74,8 @@ def extract(archive: Path, folder: str, target: Path) -> None:
             shutil.rmtree(target, ignore_errors=True)
             os.replace(Path(temporary, folder), target)
     except Exception as error:  # zipfile and tarfile raise almost anything on damaged bytes
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # the disk is full, which is not the archive's doing
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.EMFILE):
+            raise  # the disk's doing, not the archive's
         raise RunError(f"{archive} is damaged or unsafe ({error or type(error).__name__}): delete it and run again") from error
 
 

@@ -25,7 +25,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             almost any exception for that), or it claims more than MOST_PIXELS.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        Image.init()
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:  # AVIF is new
             if not 0 < image.width * image.height <= MOST_PIXELS:
                 raise ValueError(f"it claims {image.width:,} x {image.height:,} pixels, and the most are {MOST_PIXELS:,}")
             yield image

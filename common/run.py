@@ -341,6 +341,11 @@ def command_line() -> list[str]:
     return ["python", str(script.resolve().relative_to(root) if script.resolve().is_relative_to(root) else script.name), *sys.argv[1:]]
 
 
+def short(commit: str) -> str:
+    """A commit as `commit` gives it, in eight digits."""
+    return commit[:8] + "+changes" * commit.endswith("+changes")
+
+
 def commit() -> str:
     """The git commit of the code, with "+changes" when files differ from it; "unknown" outside a checkout."""
     root = Path(__file__).resolve().parent.parent

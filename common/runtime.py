@@ -6,10 +6,14 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from typing import Literal
 
+import filelock
 import torch
 import torch.distributed as dist
 import tyro
@@ -92,12 +96,21 @@ class Runtime:
         return values
 
     @contextlib.contextmanager
-    def one_first(self) -> Iterator[None]:
-        """Rank 0 goes first, so that it alone downloads and fills caches."""
+    def one_first(self, data_root: Path) -> Iterator[None]:
+        """Rank 0 goes first and other runs wait, so that one process alone downloads and fills caches under `data_root`."""
         if self.rank > 0:
             dist.barrier()
-        yield
-        if self.world > 1 and self.rank == 0:
+            yield
+            return
+        lock = filelock.FileLock(data_root / ".lock")
+        with contextlib.suppress(OSError):  # a folder that nobody can write needs no lock
+            data_root.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+        if self.world > 1:
             dist.barrier()
 
     def any(self, flag: bool) -> bool:
@@ -135,7 +148,9 @@ def start(options: ScriptOptions) -> Runtime:
     if world > 1 and not dist.is_initialized():
         # torchrun keeps its store over a restart: under a prefix of its own no attempt reads the addresses of the one before.
         store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), next(rendezvous("env://"))[0])
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=world)
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=timedelta(hours=3)
+        )  # of a download
     torch.manual_seed(options.seed)
     return Runtime(device, precision, rank, world)
 
@@ -161,9 +176,11 @@ class StopSignal:
     requested = False
 
     def _handle(self, number: int, frame: object) -> None:
+        if self.requested and time.monotonic() - self._since < 1:
+            return  # the same stop, sent to the whole job and passed on by its parent as well
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self._since = True, time.monotonic()
         print("\nStopping after this step (again to stop at once) ...", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "StopSignal":
@@ -172,7 +189,7 @@ class StopSignal:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if self.requested else handler)  # it is ending already
 
 
 OUT_OF_MEMORY = (

@@ -69,7 +69,7 @@ def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
     device = runtime.device
-    with runtime.one_first():
+    with runtime.one_first(options.data_root):
         parts = load(options.data_root, options, options.seed)
     parts = {name: part.to(device) for name, part in parts.items()}
     train, classes = parts["train"], len(parts["train"].names) if options.conditional else 0
@@ -79,7 +79,7 @@ def main(options: Options) -> dict:
     if not steps:
         raise UsageError(f"{share} pictures a step (--batch_size) are more than the {len(train)} training pictures")
     required = LEAST_ACCURACY if options.dataset == "mnist" else 0
-    with runtime.one_first():
+    with runtime.one_first(options.data_root):
         classifier, classifier_facts = trained_classifier(parts, options.data_root, runtime, required)
     drawn = {name: as_drawn(part, options.image_size) for name, part in parts.items()}
     test_features = judge(classifier, drawn["test"].images)[0]

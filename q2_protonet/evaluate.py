@@ -75,9 +75,21 @@ def run_episodes(embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes
 
 
 def test(
-    model: ProtoNet, part: Characters, settings: list[tuple[int, int]], query: int, episodes: int, seed: int, note: str = ""
+    model: ProtoNet,
+    part: Characters,
+    settings: list[tuple[int, int]],
+    query: int,
+    episodes: int,
+    seed: int,
+    note: str = "",
+    beside_paper: bool = True,
 ) -> list[dict]:
-    """Rows of results.json, one a (way, shot) setting: mean accuracy in % and its 95% interval, 1.96 sd / sqrt(episodes)."""
+    """Rows of results.json, one a (way, shot) setting: mean accuracy in % and its 95% interval, 1.96 sd / sqrt(episodes).
+
+    Args:
+        note: what is added to the names, for a control.
+        beside_paper: with the paper's and the first report's numbers, which are of Omniglot.
+    """
     embeddings = embed(model, part.images)
     rows = []
     for way, shot in settings:
@@ -93,7 +105,7 @@ def test(
                 "count": f"{episodes} episodes, {query} queries a class, {len(part)} classes",
             }
         )
-        if not note:
+        if not note and beside_paper:
             rows[-1] |= {"paper": PAPER.get((way, shot)), "report": REPORT.get((way, shot))}
     return rows
 
@@ -125,7 +137,7 @@ def main(options: Options) -> list[dict]:
     if options.checkpoint == Path():
         raise UsageError("--checkpoint FILE is needed, such as logs/q2_protonet/RUN/checkpoints/best.pt")
     if min(*options.way, *options.shot) < 1:
-        raise UsageError("--way and --shot must be 1 or more")
+        raise UsageError(f"--way and --shot must be 1 or more, not {min(*options.way, *options.shot)}")
     at_least(1, options, "query")
     at_least(2, options, "episodes")
     runtime = start(options)
@@ -133,7 +145,7 @@ def main(options: Options) -> list[dict]:
     data = data_options(state["options"], options)
     part = load(options.data_root, data, state["options"]["seed"])[options.part].to(runtime.device)
     settings = [(way, shot) for way in options.way for shot in options.shot]
-    rows = test(model, part, settings, options.query, options.episodes, options.seed)
+    rows = test(model, part, settings, options.query, options.episodes, options.seed, beside_paper=data.dataset == "omniglot")
     print(f"{options.checkpoint}: epoch {state['epoch']}, {options.part} part of {describe(data)}")
     print_table(rows)
     results = options.checkpoint.parent.parent / "results.json"

@@ -68,7 +68,7 @@ def check(options: Options) -> Options:
 def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
-    with runtime.one_first():
+    with runtime.one_first(options.data_root):
         parts = load(options.data_root, options, options.seed)
     parts = {name: part.to(runtime.device) for name, part in parts.items()}
     train = merge([parts["train"], parts["validation"]]) if options.trainval else parts["train"]
@@ -153,7 +153,8 @@ def main(options: Options) -> dict:
 
         runtime.any(False)  # all wait for rank 0, which writes the checkpoint
         run.load_network("best", kept)
-        rows = test(kept, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed)
+        real = options.dataset == "omniglot"
+        rows = test(kept, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed, beside_paper=real)
         rows += test(untrained, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed, ", untrained network")
         results = {
             "title": f"Prototypical network, {describe(options)}, trained {sampler.way}-way {sampler.shot}-shot",

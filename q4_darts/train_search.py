@@ -76,7 +76,7 @@ def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
     device = runtime.device
-    with runtime.one_first():
+    with runtime.one_first(options.data_root):
         train = load(options.data_root, options, options.seed)["train"]
     train = train.to(device)
     halves = search_halves(train)

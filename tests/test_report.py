@@ -104,19 +104,36 @@ def test_seeds_of_one_experiment_are_one_row_with_mean_and_deviation(tmp_path):
     assert "| 20w1s | 20-way 1-shot | 96.0 | – | 91.00 ± 1.00 (3 seeds) % | full size |" in table and "other |" in table
 
 
+def test_equal_settings_under_another_name_are_another_row(tmp_path):
+    make_run(tmp_path, "20w1s")
+    make_run(tmp_path, "mine")
+    make_run(tmp_path, "20w1s-seed1", seed=1)
+    assert [e["name"] for e in report.over_seeds(report.read_runs(tmp_path)["q2_protonet"])] == ["20w1s", "mine"]
+
+
+def test_a_choice_of_runs_leaves_the_committed_page_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "logs")
+    assert report.main(report.Options(runs=("q2_protonet/20w1s",))).name == "report-choice.html"
+    assert not (tmp_path / "REPORT.md").exists() and (tmp_path / "figures" / "report-choice.md").exists()
+    assert report.main(report.Options()).name == "report.html" and (tmp_path / "REPORT.md").exists()
+
+
 def test_missing_and_unfinished_runs_are_named_with_their_command(tmp_path):
     make_run(tmp_path, "20w1s")
     begun = tmp_path / "q2_protonet" / "20w5s" / "checkpoints"
     begun.mkdir(parents=True)
     (begun / "last.pt").touch()
     questions = report.read_runs(tmp_path)
-    missing = report.missing_runs(tmp_path, ("small",), questions)
+    options = report.Options(tmp_path, tmp_path / "figures")
+    missing = report.missing_runs(options, [("small", row) for row in PRESETS["small"]])
     names = {(question, run["name"]) for question, runs in missing.items() for run in runs}
     assert names == {(row.question, row.name) for row in PRESETS["small"]} - {("q2_protonet", "20w1s")}
     entry = {run["name"]: run for run in missing["q2_protonet"]}
-    assert entry["20w5s"]["begun"] and entry["20w5s"]["command"].endswith("--run_name 20w5s --resume")
-    assert "--resume" not in entry["5w1s"]["command"] and str(tmp_path) not in entry["5w1s"]["command"]
-    page = report.html(report.Options(tmp_path, tmp_path), questions, missing, [])
+    roots = f"--log_root {tmp_path} --figure_root {tmp_path}/figures"
+    assert entry["20w5s"]["begun"] and entry["20w5s"]["command"].endswith(f"--run_name 20w5s {roots} --resume")
+    assert entry["5w1s"]["command"].endswith(f"--run_name 5w1s {roots}")
+    page = report.html(options, questions, missing, [])
     assert entry["5w1s"]["command"] in page and "missing" in page and "DARTS on CIFAR-10" in page
 
 

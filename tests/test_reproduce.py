@@ -98,7 +98,9 @@ def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(tmp_path, number):
     words = ["reproduce.py", "--only", "q3_pix2pix", "--log_root", f"{tmp_path}/logs", "--figure_root", f"{tmp_path}/figures"]
-    with subprocess.Popen([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stdout=-1, stderr=-1, text=True) as process:
+    ready = {"cwd": ROOT, "env": ENVIRONMENT, "stdout": -1, "stderr": -1, "text": True}
+    ready["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job would ignore
+    with subprocess.Popen([sys.executable, *words], **ready) as process:
         log = tmp_path / "logs" / "q3_pix2pix" / "quick-gan" / "train.log"
         while not log.exists() or "epoch 1," not in log.read_text():
             assert process.poll() is None, process.stderr.read()

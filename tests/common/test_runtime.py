@@ -64,6 +64,7 @@ runtime.average_gradients(model)
 assert all((parameter.grad == 2).all() for parameter in model.parameters())
 assert runtime.any(runtime.rank == 1) and not runtime.any(False)
 assert runtime.mean(torch.tensor([float(runtime.rank)])) == 0.5
+torch.distributed.destroy_process_group()
 """
     command = [
         sys.executable,
@@ -77,4 +78,4 @@ assert runtime.mean(torch.tensor([float(runtime.rank)])) == 0.5
         "-c",
         code,
     ]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True)

@@ -55,7 +55,7 @@ def test_a_run_leaves_everything(trained):
             assert image.width > 400 and len(np.unique(np.asarray(image.convert("L")))) > 20
     results = json.loads((folder / "results.json").read_text())
     assert [row["name"] for row in results["rows"]] == ["5-way 5-shot", "5-way 5-shot, untrained network"]
-    assert results["parameters"] == 111_936 and results["rows"][0]["paper"] == 99.7 and results["rows"][0]["interval"] > 0
+    assert results["parameters"] == 111_936 and "paper" not in results["rows"][0] and results["rows"][0]["interval"] > 0
     with open(folder / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"] and all(0 < float(row["validation_accuracy"]) <= 1 for row in rows)
