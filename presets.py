@@ -1,6 +1,7 @@
 """The commands of every preset, as data: what reproduce.py runs and what report.py names as missing."""
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -22,7 +23,21 @@ class Row(NamedTuple):
 
     def mentions(self, name: str) -> bool:
         """True if the flags name the run `name`, which must be done first."""
-        return bool(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", self.flags))
+        return bool(re.search(named(name), self.flags))
+
+
+def named(run: str) -> str:
+    """The pattern of a run's name that is not a part of a longer one."""
+    return rf"(?<![\w-]){re.escape(run)}(?![\w-])"
+
+
+def state(folder: Path) -> str:
+    """What became of a run: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
+    if (folder / "results.json").exists():
+        return "done"
+    if any((folder / "checkpoints").glob("last.pt*")):
+        return "cut"
+    return "empty" if (folder / "config.json").exists() else "new"
 
 
 def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
@@ -35,9 +50,8 @@ def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
         names = {name: name if seed == its else f"{name}-seed{seed}" for name, its in own.items()}
         for row in rows:
             flags = re.sub(r" ?--seed \d+", "", row.flags) + (f" --seed {seed}" if seed else "")
-            for name in own:
-                if row.mentions(name):  # what a search or a first training of the same seed left
-                    flags = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", names[name], flags)
+            for name in own:  # what a search or a first training of the same seed left
+                flags = re.sub(named(name), names[name], flags)
             made.append(row._replace(name=names[row.name], flags=flags.strip()))
     return made
 

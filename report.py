@@ -22,7 +22,7 @@ from PIL import Image
 from common import plots
 from common.run import short
 from papers import MARKS, PAPERS, STAND_INS
-from presets import PRESETS, Row
+from presets import PRESETS, Row, state
 
 ROOT = Path(__file__).resolve().parent
 DASH = "–"
@@ -118,8 +118,8 @@ def missing_runs(options: Options, wanted: list[tuple[str, Row]]) -> dict[str, l
     missing: dict[str, list[dict]] = {}
     for preset, row in wanted:
         folder = options.log_root / row.question / row.name
-        if not (folder / "results.json").exists():
-            begun = any((folder / "checkpoints").glob("last.pt*"))
+        if (now := state(folder)) != "done":
+            begun = now == "cut"
             command = shlex.join(row.words(options.log_root, options.figure_root) + ["--resume"] * begun)
             missing.setdefault(row.question, []).append({"name": row.name, "preset": preset, "begun": begun, "command": command})
     return missing

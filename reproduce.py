@@ -24,7 +24,7 @@ import tyro
 from tqdm import tqdm
 
 import report
-from presets import PRESETS, Row, with_seeds
+from presets import PRESETS, Row, state, with_seeds
 
 QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
 
@@ -75,15 +75,6 @@ class Job:
         self.before = done if self.before is None else self.before
         pace = (time.perf_counter() - self.began) / 60 / (done - self.before) if done > self.before else None
         return f"epoch {done}/{total}" + (f", {pace * (total - done):.0f} minutes left" if pace else "")
-
-
-def state(folder: Path) -> str:
-    """What became of a run: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
-    if (folder / "results.json").exists():
-        return "done"
-    if any((folder / "checkpoints").glob("last.pt*")):
-        return "cut"
-    return "empty" if (folder / "config.json").exists() else "new"
 
 
 def plan(options: Options) -> list[Job]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from reproduce import state
+from presets import state
 
 ROOT = Path(__file__).resolve().parents[2]
 
