@@ -1,5 +1,6 @@
 """The commands of every preset, as data: what reproduce.py runs and what report.py names as missing."""
 
+import json
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -14,16 +15,37 @@ class Row(NamedTuple):
     flags: str  # may name {log_root}
     minutes: float | None = None  # measured on two CPU cores, or on one beside another run; None: nobody has measured it
 
+    @property
+    def evaluates(self) -> bool:
+        """It measures the finished run of its name instead of training it."""
+        return self.script.endswith("evaluate.py")
+
     def words(self, log_root: object = "logs", figure_root: object = "figures", data_root: object = "data") -> list[str]:
         """The command as it is typed, with these roots where they are not the usual ones."""
-        words = ["python", self.script, *self.flags.format(log_root=log_root).split(), "--run_name", self.name]
+        run = ["--run_name", self.name]
+        if self.evaluates:
+            run = ["--checkpoint", f"{log_root}/{self.question}/{self.name}/checkpoints/last.pt"]
+        words = ["python", self.script, *self.flags.format(log_root=log_root).split(), *run]
         for flag, root, usual in (("data", data_root, "data"), ("log", log_root, "logs"), ("figure", figure_root, "figures")):
-            words += [f"--{flag}_root", str(root)] if str(root) != usual else []
+            words += [f"--{flag}_root", str(root)] if str(root) != usual and not (self.evaluates and flag == "log") else []
         return words
 
-    def mentions(self, name: str) -> bool:
-        """True if the flags name the run `name`, which must be done first."""
-        return bool(re.search(named(name), self.flags))
+    def needs(self, other: "Row") -> bool:
+        """True if `other` must be done first: the run that this one evaluates, or one that its flags name."""
+        if other.evaluates or other.question != self.question:
+            return False
+        return self.name == other.name if self.evaluates else bool(re.search(named(other.name), self.flags))
+
+    def state(self, log_root: Path) -> str:
+        """What became of it: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
+        folder = log_root / self.question / self.name
+        if (folder / "results.json").exists():
+            return "new" if self.evaluates and "evaluations" not in json.loads((folder / "results.json").read_text()) else "done"
+        if self.evaluates:
+            return "new"
+        if any((folder / "checkpoints").glob("last.pt*")):
+            return "cut"
+        return "empty" if (folder / "config.json").exists() else "new"
 
 
 def named(run: str) -> str:
@@ -31,25 +53,22 @@ def named(run: str) -> str:
     return rf"(?<![\w-]){re.escape(run)}(?![\w-])"
 
 
-def state(folder: Path) -> str:
-    """What became of a run: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
-    if (folder / "results.json").exists():
-        return "done"
-    if any((folder / "checkpoints").glob("last.pt*")):
-        return "cut"
-    return "empty" if (folder / "config.json").exists() else "new"
+def more_seeds(run: str) -> bool:
+    """True if a run only repeats another one with a seed of its own."""
+    return bool(re.search(r"-seed\d+$", run))
 
 
 def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
     """Every row with every seed. A row keeps its name at its own seed and is called <name>-seed<n> at any other."""
     if not seeds:
         return rows
-    own = {row.name: int(match[1]) if (match := re.search(r"--seed (\d+)", row.flags)) else 0 for row in rows}
+    rows = [row for row in rows if not more_seeds(row.name)]
+    own = {row.name: int(match[1]) if (match := re.search(r"--seed (\d+)", row.flags)) else 0 for row in rows if not row.evaluates}
     made = []
     for seed in seeds:
         names = {name: name if seed == its else f"{name}-seed{seed}" for name, its in own.items()}
         for row in rows:
-            flags = re.sub(r" ?--seed \d+", "", row.flags) + (f" --seed {seed}" if seed else "")
+            flags = re.sub(r" ?--seed \d+", "", row.flags) + (f" --seed {seed}" if seed and not row.evaluates else "")
             for name in own:  # what a search or a first training of the same seed left
                 flags = re.sub(named(name), names[name], flags)
             made.append(row._replace(name=names[row.name], flags=flags.strip()))
@@ -91,6 +110,8 @@ SMALL_TRAIN = f"{SMALL_CIFAR} --train_pictures 12800 --epochs 5 --init_channels 
 SMALL = [
     Row("q1_dcgan", "mnist", Q1, "--precision bf16", 48),
     Row("q1_dcgan", "mnist-conditional", Q1, "--precision bf16 --conditional", 53),
+    Row("q1_dcgan", "mnist", "q1_dcgan/evaluate.py", "", 0.7),
+    Row("q1_dcgan", "mnist-conditional", "q1_dcgan/evaluate.py", "", 0.7),
     Row("q1_dcgan", "mnist-averaged", Q1, "--precision bf16 --seed 1 --average_weights 0.999", 53),
     Row("q1_dcgan", "mnist-conditional-plane", Q1, "--precision bf16 --conditional --label_as plane --epochs 3", 11),
     Row("q1_dcgan", "mnist-64", Q1, "--precision bf16 --image_size 64 --epochs 1", 10),
@@ -99,13 +120,61 @@ SMALL = [
     Row("q2_protonet", "20w1s", Q2, f"{OURS} --epochs 60 {ONE} --classes_per_it_val 20", 9),
     Row("q2_protonet", "20w5s", Q2, f"{OURS} --epochs 60 {FIVE} --classes_per_it_val 20", 32),
     Row("q2_protonet", "plain-10-epochs", Q2, f"{SMALL_OMNIGLOT} --epochs 10 {ONE} --classes_per_it_val 20", 3),
-    Row("q3_pix2pix", "aerial-128", Q3, SMALL_MAPS, 40),
-    Row("q3_pix2pix", "aerial-128-l1", Q3, f"{SMALL_MAPS} --gan_weight 0", 33),
+    Row("q3_pix2pix", "aerial-128", Q3, SMALL_MAPS, 37),
+    Row("q3_pix2pix", "aerial-128", "q3_pix2pix/evaluate.py", "", 0.4),
+    Row("q3_pix2pix", "aerial-128-l1", Q3, f"{SMALL_MAPS} --gan_weight 0", 31),
     Row("q4_darts", "small-search", SEARCH, SMALL_SEARCH, 28),
     Row("q4_darts", "small-found", TRAIN, f"{SMALL_TRAIN} {FOUND % 'small-search'}", 18),
+    Row("q4_darts", "small-found", "q4_darts/evaluate.py", "", 1.6),
     Row("q4_darts", "small-darts-v2", TRAIN, f"{SMALL_TRAIN} --genotype DARTS_V2", 10),
     Row("q4_darts", "small-random", TRAIN, f"{SMALL_TRAIN} --genotype random:0", 14),
 ]
+
+# Full length and full size on the same data, for a GPU, in the order of worth: what a short lease cuts off is the end.
+FULL_OMNIGLOT = [
+    Row("q2_protonet", f"full-{split}-{way}w{shot}s", Q2, f"--split {split}{more} {options} --classes_per_it_val {way}")
+    for split in ("small", "small1")
+    for way, shot, options in ((20, 1, ONE), (20, 5, FIVE), (5, 1, ONE), (5, 5, FIVE))
+    for more in (" --augment --average_weights 0.995",)
+]
+FULL_OMNIGLOT.append(Row("q2_protonet", "full-small-20w1s-plain", Q2, f"--split small {ONE} --classes_per_it_val 20"))
+FULL_MNIST = [
+    Row("q1_dcgan", f"full-mnist{name}", script, flags if script == Q1 else "")
+    for name, flags in (("", ""), ("-conditional", "--conditional"))
+    for script in (Q1, "q1_dcgan/evaluate.py")
+]
+FULL_SEARCH, FULL_TRAIN = "--dataset cifar10_images", "--dataset cifar10_images --epochs 50"
+FULL_CIFAR = [
+    Row("q4_darts", "full-search-20", SEARCH, f"{FULL_SEARCH} --epochs 20"),
+    Row("q4_darts", "full-search-50", SEARCH, FULL_SEARCH),
+    Row("q4_darts", "full-found", TRAIN, f"{FULL_TRAIN} {FOUND % 'full-search-50'}"),
+    Row("q4_darts", "full-random", TRAIN, f"{FULL_TRAIN} --genotype random:0"),
+    Row("q4_darts", "full-darts-v2", TRAIN, f"{FULL_TRAIN} --genotype DARTS_V2"),
+    Row("q4_darts", "full-search-20-second", SEARCH, f"{FULL_SEARCH} --epochs 20 --order second"),
+    *(Row("q4_darts", f"full-{name}", "q4_darts/evaluate.py", "") for name in ("found", "random", "darts-v2")),
+]
+FULL_MAPS = [
+    Row("q3_pix2pix", name, script, f"--dataset aerial_maps{more}" if script == Q3 else "")
+    for name, more in (("full-aerial", ""), ("full-aerial-l1", " --gan_weight 0"))
+    for script in (Q3, "q3_pix2pix/evaluate.py")
+]
+FULL = [*with_seeds(FULL_OMNIGLOT + FULL_MNIST, (0, 1, 2)), *FULL_CIFAR, *FULL_MAPS]
+
+# What a precision costs in accuracy: the same short run at each, three seeds. tf32 is a GPU's.
+BRIEF = {
+    "q1_dcgan": (Q1, "--epochs 3"),
+    "q2_protonet": (Q2, f"--split small --epochs 10 {ONE} --classes_per_it_val 20"),
+    "q3_pix2pix": (Q3, "--dataset aerial_maps --image_size 128 --base_channels 32 --epochs 5"),
+    "q4_darts": (SEARCH, f"{SMALL_CIFAR} --train_pictures 6400 --epochs 3 --init_channels 8 --layers 4 --batch_size 32"),
+}
+PRECISION = with_seeds(
+    [
+        Row(question, f"precision-{precision}", script, f"{flags} --precision {precision}")
+        for question, (script, flags) in BRIEF.items()
+        for precision in ("fp32", "tf32", "bf16")
+    ],
+    (0, 1, 2),
+)
 
 PRESETS: dict[str, list[Row]] = {
     "quick": [
@@ -120,6 +189,8 @@ PRESETS: dict[str, list[Row]] = {
         Row("q4_darts", "quick-random", TRAIN, f"{SHAPES} --epochs 4 --genotype random:0", 0.3),
     ],
     "small": SMALL,
+    "full": FULL,
+    "precision": PRECISION,
     "report": [
         Row("q1_dcgan", "report-plain", Q1, ""),
         Row("q1_dcgan", "report-conditional", Q1, "--conditional"),

@@ -22,12 +22,12 @@ from PIL import Image
 from common import plots
 from common.run import short
 from papers import MARKS, PAPERS, STAND_INS
-from presets import PRESETS, Row, state
+from presets import PRESETS, Row, more_seeds
 
 ROOT = Path(__file__).resolve().parent
 DASH = "–"
 # Options that do not make a run another experiment: runs that differ in these alone are seeds of one.
-NOT_SETTINGS = "seed run_name resume overwrite debug device compile data_root log_root figure_root".split()
+NOT_SETTINGS = "seed run_name resume overwrite debug device compile deterministic data_root log_root figure_root".split()
 
 
 @dataclass
@@ -117,8 +117,7 @@ def missing_runs(options: Options, wanted: list[tuple[str, Row]]) -> dict[str, l
     """The (preset, row) that are not finished, with the command that makes or finishes each."""
     missing: dict[str, list[dict]] = {}
     for preset, row in wanted:
-        folder = options.log_root / row.question / row.name
-        if (now := state(folder)) != "done":
+        if (now := row.state(options.log_root)) != "done":
             begun = now == "cut"
             command = shlex.join(row.words(options.log_root, options.figure_root) + ["--resume"] * begun)
             missing.setdefault(row.question, []).append({"name": row.name, "preset": preset, "begun": begun, "command": command})
@@ -255,10 +254,10 @@ def embedded(file: Path, width: int = 0) -> dict:
 
 
 def pictures(question: str, runs: list[dict], figure_root: Path) -> list[dict]:
-    """The pictures of a question, kind after kind, each of every run that has it."""
+    """The pictures of a question, kind after kind, each of every run that has it; of several seeds those of the first."""
     kinds = []
     for file, caption in PAPERS[question].pictures.items():
-        found = [(run, figure_root / question / run["name"] / file) for run in runs]
+        found = [(run, figure_root / question / run["name"] / file) for run in (same["runs"][0] for same in over_seeds(runs))]
         shown = [embedded(path) | {"run": run["name"], "alt": f"{caption}: {run['title']}"} for run, path in found if path.exists()]
         if shown:
             kinds.append({"caption": caption, "pictures": shown})
@@ -295,9 +294,10 @@ def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tu
     """All that the page is made of besides pictures: the runs, the missing runs, the benchmarks.
 
     Args:
-        wanted: (preset, row) that are named as missing where they are not done (default: every preset's but quick's).
+        wanted: (preset, row) that are named as missing where they are not done (default: one seed of every preset's but quick's).
     """
-    wanted = [(name, row) for name, rows in PRESETS.items() if name != "quick" for row in rows] if wanted is None else wanted
+    if wanted is None:
+        wanted = [(name, row) for name, rows in PRESETS.items() if name != "quick" for row in rows if not more_seeds(row.name)]
     return read_runs(options.log_root, options.runs), missing_runs(options, wanted), read_benchmarks(options.log_root)
 
 

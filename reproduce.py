@@ -3,6 +3,7 @@
 python reproduce.py --preset quick              # synthetic data, a CPU, minutes
 python reproduce.py --preset report --only q2_protonet --seeds 0 1 2
 python reproduce.py --preset small              # real data, a CPU, hours: the committed runs
+python reproduce.py --preset full --jobs 4 --minutes 25   # the same data at full size, a GPU, in legs of 25 minutes
 python reproduce.py --preset paper --dry_run    # only shows the commands
 """
 
@@ -24,7 +25,7 @@ import tyro
 from tqdm import tqdm
 
 import report
-from presets import PRESETS, Row, state, with_seeds
+from presets import PRESETS, Row, with_seeds
 
 QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
 
@@ -33,11 +34,13 @@ QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
 class Options:
     """Reproduce the questions at a preset."""
 
-    # quick: synthetic data; small: real data on a CPU, hours, the committed runs; report, paper: their settings, for a GPU
-    preset: Literal["quick", "small", "report", "paper"] = "quick"
+    # quick: synthetic data; small: real data on a CPU, hours, the committed runs; full: the same data at full size, for a GPU;
+    # report, paper: their settings and data, for a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
+    preset: Literal["quick", "small", "full", "report", "paper", "precision"] = "quick"
     only: tuple[Literal[tuple(QUESTIONS)], ...] = ()  # only these questions
     seeds: tuple[int, ...] = ()  # every run with each of these seeds (default: the one that the preset names, mostly 0)
     jobs: int = 0  # commands side by side (default: one a visible GPU; one on a CPU, where more share the cores)
+    minutes: float = 0.0  # save everything and stop after so long; the same command goes on (0: run to the end)
     dry_run: bool = False  # show the commands and do nothing
     data_root: Path = Path("data")  # folder of the data sets
     log_root: Path = Path("logs")  # folder of the run folders
@@ -63,10 +66,12 @@ class Job:
 
     @property
     def label(self) -> str:
-        return f"{self.row.question} {self.row.name}"
+        return f"{self.row.question} {self.row.name}{', evaluation' if self.row.evaluates else ''}"
 
     def progress(self) -> str:
         """How many epochs are done, and the time left at the pace of this leg."""
+        if self.row.evaluates:
+            return "evaluation"
         try:
             total = json.loads((self.folder / "config.json").read_text())["options"]["epochs"]
             done = max(0, len((self.folder / "metrics.csv").read_text().splitlines()) - 1)
@@ -84,7 +89,7 @@ def plan(options: Options) -> list[Job]:
         if options.only and row.question not in options.only:
             continue
         folder = options.log_root / row.question / row.name
-        now = state(folder)
+        now = row.state(options.log_root)
         words = row.words(options.log_root, options.figure_root, options.data_root)
         words += ["--device", options.device] if options.device != "auto" else []
         words += {"cut": ["--resume"], "empty": ["--overwrite"]}.get(now, [])
@@ -115,7 +120,7 @@ def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if jobs > 1:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
-        job.output = open(job.folder.with_name(f"{job.row.name}.out"), "w")
+        job.output = open(job.folder.with_name(f"{job.row.name}{'-evaluation' * job.row.evaluates}.out"), "w")
     screen = {"stdout": job.output, "stderr": subprocess.STDOUT} if job.output else {}
     # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
     command = [sys.executable, *job.words[1:]]
@@ -129,7 +134,7 @@ def finish(job: Job) -> str:
     if job.output:
         job.output.close()
     job.state = "done" if status == 0 else "stopped" if status == 130 else "failed"
-    where = job.output.name if job.output else job.folder / "train.log"
+    where = job.output.name if job.output else job.folder / "train.log" if not job.row.evaluates else job.folder
     job.ending = {"done": f"done in {job.minutes:.1f} minutes", "stopped": "stopped"}.get(
         job.state, f"FAILED (exit status {status}, {where})"
     )
@@ -168,9 +173,11 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
         its = [job for job in jobs if job.row.question == question]
         done = sum(job.state == "done" for job in its)
         bars[question] = tqdm(total=len(its), initial=done, desc=question, unit=" runs", position=place, disable=None)
-    passed_on = 0
+    passed_on, end = 0, time.perf_counter() + 60 * (options.minutes or float("inf"))
     with interrupts() as seen:
         while True:
+            if not seen and time.perf_counter() > end:
+                seen.append(signal.SIGINT)
             running = [job for job in jobs if job.state == "running"]
             for job in running:
                 if job.process.poll() is not None:
@@ -185,7 +192,7 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
                     job.process.send_signal(signal.SIGINT)
                 passed_on = len(seen)
             for job in jobs if not seen else []:
-                before = [other for other in jobs if job.row.mentions(other.row.name)]
+                before = [other for other in jobs if job.row.needs(other.row)]
                 if job.state in ("new", "cut", "empty") and any(other.state in ("failed", "stopped", "waits") for other in before):
                     job.state = "waits"
                 if len(running) < side_by_side and job.state in ("new", "cut", "empty") and all(o.state == "done" for o in before):
@@ -203,8 +210,8 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
 
 def main(options: Options) -> int:
     os.chdir(Path(__file__).resolve().parent)  # the scripts, and the roots unless absolute, are found from here
-    if options.jobs < 0 or any(seed < 0 for seed in options.seeds):
-        print("error: --jobs and --seeds must be 0 or more", file=sys.stderr)
+    if min(options.jobs, options.minutes, *options.seeds) < 0:
+        print("error: --jobs, --minutes and --seeds must be 0 or more", file=sys.stderr)
         return 2
     gpus = torch.cuda.device_count() if options.device != "cpu" else 0
     side_by_side = options.jobs or max(1, gpus)

@@ -38,7 +38,8 @@ class ScriptOptions:
     """What every script takes."""
 
     device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute; auto takes CUDA when there is one
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of training; auto: bf16 autocast on a GPU that has it, fp32 elsewhere
+    # of training; auto: bf16 autocast on a GPU that has it, fp32 elsewhere; tf32: fp32 with the matrix units' 10-bit products, a GPU's
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     seed: int = 0  # seed of every random draw
     deterministic: bool = False  # equal bits on every run on a GPU too, at some cost in speed; a CPU's runs are equal anyway
     debug: bool = False  # show the whole traceback of an error
@@ -124,7 +125,7 @@ def start(options: ScriptOptions) -> Runtime:
     """Chooses device and precision, seeds torch and joins torchrun's group.
 
     Raises:
-        UsageError: CUDA was asked for and is not there; a negative seed.
+        UsageError: CUDA, or its tf32, was asked for and is not there; a negative seed.
     """
     options.check()
     if options.deterministic:  # an operation that has no such form raises RuntimeError, which one_line_errors explains
@@ -139,7 +140,9 @@ def start(options: ScriptOptions) -> Runtime:
     if options.device != "cpu" and cuda:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+    elif options.precision == "tf32":
+        raise UsageError("--precision tf32 is of a CUDA GPU; on a CPU there are fp32 and bf16")
     else:
         device = torch.device("cpu")
     precision = options.precision
@@ -153,6 +156,20 @@ def start(options: ScriptOptions) -> Runtime:
         )  # of a download
     torch.manual_seed(options.seed)
     return Runtime(device, precision, rank, world)
+
+
+@contextlib.contextmanager
+def no_tf32() -> Iterator[None]:
+    """Inside, also as a decorator, fp32 means fp32, whatever --precision says."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before):
+            backend.allow_tf32 = allowed
 
 
 def at_least(least: float, options: object, *names: str, below: float = float("inf")) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import checkpoint
-from common.runtime import RunError, Runtime
+from common.runtime import RunError, Runtime, no_tf32
 from q1_dcgan.mnist_dataset import Pictures, prepare
 
 EPOCHS, BATCH, FEATURES = 8, 128, 128
@@ -34,6 +34,7 @@ class Classifier(nn.Module):
 
 
 @torch.inference_mode()
+@no_tf32()
 def judge(classifier: Classifier, images: Tensor, batch: int = 1000) -> tuple[Tensor, Tensor]:
     """Features (n, 128) and class probabilities (n, classes) of uint8 pictures (n, 28, 28), in eval mode and fp32."""
     classifier.eval()
@@ -77,6 +78,7 @@ def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Run
     return classifier, facts
 
 
+@no_tf32()
 def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
     """Trains from scratch by the recipe, in fp32, whatever the seed and precision of the run."""
     devices = [runtime.device] if runtime.device.type == "cuda" else []

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common import checkpoint
 from common.run import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, start
+from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
 from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
@@ -44,6 +44,7 @@ class Options(ScriptOptions):
 
 
 @torch.inference_mode()
+@no_tf32()
 def embed(model: ProtoNet, images: Tensor, batch: int = 1000) -> Tensor:
     """Embeddings of uint8 drawings in eval mode and fp32: (..., 28, 28) -> (..., dim)."""
     model.eval()

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from common.runtime import no_tf32
 from q4_darts.model_search import Supernet
 
 Mean = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # of each tensor over torchrun's processes: `runtime.means`, or `list` for one
@@ -50,8 +51,8 @@ def second_order(
         model: the supernet.
         optimizer: the one of the weights; its learning rate, momentum, weight decay and buffers are used and not changed.
         train_loss, validation_loss: the losses of one batch each, in full precision.
-        autocast: makes the context of the first two passes, such as `runtime.autocast`. The two perturbed ones never run in it:
-            R v is small, and bf16 (or TF32) would round it away.
+        autocast: makes the context of the first two passes, such as `runtime.autocast`. The two perturbed ones run neither in it nor
+            in TF32: R v is about 1e-4 of the weights, which bf16 and TF32 mostly round away.
         radius: the paper's 0.01. ReLUs and max-pools switch inside it, so on a tiny network it is far from the exact product.
         mean: applied to every gradient, so that all processes make the same virtual step and see the same v.
 
@@ -81,7 +82,8 @@ def second_order(
             with torch.no_grad():
                 for weight, start, part in zip(weights, saved, v):
                     weight.copy_(start + sign * reach * part)
-            sides.append(mean(torch.autograd.grad(train_loss(), architecture)))
+            with no_tf32():
+                sides.append(mean(torch.autograd.grad(train_loss(), architecture)))
     finally:
         with torch.no_grad():
             for weight, start in zip(weights, saved):

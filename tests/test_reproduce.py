@@ -10,9 +10,12 @@ import tyro
 import presets
 import reproduce
 from presets import PRESETS, Row
+from q1_dcgan import evaluate as q1_evaluate
 from q1_dcgan import train as q1
 from q2_protonet import train as q2
+from q3_pix2pix import evaluate as q3_evaluate
 from q3_pix2pix import train as q3
+from q4_darts import evaluate as q4_evaluate
 from q4_darts import train as q4
 from q4_darts import train_search as q4_search
 from tests.conftest import ENVIRONMENT, ROOT
@@ -36,6 +39,13 @@ leg = {{"command": "python q2_protonet/train.py", "commit": "c", "versions": {{}
 (folder / "results.json").write_text(json.dumps(made))
 with open(root / "ran", "a") as file:
     print(name, begun, time.time(), file=file)
+"""
+
+# Stands in for an evaluation: adds what it measured to the results of a finished run.
+EVALUATE = """
+import json, pathlib, sys
+results = pathlib.Path(sys.argv[sys.argv.index("--checkpoint") + 1]).parent.parent / "results.json"
+results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": {"last.pt": []}}))
 """
 
 
@@ -156,10 +166,45 @@ def test_every_command_of_every_preset_is_understood():
     """Each row's flags are read by its own script's options, and pass its checks where they need no file."""
     modules = {"q1_dcgan/train.py": q1, "q2_protonet/train.py": q2, "q3_pix2pix/train.py": q3}
     modules |= {"q4_darts/train.py": q4, "q4_darts/train_search.py": q4_search}
+    evaluations = {"q1_dcgan/evaluate.py": q1_evaluate, "q3_pix2pix/evaluate.py": q3_evaluate, "q4_darts/evaluate.py": q4_evaluate}
     for rows in PRESETS.values():
         for row in presets.with_seeds(rows, (0, 1)):
-            module = modules[row.script]
+            module = (modules | evaluations)[row.script]
             options = tyro.cli(module.Options, args=row.words()[2:], use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))
-            assert row.script.startswith(row.question) and options.run_name == row.name
-            if "/genotype.json" not in row.flags and "--trainval" not in row.flags:
+            assert row.script.startswith(row.question)
+            assert row.evaluates or options.run_name == row.name
+            if not row.evaluates and "/genotype.json" not in row.flags and "--trainval" not in row.flags:
                 module.check(options)
+
+
+def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp_path, capfd):
+    options = rows(("run", ""), ("other", ""))
+    script = tmp_path / "evaluate.py"
+    script.write_text(EVALUATE)
+    monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", "run", str(script), ""), *PRESETS["quick"]])
+    assert reproduce.main(options) == 0
+    results = json.loads((options.log_root / "q2_protonet" / "run" / "results.json").read_text())
+    assert results["evaluations"] == {"last.pt": []} and results["rows"]
+    assert "evaluations" not in json.loads((options.log_root / "q2_protonet" / "other" / "results.json").read_text())
+    capfd.readouterr()
+    assert reproduce.main(options) == 0
+    assert "[1/3] q2_protonet run, evaluation: done" in capfd.readouterr().out
+
+
+def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys, tmp_path):
+    options = rows(("a", ""), ("b", ""), seconds=1.5)
+    options.minutes = 0.01
+    assert reproduce.main(options) == 130
+    assert "the same command goes on" in capsys.readouterr().err.lower()
+    assert not (tmp_path / "ran").exists()
+    options.minutes = 0.0
+    assert reproduce.main(options) == 0
+    assert len((tmp_path / "ran").read_text().splitlines()) == 2
+
+
+def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
+    rows = [Row("q", "a", "train.py", ""), Row("q", "a", "evaluate.py", ""), Row("q", "a-seed1", "train.py", "--seed 1")]
+    made = [(row.name, row.script, row.flags) for row in presets.with_seeds(rows, (0, 3))]
+    assert made == [("a", "train.py", ""), ("a", "evaluate.py", ""), ("a-seed3", "train.py", "--seed 3"), ("a-seed3", "evaluate.py", "")]
+    assert rows[1].needs(rows[0]) and not rows[1].needs(rows[2]) and not rows[0].needs(rows[1])
+    assert rows[1].words(log_root="l") == ["python", "evaluate.py", "--checkpoint", "l/q/a/checkpoints/last.pt"]

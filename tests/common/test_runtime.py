@@ -43,6 +43,8 @@ def test_ranges():
 def test_cuda_that_is_not_there():
     with pytest.raises(UsageError, match="no CUDA GPU"):
         start(ScriptOptions(device="cuda"))
+    with pytest.raises(UsageError, match="tf32 is of a CUDA GPU"):
+        start(ScriptOptions(precision="tf32"))
 
 
 def test_auto_precision_is_fp32_on_a_cpu_and_bf16_on_request():
