@@ -15,7 +15,7 @@ $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, report or paper
+reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, full, report, paper or precision
 	$(PY) reproduce.py --preset $(PRESET)
 
 test: setup

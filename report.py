@@ -203,9 +203,22 @@ def benchmarks_table(benchmarks: list[dict]) -> str:
     rows = []
     for race in benchmarks:
         for name, row in race["rows"].items():
-            memory = f"{row['memory']:,.0f}" if row.get("memory") else DASH
-            rows.append((race["name"], race["what"], name, f"{row['times_faster']:.2f}", f"{row['ms']:,.1f}", memory, race["device"]))
-    return table(("benchmark", "setting", "version", "times faster than plain", "ms a step", "peak MiB", "device"), rows)
+            cells = f"{row['times_faster']:.2f}", f"{row['ms']:,.1f}", f"{row['memory']:,.0f}", f"{row['operations']:,}"
+            cells += f"{row['gflop']:,.1f}", f"{row['gigabytes']:.2f}"
+            rows.append((race["name"], race["what"], name, *cells, race["device"]))
+    head = (
+        "benchmark",
+        "setting",
+        "version",
+        "times faster than plain",
+        "ms a step",
+        "peak MiB",
+        "operations",
+        "GFLOP",
+        "GB moved",
+        "device",
+    )
+    return table(head, rows)
 
 
 def report_markdown(questions: dict[str, list[dict]], missing: dict[str, list[dict]], benchmarks: list[dict]) -> str:

@@ -82,11 +82,11 @@ class Job:
         return f"epoch {done}/{total}" + (f", {pace * (total - done):.0f} minutes left" if pace else "")
 
 
-def plan(options: Options) -> list[Job]:
-    """The jobs of the preset, in its order."""
+def plan(options: Options, gpu: bool) -> list[Job]:
+    """The jobs of the preset, in its order; without those in TF32 where there is no GPU."""
     jobs = []
     for row in with_seeds(PRESETS[options.preset], options.seeds):
-        if options.only and row.question not in options.only:
+        if options.only and row.question not in options.only or not gpu and "--precision tf32" in row.flags:
             continue
         folder = options.log_root / row.question / row.name
         now = row.state(options.log_root)
@@ -215,7 +215,7 @@ def main(options: Options) -> int:
         return 2
     gpus = torch.cuda.device_count() if options.device != "cpu" else 0
     side_by_side = options.jobs or max(1, gpus)
-    jobs = plan(options)
+    jobs = plan(options, bool(gpus))
     began = time.perf_counter()
     for number, job in enumerate(jobs, 1):
         if options.dry_run or job.state == "done":

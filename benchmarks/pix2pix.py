@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks.race import run
+from benchmarks.race import modes, run
 from common.runtime import Runtime, ScriptOptions, command, start
 from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
 from q3_pix2pix.pix2pix import PatchGAN, UNet
@@ -30,10 +30,10 @@ class Options(ScriptOptions):
 
     image_size: int = 256  # as in train.py
     base_channels: int = 64  # as in train.py
-    steps: int = 8  # timed steps of each version; the versions take turns
-    compile: bool = False  # also time ours with torch.compile
+    steps: int = 8  # timed steps of each version, ten times as many on a GPU; the versions take turns
+    compile: bool = False  # also time ours with torch.compile, and with CUDA graphs on a GPU
     save: bool = False  # also write the table to logs/benchmarks/, for the report
-    memory_of: str = ""  # only print the memory that this version needs
+    alone: str = ""  # only print what this version needs
 
 
 def networks(runtime: Runtime, options: Options) -> tuple[UNet, PatchGAN]:
@@ -70,11 +70,11 @@ def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[flo
         yield sum(value.item() for value in (d_fake, d_real, g_gan, g_l1))
 
 
-def ours(pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: bool = False) -> Iterator[torch.Tensor]:
+def ours(pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str = "") -> Iterator[torch.Tensor]:
     """Trains a step at every next(), as train.py does."""
     generator, discriminator = networks(runtime, options)
     if compile:
-        generator.compile(), discriminator.compile()
+        generator.compile(mode=compile), discriminator.compile(mode=compile)
     runtime = Runtime(runtime.device, precision)
     adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator))
     draws = torch.Generator(runtime.device).manual_seed(0)
@@ -109,10 +109,9 @@ def main(options: Options) -> None:
             Image.fromarray(np.concatenate([half.permute(1, 2, 0).numpy() for half in pair.split(3)], 1)).save(files[-1])
         pairs = draw_towns(8, load_side(options.image_size), 0).images.to(runtime.device)
         versions: dict[str, Iterator] = {"plain fp32": plain(files, runtime, options)}
-        versions |= {f"ours {p}": ours(pairs, runtime, options, p) for p in ("fp32", "bf16")}
-        if options.compile:
-            versions |= {f"ours {p} compiled": ours(pairs, runtime, options, p, True) for p in ("fp32", "bf16")}
-        run(f"{options.image_size} pixels, batch 1", versions, options.steps, runtime, options.memory_of, options.save)
+        for name, mode in modes(options.compile, runtime.device).items():
+            versions |= {f"ours {p}{name}": ours(pairs, runtime, options, p, mode) for p in ("fp32", "bf16")}
+        run(f"{options.image_size} pixels, batch 1", versions, options.steps, runtime, options.alone, options.save)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Versions of one training step against each other, in one run: they take turns, so that a busy machine slows all of them alike."""
 
+import json
 import re
 import resource
 import shlex
@@ -11,11 +12,58 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from common.run import command_line, commit, short, write_json
 from common.runtime import Runtime
 
 WARM_UP = 3  # steps
+
+
+class Counter(TorchDispatchMode):
+    """Counts the operations that compute something (views do not), and the bytes they read and write; torch.compile steps aside for it.
+
+    On a GPU each is about one kernel launch, and the bytes are what would pass through memory if nothing stayed in a cache.
+    """
+
+    operations, bytes = 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if not function.is_view:
+            self.operations += 1
+            self.bytes += sum(x.numel() * x.element_size() for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
+        return out
+
+
+def modes(compile: bool, device: torch.device) -> dict[str, str]:
+    """How ours is run: what is added to a version's name, and the mode of torch.compile ("": without it)."""
+    kinds = {"": ""}
+    if compile:
+        kinds |= {", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if device.type == "cuda" else {})
+    return kinds
+
+
+def measure(version: Iterator, device: torch.device) -> dict[str, float]:
+    """What a step of a version needs: memory (MiB, of two steps of it alone, with its networks and optimisers), and what it does.
+
+    Memory is on a GPU what torch allocates; on a CPU the growth of the process's largest resident size, so it wants a process of its own.
+    """
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 2**20
+    else:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    next(version), next(version)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    with FlopCounterMode(display=False) as flops, Counter() as counter:
+        next(version)
+    counted = {"operations": counter.operations, "gflop": flops.get_total_flops() / 1e9, "gigabytes": counter.bytes / 1e9}
+    return {"memory": peak - before} | counted
 
 
 def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dict[str, float]:
@@ -32,17 +80,6 @@ def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dic
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def peak_memory(version: Iterator, device: torch.device) -> float:
-    """MiB that two steps of this version alone need, its networks and optimisers included.
-
-    On a GPU what torch allocates; on a CPU the growth of the process's largest resident size, so it wants a process of its own.
-    """
-    cuda = device.type == "cuda"
-    before = 0 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    next(version), next(version)
-    return torch.cuda.max_memory_allocated() / 2**20 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-
-
 def save(what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> Path:
     """Writes a table to logs/benchmarks/<script>-<device>.json, which report.py reads."""
     words = [word for word in command_line() if word != "--save"]
@@ -57,30 +94,43 @@ def save(what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> Path
 
 
 def run(
-    what: str, versions: dict[str, Iterator], steps: int, runtime: Runtime, memory_of: str = "", keep: bool = False
+    what: str, versions: dict[str, Iterator], steps: int, runtime: Runtime, alone: str = "", keep: bool = False
 ) -> dict[str, dict[str, float]]:
     """Races the versions and prints a table; the first one is what the others are compared with.
 
+    A version that fails, such as one that torch.compile cannot make here, is named and left out.
+
     Args:
+        versions: generators that build their networks at the first next(), so that each can be measured by itself.
+        steps: timed steps of each version; ten times as many on a GPU, where they are short.
+        alone: only `measure` this version and print that as JSON; on a CPU the script calls itself so, once for each version.
         keep: also `save` the table.
-        versions: generators that build their networks at the first next(), so that the memory of each can be measured by a call
-            of this script that runs it alone (`memory_of`).
     """
-    if memory_of:
-        print(peak_memory(versions[memory_of], runtime.device))
+    if alone:
+        print(json.dumps(measure(versions[alone], runtime.device)))
         return {}
-    memory = {}
-    for name in versions:  # before the race: a process inherits the largest size its parent has had
-        alone = subprocess.run([sys.executable, *sys.argv, "--memory_of", name], check=True, capture_output=True, text=True)
-        memory[name] = float(alone.stdout.split()[-1])
-    medians = race(versions, steps, runtime.device)
-    first = next(iter(medians))
+    first, needs = next(iter(versions)), {}
+    for name, version in list(versions.items()):  # before the race: a process inherits the largest size its parent has had
+        try:
+            if runtime.device.type == "cuda":
+                needs[name] = measure(version, runtime.device)
+            else:
+                process = subprocess.run([sys.executable, *sys.argv, "--alone", name], check=True, capture_output=True, text=True)
+                needs[name] = json.loads(process.stdout.splitlines()[-1])
+        except Exception as error:
+            if name == first:
+                raise
+            said = (getattr(error, "stderr", None) or f"{type(error).__name__}: {error}").strip().splitlines()
+            print(f"{name}: FAILED and left out: {said[-1] if said else type(error).__name__}", file=sys.stderr)
+            del versions[name]
+    medians = race(versions, 10 * steps if runtime.device.type == "cuda" else steps, runtime.device)
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
-    print(f"{'version':30}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}")
+    print(f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}{'GFLOP':>10}{'operations':>12}{'GB moved':>10}")
     rows = {}
     for name, value in medians.items():
-        rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value, "memory": memory[name]}
-        print(f"{name:30}{rows[name]['ms']:10.1f}{rows[name]['times_faster']:14.2f}{rows[name]['memory']:13.0f}", flush=True)
+        row = rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value} | needs[name]
+        print(f"{name:32}{row['ms']:10.1f}{row['times_faster']:14.2f}{row['memory']:13.0f}", end="")
+        print(f"{row['gflop']:10.1f}{row['operations']:12,}{row['gigabytes']:10.2f}", flush=True)
     if keep:
         print(f"saved to {save(what, rows, runtime)}")
     return rows
