@@ -1,18 +1,25 @@
 """Checkpoints that survive a kill: written whole or not at all, checked before use, plain data only."""
 
+import dataclasses
 import json
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from common.runtime import RunError
 
 FORMAT = "four-papers-1"
+Source, Images = TypeVar("Source"), TypeVar("Images")
 
 
 class Damaged(RunError):
@@ -76,6 +83,40 @@ def write_cache(path: Path, contents: dict) -> None:
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
+
+
+def cached_images(
+    path: Path, blank: Images, sources: dict[object, Source], read_one: Callable[[Source], np.ndarray], what: str, **facts: Tensor
+) -> Images:
+    """A data set of pictures: from the cache at `path` when that is right, otherwise read from its files and cached there.
+
+    Right are images of the same shape and type whose `fingerprint()` is the SHA-256 beside them, and equal facts.
+
+    Args:
+        blank: a dataclass with `images`, a CPU tensor that is filled in place, and `fingerprint()`.
+        sources: what to read for each index into `images`.
+        read_one: the pixels at one index.
+        what: for the progress bar.
+        facts: what else the file holds.
+
+    Raises:
+        RunError: as `read_one`.
+    """
+    try:
+        saved = read(path)
+        found = dataclasses.replace(blank, images=saved["images"])
+        right = found.images.shape == blank.images.shape and found.images.dtype == blank.images.dtype
+        if right and found.fingerprint() == saved["sha256"] and all(torch.equal(saved[name], fact) for name, fact in facts.items()):
+            return found
+    except Exception:  # missing, or whatever is wrong with it: reading the files again mends it
+        pass
+    pixels = blank.images.numpy()
+    with ThreadPoolExecutor() as pool, tqdm(total=len(sources), desc=f"reading {what}", leave=False, disable=None) as bar:
+        for index, picture in zip(sources, pool.map(read_one, sources.values())):
+            pixels[index] = picture
+            bar.update()
+    write_cache(path, {"images": blank.images, **facts, "sha256": blank.fingerprint()})
+    return blank
 
 
 def previous(path: Path) -> Path:

@@ -3,7 +3,6 @@
 import hashlib
 import urllib.error
 from collections.abc import Container, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
-from tqdm import tqdm
 
 from common import archive, checkpoint
 from common.images import MOST_PIXELS, open_image
@@ -288,26 +286,11 @@ def decode(folders: dict[str, Path], data_root: Path) -> Characters:
         for file in listed:
             status = file.stat()
             digest.update(f"{name}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    counts = [len(listed) for listed in files.values()]
+    counts = torch.tensor([len(listed) for listed in files.values()])
     cache = data_root / "cache" / f"characters-{digest.hexdigest()[:16]}.pt"
-    if cache.exists():
-        try:
-            saved = checkpoint.read(cache)
-            characters = Characters(saved["images"], saved["counts"], list(files))
-            right = characters.counts.tolist() == counts and characters.images.shape == (len(files), max(counts), SIZE, SIZE)
-            if right and characters.images.dtype == torch.uint8 and characters.fingerprint() == saved["sha256"]:
-                return characters
-        except Exception:  # whatever is wrong with a cache, reading the images again mends it
-            pass
-    images = torch.zeros(len(files), max(counts), SIZE, SIZE, dtype=torch.uint8)
-    places = [(row, column, file) for row, listed in enumerate(files.values()) for column, file in enumerate(listed)]
-    with ThreadPoolExecutor() as pool, tqdm(total=len(places), desc="reading drawings", leave=False, disable=None) as bar:
-        for (row, column, _), ink in zip(places, pool.map(read_ink, [file for *_, file in places])):
-            images[row, column] = torch.from_numpy(ink.copy())
-            bar.update()
-    characters = Characters(images, torch.tensor(counts), list(files))
-    checkpoint.write_cache(cache, {"images": images, "counts": characters.counts, "sha256": characters.fingerprint()})
-    return characters
+    blank = Characters(torch.zeros(len(files), int(counts.max()), SIZE, SIZE, dtype=torch.uint8), counts, list(files))
+    drawings = {(row, column): file for row, listed in enumerate(files.values()) for column, file in enumerate(listed)}
+    return checkpoint.cached_images(cache, blank, drawings, read_ink, "drawings", counts=counts)
 
 
 def load_folder(data_root: Path, folder: Path | None, seed: int) -> dict[str, Characters]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import urllib.error
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from torch import Tensor
-from tqdm import tqdm
 
 from common import archive, checkpoint
 from common.images import open_image
@@ -214,23 +212,8 @@ def decode(files: list[tuple[Path, Path | None]], side: int, data_root: Path) ->
         for file in filter(None, pair):
             digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
     cache = data_root / "cache" / f"pairs-{digest.hexdigest()[:16]}.pt"
-    names = [file.stem for file, _ in files]
-    try:
-        saved = checkpoint.read(cache)
-        pairs = Pairs(saved["images"], names)
-        right = pairs.images.shape == (len(files), 6, side, side) and pairs.images.dtype == torch.uint8
-        if right and pairs.fingerprint() == saved["sha256"]:
-            return pairs
-    except Exception:  # missing or damaged: read the pictures
-        pass
-    images = torch.empty(len(files), 6, side, side, dtype=torch.uint8)
-    with ThreadPoolExecutor() as pool, tqdm(total=len(files), desc="reading pairs", leave=False, disable=None) as bar:
-        for i, pair in enumerate(pool.map(lambda pair: read_pair(pair, side), files)):
-            images[i] = torch.from_numpy(pair)
-            bar.update()
-    pairs = Pairs(images, names)
-    checkpoint.write_cache(cache, {"images": images, "sha256": pairs.fingerprint()})
-    return pairs
+    blank = Pairs(torch.empty(len(files), 6, side, side, dtype=torch.uint8), [file.stem for file, _ in files])
+    return checkpoint.cached_images(cache, blank, dict(enumerate(files)), lambda pair: read_pair(pair, side), "pairs")
 
 
 # Synthetic ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
-from tqdm import tqdm
 
 from common import checkpoint
 from common.images import open_image
@@ -179,22 +177,8 @@ def read_tree(folder: Path, data_root: Path) -> Pictures:
         digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
     cache = data_root / "cache" / f"pictures-{digest.hexdigest()[:16]}.pt"
-    try:
-        saved = checkpoint.read(cache)
-        pictures = Pictures(saved["images"], labels, names)
-        right = pictures.images.shape == (len(files), SIZE, SIZE, 3) and pictures.images.dtype == torch.uint8
-        if right and pictures.fingerprint() == saved["sha256"]:
-            return pictures[order]
-    except Exception:  # missing or damaged: read the pictures
-        pass
-    images = torch.empty(len(files), SIZE, SIZE, 3, dtype=torch.uint8)
-    with ThreadPoolExecutor() as pool, tqdm(total=len(files), desc=f"reading {folder.name} pictures", leave=False, disable=None) as bar:
-        for i, image in enumerate(pool.map(read_image, files)):
-            images[i] = torch.from_numpy(image.copy())
-            bar.update()
-    pictures = Pictures(images, labels, names)
-    checkpoint.write_cache(cache, {"images": images, "sha256": pictures.fingerprint()})
-    return pictures[order]
+    blank = Pictures(torch.empty(len(files), SIZE, SIZE, 3, dtype=torch.uint8), labels, names)
+    return checkpoint.cached_images(cache, blank, dict(enumerate(files)), read_image, f"{folder.name} pictures")[order]
 
 
 # Synthetic ------------------------------------------------------------------------------------------------------------
