@@ -30,10 +30,10 @@ class Options(ScriptOptions):
     batch_size: int = 0  # pictures of each half (0: the paper's 64 on a GPU, 16 on a CPU)
     init_channels: int = 16  # as in train_search.py
     layers: int = 8  # as in train_search.py
-    steps: int = 3  # timed steps of each version, ten times as many on a GPU; the versions take turns
+    steps: int = 3  # timed steps of each version, ten times as many on a GPU; they take turns
     second: bool = False  # also time ours in second order
     partial_channels: bool = False  # also time PC-DARTS
-    compile: bool = False  # also time ours with torch.compile, and with CUDA graphs on a GPU
+    compile: bool = False  # also time ours with torch.compile, which takes it many minutes to make
     parts: bool = False  # only show which operations ours in bf16 spends its time on
     save: bool = False  # also write the table to logs/benchmarks/, for the report
     alone: str = ""  # only print what this version needs
@@ -46,7 +46,7 @@ def plain(options: Options, runtime: Runtime, memory_format: torch.memory_format
     model = PlainSupernet(options.init_channels, options.layers).to(runtime.device, memory_format=memory_format)
     weights = [parameter for name, parameter in model.named_parameters() if name != "alphas"]
     sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4, foreach=False)
-    adam = torch.optim.Adam([model.alphas], 3e-4, (0.5, 0.999), weight_decay=1e-3)
+    adam = torch.optim.Adam([model.alphas], 3e-4, (0.5, 0.999), weight_decay=1e-3, foreach=False)
     for (x, y), (x_a, y_a) in batches(options, runtime):
         adam.zero_grad()
         with runtime.autocast():
@@ -71,8 +71,8 @@ def ours(options: Options, runtime: Runtime, precision: str, partial: int = 1, s
     if compile:
         model.compile(mode=compile)
     weights = model.weights()
-    sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4)
-    adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3)
+    sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4, fused=True)
+    adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3, fused=True)
     for (x, y), (x_a, y_a) in batches(options, runtime):
         losses = [lambda x=x, y=y: F.cross_entropy(model(x).float(), y) for x, y in ((x, y), (x_a, y_a))]
         if second:
@@ -116,7 +116,7 @@ def main(options: Options) -> None:
         "plain fp32, channels_last": plain(options, runtime, torch.channels_last),
         "plain bf16, channels_last": plain(options, runtime, torch.channels_last, "bf16"),
     }
-    kinds = {name: {"compile": mode} for name, mode in modes(options.compile, runtime.device).items()}
+    kinds = {name: {"compile": mode} for name, mode in modes(options.compile).items()}
     kinds |= {", second order": {"second": True}} if options.second else {}
     kinds |= {", 1/4 of the channels": {"partial": 4}} if options.partial_channels else {}
     versions |= {

@@ -67,29 +67,26 @@ def second_order(
             loss = train_loss()
         gradients = mean(torch.autograd.grad(loss, weights))
         with torch.no_grad():
-            for weight, gradient in zip(weights, gradients):
-                buffer = optimizer.state.get(weight, {}).get("momentum_buffer")
-                step = gradient + group["weight_decay"] * weight
-                step = step if buffer is None else step + group["momentum"] * buffer
-                weight -= group["lr"] * step
+            step = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+            if optimizer.state:  # after the first step
+                torch._foreach_add_(step, [optimizer.state[weight]["momentum_buffer"] for weight in weights], alpha=group["momentum"])
+            torch._foreach_add_(weights, step, alpha=-group["lr"])
         with autocast():
             loss = validation_loss()
         gradients = mean(torch.autograd.grad(loss, [*architecture, *weights]))
         direct, v = gradients[: len(architecture)], gradients[len(architecture) :]
-        reach = radius / torch.stack([part.norm() for part in v]).norm()
+        reach = radius / torch.stack(torch._foreach_norm(v)).norm()
+        there = torch._foreach_mul(v, reach)  # R v
         sides = []
         for sign in (1, -1):
             with torch.no_grad():
-                for weight, start, part in zip(weights, saved, v):
-                    weight.copy_(start + sign * reach * part)
+                torch._foreach_copy_(weights, torch._foreach_add(saved, there, alpha=sign))
             with no_tf32():
                 sides.append(mean(torch.autograd.grad(train_loss(), architecture)))
     finally:
         with torch.no_grad():
-            for weight, start in zip(weights, saved):
-                weight.copy_(start)
-            for buffer, before in zip(model.buffers(), statistics):
-                buffer.copy_(before)
+            torch._foreach_copy_(weights, saved)
+            torch._foreach_copy_(list(model.buffers()), statistics)
     for alphas, gradient, plus, minus in zip(architecture, direct, *sides):
         alphas.grad = gradient - group["lr"] * (plus - minus) / (2 * reach)
     return loss.detach()

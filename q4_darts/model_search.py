@@ -10,6 +10,8 @@ PC-DARTS (Xu et al. 2020) is the same network with the operations on a part of t
 part of its operations' weights, and since a shuffle of channels is linear, each node shuffles once.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,20 +26,18 @@ DENSE_UP_TO = {torch.float64: 32, torch.float32: 32, torch.bfloat16: 256}  # cha
 class EdgeNorm(nn.BatchNorm2d):
     """BatchNorm without weights of its own over the channels of several edges, scaled by the edges' weights.
 
-    Args of forward: x (n, edges * channels, h, w); scale (edges,).
+    Args of forward: x (n, edges * channels, h, w); scale (edges * channels,).
     """
 
     def __init__(self, channels: int):
         super().__init__(channels, affine=False)
+        self.num_batches_tracked = None  # the momentum is fixed: nobody reads it
+        self.register_buffer("zero", torch.zeros(channels), persistent=False)
 
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
             return super().forward(x)
-        if self.training:
-            self.num_batches_tracked += 1
-        weight = scale.repeat_interleave(x.shape[1] // len(scale))  # (edges * channels,)
-        zero = torch.zeros_like(weight)
-        return F.batch_norm(x, self.running_mean, self.running_var, weight, zero, self.training, self.momentum, self.eps)
+        return F.batch_norm(x, self.running_mean, self.running_var, scale, self.zero, self.training, self.momentum, self.eps)
 
 
 class EdgeConv(nn.Module):
@@ -75,6 +75,7 @@ class EdgesFrom(nn.Module):
         super().__init__()
         self.edges, self.channels, self.stride = edges, channels, stride
         wide = edges * channels
+        self.register_buffer("identity", torch.eye(channels), persistent=False)
         self.norm_max, self.norm_average = EdgeNorm(channels), EdgeNorm(channels)
         if stride == 2:  # the skip connection is a FactorizedReduce
             self.even, self.odd = (nn.Parameter(torch.empty(wide // 2, channels, 1, 1)) for _ in range(2))
@@ -87,31 +88,35 @@ class EdgesFrom(nn.Module):
         del self.norms_a["dil_conv_3x3"], self.norms_a["dil_conv_5x5"]
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        w = dict(zip(PRIMITIVES, weights.unbind(1)))  # (edges,) each
+        scales = weights.t().repeat_interleave(self.channels, 1).unbind(0)  # (edges * channels,) for each of PRIMITIVES
+        scale = dict(zip(PRIMITIVES, scales))
         relu = F.relu(x)
         parts = []
         for name, first, second in (("sep_conv_3x3", self.sep_3_a, self.sep_3_b), ("sep_conv_5x5", self.sep_5_a, self.sep_5_b)):
-            parts.append(self.norms_b[name](second(F.relu(self.norms_a[name](first(relu)))), w[name]))
+            parts.append(self.norms_b[name](second(F.relu(self.norms_a[name](first(relu)))), scale[name]))
         for name, layer in (("dil_conv_3x3", self.dil_3), ("dil_conv_5x5", self.dil_5)):
-            parts.append(self.norms_b[name](layer(relu), w[name]))
-        # what edges share is mixed once a pool: (n, 1, c, h, w) * (edges, 1, 1, 1)
-        pooled = self.norm_max(F.max_pool2d(x, 3, self.stride, 1)), w["max_pool_3x3"]
-        averaged = self.norm_average(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)), w["avg_pool_3x3"]
-        shared = [pooled, averaged]
+            parts.append(self.norms_b[name](layer(relu), scale[name]))
+        shared = [  # the same for all edges, in the order of PRIMITIVES
+            self.norm_max(F.max_pool2d(x, 3, self.stride, 1)),
+            self.norm_average(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)),
+        ]
         if self.stride == 1:
-            shared.append((x, w["skip_connect"]))
+            shared.append(x)
         else:
             even, odd = F.conv2d(relu, self.even, stride=2), F.conv2d(relu[:, :, 1:, 1:], self.odd, stride=2)
             halves = [half.unflatten(1, (self.edges, -1)) for half in (even, odd)]
-            parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), w["skip_connect"]))
-        total = sum(parts)
-        for value, weight in shared:
-            total = total + torch.cat([value * scale for scale in weight.to(value.dtype)], 1)
-        return total
+            parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), scale["skip_connect"]))
+        # Every edge weighs what they share: a pointwise convolution with weights (edges, 1, shared, 1) * I (1, c, 1, c).
+        first = PRIMITIVES.index("max_pool_3x3")
+        mix = weights[:, None, first : first + len(shared), None] * self.identity[:, None]  # (edges, c, shared, c)
+        parts.append(F.conv2d(torch.cat(shared, 1), mix.flatten(0, 1).flatten(1)[..., None, None]))
+        return sum(parts[1:], parts[0])
 
 
 class SearchCell(nn.Module):
-    """A cell with all operations on all edges: two inputs, weights (14, 8) and the edges' own (14,) -> (n, 4 * channels, h, w).
+    """A cell with all operations on all edges: two inputs, weights and the edges' own (14,) -> (n, 4 * channels, h, w).
+
+    The weights are those of the edges that leave each of the five states, (edges, 8) each.
 
     The operations see the first `1 / partial` of the channels; the others pass an edge as they are (Xu et al. 2020, eq. 2).
     """
@@ -125,15 +130,14 @@ class SearchCell(nn.Module):
             EdgesFrom(len(edges_from(state)), self.active, 2 if reduction and state < 2 else 1) for state in range(NODES + 1)
         )
 
-    def forward(self, before_before: Tensor, before: Tensor, weights: Tensor, edge_weights: Tensor) -> Tensor:
+    def forward(self, before_before: Tensor, before: Tensor, weights: Sequence[Tensor], edge_weights: Tensor) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         totals: list[Tensor | None] = [None] * NODES
         others: list[Tensor | None] = [None] * NODES  # the channels that pass by
-        per_edge, scales = weights.unbind(0), edge_weights.unbind(0)
+        scales = edge_weights.unbind(0)
         for state, source in enumerate(self.sources):
             nodes, x = edges_from(state), states[state]
-            rows = torch.stack([per_edge[edge_index(node, state)] for node in nodes])  # (edges, 8)
-            for node, out in zip(nodes, source(x[:, : self.active], rows).chunk(len(nodes), 1)):
+            for node, out in zip(nodes, source(x[:, : self.active], weights[state]).chunk(len(nodes), 1)):
                 totals[node] = out if totals[node] is None else totals[node] + out
             if self.partial > 1:
                 passing = x[:, self.active :] if source.stride == 1 else F.max_pool2d(x[:, self.active :], 2)
@@ -191,9 +195,12 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights, edges = self.mixing()
+        leaving = []  # the weights of the edges that leave each state, of both kinds of cell
+        for rows in (kind.unbind(0) for kind in weights):
+            leaving.append([torch.stack([rows[edge_index(node, state)] for node in edges_from(state)]) for state in range(NODES + 1)])
         before_before = before = self.stem(x)
         for cell, reduction in zip(self.cells, self.reductions):
-            before_before, before = before, cell(before_before, before, weights[reduction], edges[reduction])
+            before_before, before = before, cell(before_before, before, leaving[reduction], edges[reduction])
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1))
 
     def genotype(self) -> Genotype:

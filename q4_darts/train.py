@@ -79,7 +79,7 @@ def main(options: Options) -> dict:
     }
     architecture |= {"auxiliary": options.auxiliary > 0}
     model = Network(**architecture | {"genotype": genotype}).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), options.learning_rate, momentum=0.9, weight_decay=3e-4)
+    optimizer = torch.optim.SGD(model.parameters(), options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True)
     draws = torch.Generator(device).manual_seed(options.seed)  # the same on all processes: each takes its part of every draw
     state = {"model": model, "optimizer": optimizer, "draws": draws}
 

@@ -90,7 +90,7 @@ def main(options: Options) -> dict:
     architecture = {"channels": options.init_channels, "layers": options.layers, "classes": classes, "partial": options.partial_channels}
     model = Supernet(options.init_channels, options.layers, classes, options.partial_channels).to(device)
     weights, alphas = model.weights(), model.architecture()
-    optimizer = torch.optim.SGD(weights, options.learning_rate, momentum=0.9, weight_decay=3e-4)
+    optimizer = torch.optim.SGD(weights, options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True)
     optimizer_a = torch.optim.Adam(alphas, options.arch_learning_rate, (0.5, 0.999), weight_decay=1e-3, fused=True)
     if options.compile:
         model.compile()
