@@ -35,9 +35,13 @@ class FirstBlock(Block):
             return super().forward(x)
         norm, weight = self.norm, self.conv.weight.flatten(1)  # (64, 9 * channels_in)
         with torch.autocast(x.device.type, enabled=False):
-            patches = F.unfold(x, 3, padding=1).transpose(0, 1).flatten(1)  # (9 * channels_in, n * h * w)
-            mean = weight @ patches.mean(1) + self.conv.bias
-            variance = (weight @ torch.cov(patches, correction=0) * weight).sum(1)
+            # On a GPU F.unfold would launch a kernel a picture, and torch.cov would wait for the GPU.
+            patches = F.pad(x, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)  # (n, channels_in, h, w, 3, 3)
+            patches = patches.permute(1, 4, 5, 0, 2, 3).flatten(0, 2).flatten(1)  # (9 * channels_in, n * h * w)
+            middle = patches.mean(1)
+            centred = patches - middle[:, None]
+            mean = weight @ middle + self.conv.bias
+            variance = (weight @ (centred @ centred.T / patches.shape[1]) * weight).sum(1)
             with torch.no_grad():
                 count = patches.shape[1]
                 norm.running_mean.lerp_(mean, norm.momentum)
