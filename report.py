@@ -21,6 +21,7 @@ from PIL import Image
 
 from common import plots
 from common.run import short
+from common.runtime import quiet_pipe
 from papers import MARKS, PAPERS, STAND_INS
 from presets import PRESETS, Row, more_seeds
 
@@ -342,5 +343,6 @@ def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path 
 
 
 if __name__ == "__main__":
-    made = main(tyro.cli(Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)))
-    print(f"page: {made}") if made else sys.exit(1)
+    with quiet_pipe():
+        made = main(tyro.cli(Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)))
+        print(f"page: {made}") if made else sys.exit(1)

@@ -25,6 +25,7 @@ import tyro
 from tqdm import tqdm
 
 import report
+from common.runtime import quiet_pipe
 from presets import PRESETS, Row, with_seeds
 
 QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
@@ -116,7 +117,7 @@ def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
     if gpus:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[job.slot % gpus]
-    elif jobs > 1:
+    if jobs > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if jobs > 1:
         job.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -239,4 +240,5 @@ def main(options: Options) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))))
+    with quiet_pipe():
+        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))))

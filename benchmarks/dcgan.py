@@ -27,8 +27,8 @@ class Options(ScriptOptions):
     """Time DCGAN's training steps."""
 
     batch_size: int = 64  # pictures a step
-    steps: int = 15  # timed steps of each version, ten times as many on a GPU; the versions take turns
-    compile: bool = False  # also time ours with torch.compile, and with CUDA graphs on a GPU
+    steps: int = 15  # timed steps of each version, ten times as many on a GPU; they take turns
+    compile: bool = False  # also time ours with torch.compile
     save: bool = False  # also write the table to logs/benchmarks/, for the report
     alone: str = ""  # only print what this version needs
 
@@ -117,7 +117,7 @@ def main(options: Options) -> None:
     images = draw_digits(40 * options.batch_size, 0).images.to(runtime.device)
     batch = options.batch_size
     versions: dict[str, Iterator] = {"plain fp32": plain(images, runtime, batch, 28)}
-    for name, mode in modes(options.compile, runtime.device).items():
+    for name, mode in modes(options.compile).items():
         versions |= {f"ours {p}{name}": ours(images, runtime, batch, 28, p, mode) for p in ("fp32", "bf16")}
     versions |= {
         "plain fp32, 64x64 layout": plain(images, runtime, batch, 64),

@@ -30,8 +30,8 @@ class Options(ScriptOptions):
 
     image_size: int = 256  # as in train.py
     base_channels: int = 64  # as in train.py
-    steps: int = 8  # timed steps of each version, ten times as many on a GPU; the versions take turns
-    compile: bool = False  # also time ours with torch.compile, and with CUDA graphs on a GPU
+    steps: int = 8  # timed steps of each version, ten times as many on a GPU; they take turns
+    compile: bool = False  # also time ours with torch.compile
     save: bool = False  # also write the table to logs/benchmarks/, for the report
     alone: str = ""  # only print what this version needs
 
@@ -109,7 +109,7 @@ def main(options: Options) -> None:
             Image.fromarray(np.concatenate([half.permute(1, 2, 0).numpy() for half in pair.split(3)], 1)).save(files[-1])
         pairs = draw_towns(8, load_side(options.image_size), 0).images.to(runtime.device)
         versions: dict[str, Iterator] = {"plain fp32": plain(files, runtime, options)}
-        for name, mode in modes(options.compile, runtime.device).items():
+        for name, mode in modes(options.compile).items():
             versions |= {f"ours {p}{name}": ours(pairs, runtime, options, p, mode) for p in ("fp32", "bf16")}
         run(f"{options.image_size} pixels, batch 1", versions, options.steps, runtime, options.alone, options.save)
 

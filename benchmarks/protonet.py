@@ -30,7 +30,7 @@ class Options(ScriptOptions):
     way: int = 60  # classes an episode
     shot: int = 5  # support drawings a class
     query: int = 5  # query drawings a class
-    steps: int = 20  # timed episodes of each version, ten times as many on a GPU; the versions take turns
+    steps: int = 20  # timed episodes of each version, ten times as many on a GPU; they take turns
     compile: bool = False  # also time ours with torch.compile, and with CUDA graphs on a GPU
     save: bool = False  # also write the table to logs/benchmarks/, for the report
     alone: str = ""  # only print what this version needs
@@ -92,7 +92,7 @@ def main(options: Options) -> dict:
     runtime = start(options)
     part = load(Path("data"), DataOptions("synthetic"))["train"].to(runtime.device)
     versions: dict[str, Iterator] = {"plain fp32": plain(part, runtime, options)}
-    for name, mode in modes(options.compile, runtime.device).items():
+    for name, mode in modes(options.compile, graphs=runtime.device.type == "cuda").items():
         versions |= {f"ours {precision}{name}": ours(part, runtime, options, precision, mode) for precision in ("fp32", "bf16")}
     what = f"{options.way}-way {options.shot}-shot, {options.query} queries"
     return run(what, versions, options.steps, runtime, options.alone, options.save)

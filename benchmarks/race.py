@@ -39,12 +39,18 @@ class Counter(TorchDispatchMode):
         return out
 
 
-def modes(compile: bool, device: torch.device) -> dict[str, str]:
-    """How ours is run: what is added to a version's name, and the mode of torch.compile ("": without it)."""
-    kinds = {"": ""}
-    if compile:
-        kinds |= {", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if device.type == "cuda" else {})
-    return kinds
+def modes(compile: bool, graphs: bool = False) -> dict[str, str]:
+    """How ours is run: what is added to a version's name, and the mode of torch.compile ("": without it).
+
+    Args:
+        graphs: also as CUDA graphs. Not for networks that pass forward again before their backward pass is done (GANs).
+    """
+    if not compile:
+        return {"": ""}
+    import torch._dynamo  # takes seconds
+
+    torch._dynamo.config.cache_size_limit = 64  # of all versions of a race together; beyond it a version would silently run uncompiled
+    return {"": "", ", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if graphs else {})
 
 
 def measure(version: Iterator, device: torch.device) -> dict[str, float]:
@@ -67,16 +73,21 @@ def measure(version: Iterator, device: torch.device) -> dict[str, float]:
 
 
 def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dict[str, float]:
-    """Median seconds a step; every next() of a version is one step."""
+    """Median seconds a step; every next() of a version is one step.
+
+    On a GPU a turn is ten steps with one wait at its end, as in training, where the GPU is asked ahead of what it has done.
+    """
+    turn = 10 if device.type == "cuda" else 1
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     seconds: dict[str, list[float]] = {name: [] for name in versions}
     for step in range(steps + WARM_UP):
         for name, version in versions.items():
             wait()
             began = time.perf_counter()
-            next(version)
+            for _ in range(turn):
+                next(version)
             wait()
-            seconds[name] += [time.perf_counter() - began] if step >= WARM_UP else []
+            seconds[name] += [(time.perf_counter() - began) / turn] if step >= WARM_UP else []
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -102,7 +113,7 @@ def run(
 
     Args:
         versions: generators that build their networks at the first next(), so that each can be measured by itself.
-        steps: timed steps of each version; ten times as many on a GPU, where they are short.
+        steps: timed turns of each version.
         alone: only `measure` this version and print that as JSON; on a CPU the script calls itself so, once for each version.
         keep: also `save` the table.
     """
@@ -123,7 +134,7 @@ def run(
             said = (getattr(error, "stderr", None) or f"{type(error).__name__}: {error}").strip().splitlines()
             print(f"{name}: FAILED and left out: {said[-1] if said else type(error).__name__}", file=sys.stderr)
             del versions[name]
-    medians = race(versions, 10 * steps if runtime.device.type == "cuda" else steps, runtime.device)
+    medians = race(versions, steps, runtime.device)
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
     print(f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}{'GFLOP':>10}{'operations':>12}{'GB moved':>10}")
     rows = {}

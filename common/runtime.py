@@ -131,7 +131,6 @@ def start(options: ScriptOptions) -> Runtime:
     if options.deterministic:  # an operation that has no such form raises RuntimeError, which one_line_errors explains
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS would choose its sums by the clock
         torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     cuda = torch.cuda.is_available()
@@ -139,7 +138,10 @@ def start(options: ScriptOptions) -> Runtime:
         raise UsageError("--device cuda: torch finds no CUDA GPU here; use --device cpu, or --device auto to take what there is")
     if options.device != "cpu" and cuda:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if device.index >= torch.cuda.device_count():
+            raise UsageError(f"torchrun started more processes than there are GPUs: --nproc_per_node {torch.cuda.device_count()}")
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = not options.deterministic  # the shapes of a training are always the same
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
     elif options.precision == "tf32":
         raise UsageError("--precision tf32 is of a CUDA GPU; on a CPU there are fp32 and bf16")
@@ -217,6 +219,19 @@ OUT_OF_MEMORY = (
 
 
 @contextlib.contextmanager
+def quiet_pipe() -> Iterator[None]:
+    """Ends the process without a word, status 1, once nobody reads its output any more (`| head`), as Python's note on SIGPIPE says."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here, and not at the exit, where Python would complain
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still unwritten at the exit
+        sys.exit(1)
+
+
+@contextlib.contextmanager
 def one_line_errors(debug: bool) -> Iterator[None]:
     """Ends the process with one line and the right status instead of a traceback (unless debug)."""
     status, message = 0, ""
@@ -234,6 +249,8 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         sys.exit(130)
     except torch.OutOfMemoryError:
         status, message = 1, f"error: {OUT_OF_MEMORY}"
+    except BrokenPipeError:
+        raise  # to quiet_pipe
     except OSError as error:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
         status, message = 1, f"error: {reason}{f': {error.filename}' if error.filename else ''}"
@@ -275,6 +292,7 @@ def parse(options_type: type[ScriptOptions], description: str, words: list[str] 
 
 def command(main: Callable, options_type: type[ScriptOptions], description: str) -> None:
     """Reads the command line into `options_type` and calls `main(options)`."""
-    options = parse(options_type, description)
-    with one_line_errors(options.debug):
-        main(options)
+    with quiet_pipe():
+        options = parse(options_type, description)
+        with one_line_errors(options.debug):
+            main(options)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from common import checkpoint, plots
 from common.run import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, start
+from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
 from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
 from q1_dcgan.mnist_dataset import SIZE, DataOptions, Pictures, load, prepare, to_uint8
@@ -35,6 +35,7 @@ class Options(ScriptOptions):
 
 
 @torch.inference_mode()
+@no_tf32()
 def generate(generator: Generator, noise: Tensor, labels: Tensor | None = None, batch: int = 1000) -> Tensor:
     """uint8 pictures (n, 28, 28) of noise (n, latent_size), and labels (n,) when conditional, in eval mode."""
     training = generator.training
@@ -70,9 +71,9 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 
     features = nn.Identity()
     features.num_features = one.shape[1]
-    distance = FrechetInceptionDistance(feature=features, sync_on_compute=False).to(one.device).set_dtype(torch.float64)
-    distance.update(one.double(), real=True)
-    distance.update(other.double(), real=False)
+    distance = FrechetInceptionDistance(feature=features, sync_on_compute=False).set_dtype(torch.float64)
+    distance.update(one.double().cpu(), real=True)  # its eigenvalues want a library that not every CUDA torch has
+    distance.update(other.double().cpu(), real=False)
     return float(distance.compute())
 
 
@@ -110,6 +111,7 @@ def floor(classifier: Classifier, train: Pictures, test_features: Tensor, sample
     return frechet_distance(test_features, judge(classifier, train.images[order])[0])
 
 
+@no_tf32()
 def nearest_training(images: Tensor, train: Tensor, batch: int = 10000) -> tuple[Tensor, Tensor]:
     """For pictures (n, 28, 28): index of the nearest training picture and its distance in root mean square grey levels."""
     flat = images.flatten(1).float()
@@ -168,7 +170,7 @@ def draw_histogram(images: Tensor, classifier: Classifier, names: list[str], pat
     axis.axhline(100 / len(names), color="black", linestyle="--", linewidth=1, label="uniform")
     axis.set(xlabel="class read by the classifier", ylabel="share of the samples (%)", title=f"Classes of {len(images):,} samples")
     axis.tick_params(axis="x", labelrotation=0 if max(map(len, names)) < 4 else 45)
-    axis.legend(loc="lower right")
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)  # above the axes, where no bar is
     plots.save(canvas, path)
 
 

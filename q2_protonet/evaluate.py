@@ -48,8 +48,8 @@ class Options(ScriptOptions):
 def embed(model: ProtoNet, images: Tensor, batch: int = 1000) -> Tensor:
     """Embeddings of uint8 drawings in eval mode and fp32: (..., 28, 28) -> (..., dim)."""
     model.eval()
-    flat = images.flatten(0, -3)  # (n, 28, 28)
-    return torch.cat([model(prepare(piece)) for piece in flat.split(batch)]).view(*images.shape[:-2], -1)
+    flat = images.flatten(0, -3)  # (n, 28, 28), through forward: without torch.compile
+    return torch.cat([model.forward(prepare(piece)) for piece in flat.split(batch)]).view(*images.shape[:-2], -1)
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from common import checkpoint, plots
 from common.run import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, start
+from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
 from q3_pix2pix.maps_dataset import DataOptions, Pairs, load, prepare, to_unit
 from q3_pix2pix.pix2pix import UNet, paper_inference
 
@@ -39,6 +39,7 @@ class Options(ScriptOptions):
 
 
 @torch.inference_mode()
+@no_tf32()
 def translate(generator: UNet, inputs: Tensor, mode: Literal["paper", "eval"] = "paper", batch: int = 8) -> Tensor:
     """Maps of uint8 photos (n, 3, size, size), as floats in [0, 1] of whole grey levels, in fp32.
 
@@ -52,6 +53,7 @@ def translate(generator: UNet, inputs: Tensor, mode: Literal["paper", "eval"] = 
             return torch.cat([to_unit(generator.forward(prepare(piece))) for piece in inputs.split(batch)])  # without torch.compile
 
 
+@no_tf32()
 def measure(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Figures of each picture, (n,) each, from pictures (n, 3, size, size) in [0, 1].
 
@@ -98,6 +100,7 @@ def find_palette(targets: Tensor, reach: float = 0.08, most: int = 12) -> Tensor
     return None
 
 
+@no_tf32()
 def pixel_accuracy(outputs: Tensor, targets: Tensor, palette: Tensor) -> Tensor:
     """Share of the pixels (n,) whose nearest palette colour is the target's nearest one; pictures in [0, 1]."""
 
@@ -107,6 +110,7 @@ def pixel_accuracy(outputs: Tensor, targets: Tensor, palette: Tensor) -> Tensor:
     return torch.cat([(snap(a) == snap(b)).float().mean(1) for a, b in zip(outputs.split(16), targets.split(16))])
 
 
+@no_tf32()
 def controls(train: Pairs, validation: Pairs) -> dict[str, Tensor]:
     """What maps would be without a network, (n, 3, size, size) in [0, 1]: the mean training map, and the nearest pair's map.
 

@@ -103,5 +103,5 @@ def paper_inference(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         for norm in norms:
-            norm.per_picture = False
+            del norm.per_picture  # the class's False again; torch.compile would start anew for an attribute
         network.train(training)

@@ -39,7 +39,7 @@ def predict(model: nn.Module, images: Tensor, runtime: Runtime, draws: torch.Gen
     logits = []
     for piece in images.split(batch):
         with runtime.autocast():
-            out = model(augment(piece, draws) if draws else normalise(piece))
+            out = model.forward(augment(piece, draws) if draws else normalise(piece))  # without torch.compile
         logits.append((out[0] if isinstance(out, tuple) else out).float())
     model.train(training)
     return torch.cat(logits)

@@ -1,0 +1,146 @@
+"""A training step of every question on fake CUDA tensors, which have a device and no memory, so that no GPU is needed.
+
+Mixed devices and values read on the host raise. Not seen here: the backward pass, which needs a CUDA context (gradients are made up), the
+draws of CUDA generators (there are none without CUDA: torch's own stands in), copies from the host, kernels that do not exist.
+"""
+
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
+
+from common.runtime import Runtime
+from q1_dcgan import dcgan, gan_loss, mnist_dataset
+from q2_protonet import omniglot_dataset, prototypical_batch_sampler
+from q2_protonet.protonet import ProtoNet
+from q2_protonet.prototypical_loss import prototypical_loss
+from q3_pix2pix import maps_dataset, pix2pix, pix2pix_loss
+from q4_darts import cifar10_dataset, model
+from q4_darts.architect import first_order, second_order
+from q4_darts.genotypes import DARTS_V2
+from q4_darts.model_search import Supernet
+
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the scripts themselves show it")
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture(params=["fp32", "bf16"])
+def runtime(request):
+    """A Runtime on a GPU; all tensors that the test makes are fake."""
+    for name, value in (("torch.cuda.is_bf16_supported", True), ("torch.cuda.amp.common.amp_definitely_not_available", False)):
+        mock.patch(name, lambda *_, value=value: value).start()
+    mock.patch("torch.autograd.grad", gradients).start()
+    cifar10_dataset.colors.cache_clear()
+    with FakeTensorMode():
+        yield Runtime(CUDA, request.param)
+    mock.patch.stopall()
+    cifar10_dataset.colors.cache_clear()
+
+
+def whole(high, *shape):
+    return torch.randint(high, shape, device=CUDA, dtype=torch.uint8 if high == 256 else torch.int64)
+
+
+def on_cuda(kind, *arguments):
+    """A network whose parameters and buffers are fake, of the same strides."""
+    with unset_fake_temporarily():
+        network = kind(*arguments)
+    for own in (own for module in network.modules() for own in (module._parameters, module._buffers)):
+        for name, old in ((name, old) for name, old in own.items() if old is not None):
+            new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device=CUDA)
+            own[name] = nn.Parameter(new) if isinstance(old, nn.Parameter) else new
+    return network
+
+
+def gradients(loss, inputs):
+    assert loss.device == CUDA and loss.dtype == torch.float32 and loss.requires_grad
+    return [torch.empty_like(parameter) for parameter in inputs]
+
+
+def step(loss, optimizer, *others):
+    """What a script does after the forward pass."""
+    weights = optimizer.param_groups[0]["params"]
+    for weight, gradient in zip(weights, gradients(loss, weights)):
+        weight.grad = gradient
+    nn.utils.clip_grad_norm_(weights, 5)
+    optimizer.step()
+    torch.zeros(3, 1 + len(others), device=CUDA)[1] = torch.stack([loss.detach(), *others])
+
+
+def adam(network):
+    return torch.optim.Adam(network.parameters(), fused=True)
+
+
+def test_faults_would_be_seen(runtime):
+    with pytest.raises(RuntimeError, match="devices"):
+        whole(10, 3) + torch.ones(3)
+    with pytest.raises(DataDependentOutputException):
+        whole(10, 3).sum().item()
+
+
+@pytest.mark.parametrize("size, label_as", [(28, "projection"), (64, "plane")])
+def test_dcgan(runtime, size, label_as):
+    generator, discriminator = on_cuda(dcgan.Generator, 8, 10, size), on_cuda(dcgan.Discriminator, 10, size, label_as)
+    real, labels = mnist_dataset.prepare(whole(256, 20, 28, 28)[whole(20, 4)], size), whole(10, 4)
+    with runtime.autocast():
+        fake = generator(torch.randn(4, 8, device=CUDA), labels)
+        on_real, on_fake, after = (discriminator(images, labels) for images in (real, fake.detach(), fake))
+    assert fake.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[runtime.precision]
+    step(gan_loss.discriminator_loss(on_real, on_fake), adam(discriminator), on_real.detach().float().sigmoid().mean())
+    step(gan_loss.generator_loss(after), adam(generator))
+    assert mnist_dataset.to_uint8(fake.detach()).device == CUDA
+
+
+def test_protonet(runtime):
+    with unset_fake_temporarily():
+        sampler = prototypical_batch_sampler.PrototypicalBatchSampler(torch.full((9,), 20), 5, 2, 3, None)
+    sampler.counts = torch.full((9,), 20, device=CUDA)
+    (classes,), (drawings,) = sampler.draw(1)
+    images = omniglot_dataset.jitter(omniglot_dataset.prepare(whole(256, 9, 20, 28, 28)[classes, drawings]), None)
+    network = on_cuda(ProtoNet)
+    with runtime.autocast():
+        embeddings = network(images)
+    loss, accuracy = prototypical_loss(embeddings.unflatten(0, (5, -1)), 2)
+    step(loss, adam(network), accuracy)
+
+
+def test_pix2pix(runtime):
+    generator, discriminator = on_cuda(pix2pix.UNet, 32, 8), on_cuda(pix2pix.PatchGAN, 8)
+    pairs = maps_dataset.random_crop_and_mirror(whole(256, 5, 6, 35, 35)[whole(5, 2)], 32, None)
+    photo, real = maps_dataset.prepare(pairs).split(3, 1)
+    with runtime.autocast():
+        fake = generator(photo)
+        on_real, on_fake, after = (discriminator(photo, target) for target in (real, fake.detach(), fake))
+    step(sum(pix2pix_loss.discriminator_loss(on_real, on_fake)), adam(discriminator))
+    step(pix2pix_loss.generator_loss(after) + pix2pix_loss.l1_loss(fake, real), adam(generator))
+    with pix2pix.paper_inference(generator):
+        assert maps_dataset.to_unit(generator(photo)).device == CUDA
+
+
+def test_search(runtime):
+    second = runtime.precision == "bf16"  # five passes, two of them in fp32; the other is PC-DARTS in first order
+    network = on_cuda(Supernet, 8, 3, 10, 1 if second else 4)
+    sgd = torch.optim.SGD(network.weights(), 0.1, 0.9)
+    x, y = cifar10_dataset.augment(whole(256, 9, 32, 32, 3)[whole(9, 4)], None), whole(10, 9)[whole(9, 4)]
+
+    def loss():
+        return F.cross_entropy(network(x).float(), y)
+
+    passes = (sgd, loss, loss) if second else (loss,)
+    alpha_loss = (second_order if second else first_order)(network, *passes, runtime.autocast)
+    assert all(alphas.grad.device == CUDA for alphas in network.architecture())
+    torch.optim.Adam(network.architecture(), fused=True).step()
+    with runtime.autocast():
+        step(loss(), sgd, alpha_loss)
+
+
+def test_derived_network(runtime):
+    network = on_cuda(model.Network, DARTS_V2, 4, 3, 10, True)
+    y, keep = whole(10, 4), torch.ones(3, 8, 4, 1, 1, 1, device=CUDA)
+    with runtime.autocast():
+        logits, extra = network(cifar10_dataset.augment(whole(256, 4, 32, 32, 3), None, 16), keep)
+    loss = F.cross_entropy(logits.float(), y) + F.cross_entropy(extra.float(), y)
+    step(loss, torch.optim.SGD(network.parameters(), 0.1, 0.9), (logits.argmax(1) == y).float().mean())
