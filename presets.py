@@ -20,6 +20,11 @@ class Row(NamedTuple):
         """It measures the finished run of its name instead of training it."""
         return self.script.endswith("evaluate.py")
 
+    @property
+    def label(self) -> str:
+        """Its name, which the run and its evaluation share, made different."""
+        return f"{self.name}, evaluation" if self.evaluates else self.name
+
     def words(self, log_root: object = "logs", figure_root: object = "figures", data_root: object = "data") -> list[str]:
         """The command as it is typed, with these roots where they are not the usual ones."""
         run = ["--run_name", self.name]

@@ -44,13 +44,13 @@ class Options:
 
 
 def number(row: dict) -> str:
-    """A result: the mean ± standard deviation of several seeds, or one run's value ± its 95% interval where it has one."""
-    spread, seeds = row.get("interval"), row.get("seeds", 1)
+    """A result with its unit: the mean ± standard deviation of several seeds, or one run's value ± its 95% interval where it has one."""
+    spread, seeds, unit = row.get("interval"), row.get("seeds", 1), row["unit"].removesuffix(" accuracy")
     if isinstance(row["value"], int):
-        return str(row["value"])
+        return f"{row['value']} {unit}"
     digits = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
     shown = f"{row['value']:.{digits}f}" + (f" ± {spread:.{digits}f}" if spread is not None else "")
-    return shown + (f" ({seeds} seeds)" if seeds > 1 else "")
+    return f"{shown} {unit}" + (f" ({seeds} seeds)" if seeds > 1 else "")
 
 
 def scale(question: str, script: str, options: dict) -> tuple[str, str]:
@@ -121,7 +121,7 @@ def missing_runs(options: Options, wanted: list[tuple[str, Row]]) -> dict[str, l
         if (now := row.state(options.log_root)) != "done":
             begun = now == "cut"
             command = shlex.join(row.words(options.log_root, options.figure_root) + ["--resume"] * begun)
-            missing.setdefault(row.question, []).append({"name": row.name, "preset": preset, "begun": begun, "command": command})
+            missing.setdefault(row.question, []).append({"name": row.label, "preset": preset, "begun": begun, "command": command})
     return missing
 
 
@@ -150,8 +150,7 @@ def results_table(question: str, runs: list[dict], names: tuple[str, ...] = ("",
         link = name if tables is None else f"[{name}]({tables}{anchor(question, name)})"
         for row in experiment["rows"]:
             if row["name"].startswith(names):
-                ours = f"{number(row)} {row['unit'].removesuffix(' accuracy')}"
-                rows.append((link, row["name"], row.get("paper") or DASH, row.get("report") or DASH, ours, experiment["mark"]))
+                rows.append((link, row["name"], row.get("paper") or DASH, row.get("report") or DASH, number(row), experiment["mark"]))
     return table(head, rows)
 
 
@@ -170,7 +169,7 @@ def front(questions: dict[str, list[dict]]) -> list[dict]:
         lines = []
         for run, name in paper.front:
             found = [row for row in experiments[run]["rows"] if row["name"] == name] if run in experiments else []
-            ours = f"{number(found[0])} {found[0]['unit'].removesuffix(' accuracy')}" if found else "missing"
+            ours = number(found[0]) if found else "missing"
             row = found[0] if found else {}
             lines.append({"run": run, "name": name, "ours": ours, "paper": row.get("paper"), "report": row.get("report")})
         sizes = {f"{e['mark']}: {e['less']}" if e["less"] else e["mark"] for run, e in experiments.items() if run in dict(paper.front)}

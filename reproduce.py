@@ -67,7 +67,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        return f"{self.row.question} {self.row.name}{', evaluation' if self.row.evaluates else ''}"
+        return f"{self.row.question} {self.row.label}"
 
     def progress(self) -> str:
         """How many epochs are done, and the time left at the pace of this leg."""

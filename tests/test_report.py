@@ -99,9 +99,9 @@ def test_seeds_of_one_experiment_are_one_row_with_mean_and_deviation(tmp_path):
     runs = report.read_runs(tmp_path)["q2_protonet"]
     first, second = report.over_seeds(runs)
     assert [run["name"] for run in first["runs"]] == ["20w1s", "20w1s-seed1", "20w1s-seed2"]
-    assert report.number(first["rows"][0]) == "91.00 ± 1.00 (3 seeds)" and report.number(second["rows"][0]) == "50.00 ± 0.25"
+    assert report.number(first["rows"][0]) == "91.00 ± 1.00 % (3 seeds)" and report.number(second["rows"][0]) == "50.00 ± 0.25 %"
     table = report.results_table("q2_protonet", runs, ("20-way",))
-    assert "| 20w1s | 20-way 1-shot | 96.0 | – | 91.00 ± 1.00 (3 seeds) % | full size |" in table and "other |" in table
+    assert "| 20w1s | 20-way 1-shot | 96.0 | – | 91.00 ± 1.00 % (3 seeds) | full size |" in table and "other |" in table
 
 
 def test_equal_settings_under_another_name_are_another_row(tmp_path):
