@@ -128,7 +128,7 @@ def test_missing_and_unfinished_runs_are_named_with_their_command(tmp_path):
     options = report.Options(tmp_path, tmp_path / "figures")
     missing = report.missing_runs(options, [("small", row) for row in PRESETS["small"]])
     names = {(question, run["name"]) for question, runs in missing.items() for run in runs}
-    assert names == {(row.question, row.name) for row in PRESETS["small"]} - {("q2_protonet", "20w1s")}
+    assert names == {(row.question, row.label) for row in PRESETS["small"]} - {("q2_protonet", "20w1s")}
     entry = {run["name"]: run for run in missing["q2_protonet"]}
     roots = f"--log_root {tmp_path} --figure_root {tmp_path}/figures"
     assert entry["20w5s"]["begun"] and entry["20w5s"]["command"].endswith(f"--run_name 20w5s {roots} --resume")

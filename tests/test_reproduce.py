@@ -207,4 +207,5 @@ def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
     made = [(row.name, row.script, row.flags) for row in presets.with_seeds(rows, (0, 3))]
     assert made == [("a", "train.py", ""), ("a", "evaluate.py", ""), ("a-seed3", "train.py", "--seed 3"), ("a-seed3", "evaluate.py", "")]
     assert rows[1].needs(rows[0]) and not rows[1].needs(rows[2]) and not rows[0].needs(rows[1])
+    assert (rows[0].label, rows[1].label) == ("a", "a, evaluation")
     assert rows[1].words(log_root="l") == ["python", "evaluate.py", "--checkpoint", "l/q/a/checkpoints/last.pt"]
