@@ -39,7 +39,7 @@ class Row(NamedTuple):
         """True if `other` must be done first: the run that this one evaluates, or one that its flags name."""
         if other.evaluates or other.question != self.question:
             return False
-        return self.name == other.name if self.evaluates else bool(re.search(named(other.name), self.flags))
+        return self.evaluates and self.name == other.name or bool(re.search(named(other.name), self.flags))
 
     def state(self, log_root: Path) -> str:
         """What became of it: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
@@ -64,7 +64,10 @@ def more_seeds(run: str) -> bool:
 
 
 def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
-    """Every row with every seed. A row keeps its name at its own seed and is called <name>-seed<n> at any other."""
+    """Every row with every seed. A row keeps its name at its own seed and is called <name>-seed<n> at any other.
+
+    Rows that only repeat another with a seed of their own give way to the seeds asked for.
+    """
     if not seeds:
         return rows
     rows = [row for row in rows if not more_seeds(row.name)]
@@ -91,6 +94,7 @@ SYNTHETIC = "--dataset synthetic --epochs 4 --iterations 30 --classes_per_it_tr 
 SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
 SHAPES = "--dataset synthetic --init_channels 4 --layers 3 --batch_size 32 --train_pictures 1024"
 FOUND = "--genotype {log_root}/q4_darts/%s/genotype.json"  # what a search of this preset found
+BESIDE_L1 = "--l1_checkpoint {log_root}/q3_pix2pix/%s/checkpoints/last.pt"
 # Train shot = test shot, 60-way episodes: Snell et al. 2017, section 3.1. The paper then trains on train + validation.
 LONG = "--epochs 200"
 
@@ -106,7 +110,8 @@ Q2_PAPER = [
 
 # What two CPU cores can do in some hours on real data: the committed runs.
 SMALL_OMNIGLOT = "--split small --precision bf16"
-OURS = f"{SMALL_OMNIGLOT} --augment --average_weights 0.995"
+JITTER = "--augment --average_weights 0.995"
+OURS = f"{SMALL_OMNIGLOT} {JITTER}"
 SMALL_MAPS = "--dataset aerial_maps --image_size 128 --base_channels 32 --epochs 20 --precision bf16"
 SMALL_CIFAR = "--dataset cifar10_images"
 SMALL_SEARCH = f"{SMALL_CIFAR} --train_pictures 6400 --epochs 10 --init_channels 8 --layers 4 --batch_size 32"
@@ -126,8 +131,8 @@ SMALL = [
     Row("q2_protonet", "20w5s", Q2, f"{OURS} --epochs 60 {FIVE} --classes_per_it_val 20", 32),
     Row("q2_protonet", "plain-10-epochs", Q2, f"{SMALL_OMNIGLOT} --epochs 10 {ONE} --classes_per_it_val 20", 3),
     Row("q3_pix2pix", "aerial-128", Q3, SMALL_MAPS, 37),
-    Row("q3_pix2pix", "aerial-128", "q3_pix2pix/evaluate.py", "", 0.4),
     Row("q3_pix2pix", "aerial-128-l1", Q3, f"{SMALL_MAPS} --gan_weight 0", 31),
+    Row("q3_pix2pix", "aerial-128", "q3_pix2pix/evaluate.py", BESIDE_L1 % "aerial-128-l1", 0.4),
     Row("q4_darts", "small-search", SEARCH, SMALL_SEARCH, 28),
     Row("q4_darts", "small-found", TRAIN, f"{SMALL_TRAIN} {FOUND % 'small-search'}", 18),
     Row("q4_darts", "small-found", "q4_darts/evaluate.py", "", 1.6),
@@ -137,33 +142,31 @@ SMALL = [
 
 # Full length and full size on the same data, for a GPU, in the order of worth: what a short lease cuts off is the end.
 FULL_OMNIGLOT = [
-    Row("q2_protonet", f"full-{split}-{way}w{shot}s", Q2, f"--split {split}{more} {options} --classes_per_it_val {way}")
+    Row("q2_protonet", f"full-{split}-{way}w{shot}s", Q2, f"--split {split} {JITTER} {options} --classes_per_it_val {way}")
     for split in ("small", "small1")
     for way, shot, options in ((20, 1, ONE), (20, 5, FIVE), (5, 1, ONE), (5, 5, FIVE))
-    for more in (" --augment --average_weights 0.995",)
 ]
-FULL_OMNIGLOT.append(Row("q2_protonet", "full-small-20w1s-plain", Q2, f"--split small {ONE} --classes_per_it_val 20"))
 FULL_MNIST = [
-    Row("q1_dcgan", f"full-mnist{name}", script, flags if script == Q1 else "")
-    for name, flags in (("", ""), ("-conditional", "--conditional"))
-    for script in (Q1, "q1_dcgan/evaluate.py")
+    Row("q1_dcgan", "full-mnist", Q1, ""),
+    Row("q1_dcgan", "full-mnist", "q1_dcgan/evaluate.py", ""),
+    Row("q1_dcgan", "full-mnist-conditional", Q1, "--conditional"),
+    Row("q1_dcgan", "full-mnist-conditional", "q1_dcgan/evaluate.py", ""),
 ]
-FULL_SEARCH, FULL_TRAIN = "--dataset cifar10_images", "--dataset cifar10_images --epochs 50"
-FULL_CIFAR = [
-    Row("q4_darts", "full-search-20", SEARCH, f"{FULL_SEARCH} --epochs 20"),
-    Row("q4_darts", "full-search-50", SEARCH, FULL_SEARCH),
-    Row("q4_darts", "full-found", TRAIN, f"{FULL_TRAIN} {FOUND % 'full-search-50'}"),
-    Row("q4_darts", "full-random", TRAIN, f"{FULL_TRAIN} --genotype random:0"),
-    Row("q4_darts", "full-darts-v2", TRAIN, f"{FULL_TRAIN} --genotype DARTS_V2"),
-    Row("q4_darts", "full-search-20-second", SEARCH, f"{FULL_SEARCH} --epochs 20 --order second"),
+SEEDED = [*FULL_OMNIGLOT, Row("q2_protonet", "full-small-20w1s-plain", Q2, f"--split small {ONE} --classes_per_it_val 20"), *FULL_MNIST]
+FULL = [
+    *SEEDED,
+    Row("q4_darts", "full-search-20", SEARCH, f"{SMALL_CIFAR} --epochs 20"),
+    Row("q4_darts", "full-search-50", SEARCH, SMALL_CIFAR),
+    Row("q4_darts", "full-found", TRAIN, f"{SMALL_CIFAR} --epochs 50 {FOUND % 'full-search-50'}"),
+    Row("q4_darts", "full-random", TRAIN, f"{SMALL_CIFAR} --epochs 50 --genotype random:0"),
+    Row("q4_darts", "full-darts-v2", TRAIN, f"{SMALL_CIFAR} --epochs 50 --genotype DARTS_V2"),
     *(Row("q4_darts", f"full-{name}", "q4_darts/evaluate.py", "") for name in ("found", "random", "darts-v2")),
+    Row("q3_pix2pix", "full-aerial", Q3, "--dataset aerial_maps"),
+    Row("q3_pix2pix", "full-aerial-l1", Q3, "--dataset aerial_maps --gan_weight 0"),
+    Row("q3_pix2pix", "full-aerial", "q3_pix2pix/evaluate.py", BESIDE_L1 % "full-aerial-l1"),
+    *with_seeds(SEEDED, (1, 2)),
+    Row("q4_darts", "full-search-20-second", SEARCH, f"{SMALL_CIFAR} --epochs 20 --order second"),
 ]
-FULL_MAPS = [
-    Row("q3_pix2pix", name, script, f"--dataset aerial_maps{more}" if script == Q3 else "")
-    for name, more in (("full-aerial", ""), ("full-aerial-l1", " --gan_weight 0"))
-    for script in (Q3, "q3_pix2pix/evaluate.py")
-]
-FULL = [*with_seeds(FULL_OMNIGLOT + FULL_MNIST, (0, 1, 2)), *FULL_CIFAR, *FULL_MAPS]
 
 # What a precision costs in accuracy: the same short run at each, three seeds. tf32 is a GPU's.
 BRIEF = {

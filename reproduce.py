@@ -165,6 +165,18 @@ def interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def ending_with_us(jobs: list[Job]) -> Iterator[None]:
+    """No command outlives an error here, such as a screen that nobody reads any more (`| head`): each saves and stops."""
+    try:
+        yield
+    finally:
+        for job in jobs:
+            if job.process and job.process.poll() is None:
+                job.process.send_signal(signal.SIGINT)
+                job.process.wait()
+
+
 def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> bool:
     """Runs what is not done, `side_by_side` commands at a time; True if it was interrupted."""
     questions = list(dict.fromkeys(job.row.question for job in jobs))
@@ -175,7 +187,7 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
         done = sum(job.state == "done" for job in its)
         bars[question] = tqdm(total=len(its), initial=done, desc=question, unit=" runs", position=place, disable=None)
     passed_on, end = 0, time.perf_counter() + 60 * (options.minutes or float("inf"))
-    with interrupts() as seen:
+    with interrupts() as seen, ending_with_us(jobs):
         while True:
             if not seen and time.perf_counter() > end:
                 seen.append(signal.SIGINT)
@@ -206,7 +218,7 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
             time.sleep(0.2)
     for bar in bars.values():
         bar.close()
-    return bool(seen)
+    return bool(seen) and any(job.state not in ("done", "failed") for job in jobs)
 
 
 def main(options: Options) -> int:

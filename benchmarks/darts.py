@@ -1,6 +1,6 @@
 """Seconds per first-order search step of DARTS: ours against the supernet written edge by edge, in one run.
 
-    python benchmarks/darts.py [--device cuda --compile --second]
+    python benchmarks/darts.py [--device cuda --second]
 
 A step is the alphas' pass on one batch and the weights' pass on another. The plain version is the published one: every edge runs its eight
 operations by itself in NCHW fp32, the alphas' pass computes gradients of all weights as well, an optimiser of small kernels, losses

@@ -38,7 +38,7 @@ class ScriptOptions:
     """What every script takes."""
 
     device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute; auto takes CUDA when there is one
-    # of training; auto: bf16 autocast on a GPU that has it, fp32 elsewhere; tf32: fp32 with the matrix units' 10-bit products, a GPU's
+    # of training; auto: bf16 autocast on a GPU that has it, fp32 elsewhere; tf32: fp32 whose products keep 10 bits, only on a GPU
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     seed: int = 0  # seed of every random draw
     deterministic: bool = False  # equal bits on every run on a GPU too, at some cost in speed; a CPU's runs are equal anyway

@@ -52,7 +52,7 @@ def second_order(
         optimizer: the one of the weights; its learning rate, momentum, weight decay and buffers are used and not changed.
         train_loss, validation_loss: the losses of one batch each, in full precision.
         autocast: makes the context of the first two passes, such as `runtime.autocast`. The two perturbed ones run neither in it nor
-            in TF32: R v is about 1e-4 of the weights, which bf16 and TF32 mostly round away.
+            in TF32: R v is about 1e-4 of the weights, which bf16 rounds away and TF32 distorts.
         radius: the paper's 0.01. ReLUs and max-pools switch inside it, so on a tiny network it is far from the exact product.
         mean: applied to every gradient, so that all processes make the same virtual step and see the same v.
 

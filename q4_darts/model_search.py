@@ -3,8 +3,9 @@
 In the published supernet each of a cell's 14 edges runs eight operations by itself. Here all edges that leave one state run together:
 they share a ReLU and the two pools with their BatchNorm (which has no weights, so equal inputs give equal outputs); operations of
 one kind run as one convolution; and since nothing stands between a depthwise convolution and the pointwise one after it, narrow cells
-run the two as a single dense convolution whose weight is their product. The softmax weight of an operation is the scale of
-its last BatchNorm, so mixing costs nothing; `none` only keeps its place in the softmax.
+run the two as a single dense convolution whose weight is their product. The softmax weight of a convolution is the scale of
+its last BatchNorm, so mixing those costs nothing; pools and skip connections are mixed by one pointwise convolution; `none` only keeps
+its place in the softmax.
 
 PC-DARTS (Xu et al. 2020) is the same network with the operations on a part of the channels: the others pass by, an edge's weight is
 part of its operations' weights, and since a shuffle of channels is linear, each node shuffles once.
@@ -38,6 +39,10 @@ class EdgeNorm(nn.BatchNorm2d):
         if scale is None:
             return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, scale, self.zero, self.training, self.momentum, self.eps)
+
+    def _load_from_state_dict(self, state: dict, prefix: str, *rest: object) -> None:
+        state.pop(f"{prefix}num_batches_tracked", None)  # in checkpoints of earlier versions
+        super()._load_from_state_dict(state, prefix, *rest)
 
 
 class EdgeConv(nn.Module):

@@ -207,5 +207,10 @@ def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
     made = [(row.name, row.script, row.flags) for row in presets.with_seeds(rows, (0, 3))]
     assert made == [("a", "train.py", ""), ("a", "evaluate.py", ""), ("a-seed3", "train.py", "--seed 3"), ("a-seed3", "evaluate.py", "")]
     assert rows[1].needs(rows[0]) and not rows[1].needs(rows[2]) and not rows[0].needs(rows[1])
+    beside = Row("q", "b", "evaluate.py", "--l1_checkpoint {log_root}/q/a/checkpoints/last.pt")
+    assert beside.needs(rows[0]) and beside.needs(Row("q", "b", "train.py", "")) and not beside.needs(rows[1])
+    words = beside.words(log_root="l", figure_root="f", data_root="d")
+    assert words[2:] == ["--l1_checkpoint", "l/q/a/checkpoints/last.pt", "--checkpoint", "l/q/b/checkpoints/last.pt", *words[-4:]]
+    assert words[-4:] == ["--data_root", "d", "--figure_root", "f"]
     assert (rows[0].label, rows[1].label) == ("a", "a, evaluation")
     assert rows[1].words(log_root="l") == ["python", "evaluate.py", "--checkpoint", "l/q/a/checkpoints/last.pt"]

@@ -138,14 +138,14 @@ def product_errors(channels, layers, size, pictures):
     return {name: float((gradient - exact).norm() / size_of_product) for name, gradient in found.items()}
 
 
-def test_tf32_and_bf16_lose_the_second_order_product():
-    """fp32 keeps the product and the shorter mantissas do not: they round R v, about 1e-4 of the weights, away."""
+def test_tf32_distorts_the_second_order_product_and_bf16_loses_it():
+    """R v is about 1e-4 of the weights: the shorter the mantissa, the less of it is left."""
     errors = product_errors(4, 3, 16, 16)
     assert errors["fp32"] < 0.1 and errors["tf32"] > 0.2 and errors["bf16"] > 0.6, errors
 
 
 @pytest.mark.skipif("SOAK" not in os.environ, reason="takes minutes; SOAK=1 runs it")
-def test_they_lose_it_in_the_papers_supernet_too():
+def test_so_they_do_in_the_papers_supernet():
     errors = product_errors(16, 8, 32, 8)
     print(errors)
     assert errors["fp32"] < 0.2 and errors["tf32"] > 0.25 and errors["bf16"] > 0.8, errors

@@ -53,6 +53,13 @@ def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_
         assert (fast(images) - plain(images)).norm() / plain(images).norm() < tolerance
 
 
+def test_checkpoints_with_the_counters_of_earlier_versions_are_read():
+    model = Supernet(2, 3)
+    state = model.state_dict()
+    state["cells.0.sources.0.norm_max.num_batches_tracked"] = torch.tensor(3)
+    model.load_state_dict(state)
+
+
 def test_partial_channels_genotype_weighs_edges():
     model = Supernet(8, 3, partial=4)
     with torch.no_grad():
