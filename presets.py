@@ -42,15 +42,21 @@ class Row(NamedTuple):
         return self.evaluates and self.name == other.name or bool(re.search(named(other.name), self.flags))
 
     def state(self, log_root: Path) -> str:
-        """What became of it: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
+        """What became of it, as `state` says; an evaluation is done when the results of its run have one, and new otherwise."""
         folder = log_root / self.question / self.name
-        if (folder / "results.json").exists():
-            return "new" if self.evaluates and "evaluations" not in json.loads((folder / "results.json").read_text()) else "done"
-        if self.evaluates:
+        now = state(folder)
+        if self.evaluates and (now != "done" or "evaluations" not in json.loads((folder / "results.json").read_text())):
             return "new"
-        if any((folder / "checkpoints").glob("last.pt*")):
-            return "cut"
-        return "empty" if (folder / "config.json").exists() else "new"
+        return now
+
+
+def state(folder: Path) -> str:
+    """What became of a run: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new"."""
+    if (folder / "results.json").exists():
+        return "done"
+    if any((folder / "checkpoints").glob("last.pt*")):
+        return "cut"
+    return "empty" if (folder / "config.json").exists() else "new"
 
 
 def named(run: str) -> str:

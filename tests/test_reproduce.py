@@ -192,13 +192,12 @@ def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp
 
 
 def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys, tmp_path):
-    options = rows(("a", ""), ("b", ""), seconds=1.5)
+    options = rows(("a", ""), ("b", ""), seconds=600)
     options.minutes = 0.01
     assert reproduce.main(options) == 130
     assert "the same command goes on" in capsys.readouterr().err.lower()
     assert not (tmp_path / "ran").exists()
-    options.minutes = 0.0
-    assert reproduce.main(options) == 0
+    assert reproduce.main(rows(("a", ""), ("b", ""))) == 0
     assert len((tmp_path / "ran").read_text().splitlines()) == 2
 
 
