@@ -22,7 +22,8 @@ from tests.conftest import ENVIRONMENT, ROOT
 
 # Stands in for a training script: notes that it ran, and when, and leaves what a finished run leaves.
 SCRIPT = """
-import json, pathlib, sys, time
+import json, pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job would ignore
 root = pathlib.Path({root!r})
 name = sys.argv[sys.argv.index("--run_name") + 1]
 begun = time.time()
@@ -192,7 +193,7 @@ def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp
 
 
 def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys, tmp_path):
-    options = rows(("a", ""), ("b", ""), seconds=600)
+    options = rows(("a", ""), ("b", ""), seconds=60)
     options.minutes = 0.01
     assert reproduce.main(options) == 130
     assert "the same command goes on" in capsys.readouterr().err.lower()
