@@ -13,7 +13,9 @@ class Paper(NamedTuple):
     main: tuple[str, ...]  # rows of results.json in the question's main table: those whose names begin so
     front: tuple[tuple[str, str], ...]  # (run, row) pairs for the first table of the README and the page
     thumbnail: str  # run/picture beside them
-    full_size: dict[str, tuple[tuple[str, float, str], ...]]  # script -> (option, its value at full size, what it counts)
+    full_size: dict[
+        str, tuple[tuple[str, float, str], ...]
+    ]  # script -> (option, its value at full size, what it counts)
     pictures: dict[str, str]  # file -> caption, in the order of the page
 
 
@@ -43,7 +45,11 @@ PAPERS = {
         first_report="15 epochs on MNIST: samples after epochs 1, 7 and 15 and the loss curves, no numbers; and the remark that a plain "
         "DCGAN gives no control over the class, which a conditional one does.",
         main=("Frechet distance", "rarest class", "label accuracy"),
-        front=(("mnist", "Frechet distance"), ("mnist-conditional", "Frechet distance"), ("mnist-conditional", "label accuracy")),
+        front=(
+            ("mnist", "Frechet distance"),
+            ("mnist-conditional", "Frechet distance"),
+            ("mnist-conditional", "label accuracy"),
+        ),
         thumbnail="mnist-conditional/samples.png",
         full_size={"q1_dcgan/train.py": (("epochs", 15, "epochs"),)},
         pictures={
@@ -63,9 +69,19 @@ PAPERS = {
         "(5-way 1-shot), 99.7 % (5-way 5-shot), 96.0 % (20-way 1-shot), 98.9 % (20-way 5-shot).",
         first_report="97.06, 99.31, 91.47 and 97.61 % for the same four settings, on all of Omniglot, with the four pairs of curves.",
         main=tuple(f"{way}-way {shot}-shot" for way in (5, 20) for shot in (1, 5)),
-        front=(("5w1s", "5-way 1-shot"), ("5w5s", "5-way 5-shot"), ("20w1s", "20-way 1-shot"), ("20w5s", "20-way 5-shot")),
+        front=(
+            ("5w1s", "5-way 1-shot"),
+            ("5w5s", "5-way 5-shot"),
+            ("20w1s", "20-way 1-shot"),
+            ("20w5s", "20-way 5-shot"),
+        ),
         thumbnail="20w1s/episode.png",
-        full_size={"q2_protonet/train.py": (("epochs", 100, "epochs"), ("classes_per_it_tr", 60, "classes an episode"))},
+        full_size={
+            "q2_protonet/train.py": (
+                ("epochs", 100, "epochs"),
+                ("classes_per_it_tr", 60, "classes an episode"),
+            )
+        },
         pictures={
             "curves.png": "Loss, accuracy and learning rate, training and validation episodes",
             "episode.png": "A test episode: support drawings, and queries with what they are taken for",
@@ -86,7 +102,11 @@ PAPERS = {
         ),
         thumbnail="aerial-128/samples.gif",
         full_size={
-            "q3_pix2pix/train.py": (("epochs", 200, "epochs"), ("image_size", 256, "pixels a side"), ("base_channels", 64, "channels"))
+            "q3_pix2pix/train.py": (
+                ("epochs", 200, "epochs"),
+                ("image_size", 256, "pixels a side"),
+                ("base_channels", 64, "channels"),
+            )
         },
         pictures={
             "triplets.png": "Ten validation pairs: photo, true map, generated map",

@@ -13,7 +13,9 @@ class Row(NamedTuple):
     name: str  # of the run
     script: str
     flags: str  # may name {log_root}
-    minutes: float | None = None  # measured on two CPU cores, or on one beside another run; None: nobody has measured it
+    minutes: float | None = (
+        None  # measured on two CPU cores, or on one beside another run; None: nobody has measured it
+    )
 
     @property
     def evaluates(self) -> bool:
@@ -25,14 +27,24 @@ class Row(NamedTuple):
         """Its name, which the run and its evaluation share, made different."""
         return f"{self.name}, evaluation" if self.evaluates else self.name
 
-    def words(self, log_root: object = "logs", figure_root: object = "figures", data_root: object = "data") -> list[str]:
+    def words(
+        self, log_root: object = "logs", figure_root: object = "figures", data_root: object = "data"
+    ) -> list[str]:
         """The command as it is typed, with these roots where they are not the usual ones."""
         run = ["--run_name", self.name]
         if self.evaluates:
             run = ["--checkpoint", f"{log_root}/{self.question}/{self.name}/checkpoints/last.pt"]
         words = ["python", self.script, *self.flags.format(log_root=log_root).split(), *run]
-        for flag, root, usual in (("data", data_root, "data"), ("log", log_root, "logs"), ("figure", figure_root, "figures")):
-            words += [f"--{flag}_root", str(root)] if str(root) != usual and not (self.evaluates and flag == "log") else []
+        for flag, root, usual in (
+            ("data", data_root, "data"),
+            ("log", log_root, "logs"),
+            ("figure", figure_root, "figures"),
+        ):
+            words += (
+                [f"--{flag}_root", str(root)]
+                if str(root) != usual and not (self.evaluates and flag == "log")
+                else []
+            )
         return words
 
     def needs(self, other: "Row") -> bool:
@@ -45,7 +57,9 @@ class Row(NamedTuple):
         """What became of it, as `state` says; an evaluation is done when the results of its run have one, and new otherwise."""
         folder = log_root / self.question / self.name
         now = state(folder)
-        if self.evaluates and (now != "done" or "evaluations" not in json.loads((folder / "results.json").read_text())):
+        if self.evaluates and (
+            now != "done" or "evaluations" not in json.loads((folder / "results.json").read_text())
+        ):
             return "new"
         return now
 
@@ -77,12 +91,18 @@ def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
     if not seeds:
         return rows
     rows = [row for row in rows if not more_seeds(row.name)]
-    own = {row.name: int(match[1]) if (match := re.search(r"--seed (\d+)", row.flags)) else 0 for row in rows if not row.evaluates}
+    own = {
+        row.name: int(match[1]) if (match := re.search(r"--seed (\d+)", row.flags)) else 0
+        for row in rows
+        if not row.evaluates
+    }
     made = []
     for seed in seeds:
         names = {name: name if seed == its else f"{name}-seed{seed}" for name, its in own.items()}
         for row in rows:
-            flags = re.sub(r" ?--seed \d+", "", row.flags) + (f" --seed {seed}" if seed and not row.evaluates else "")
+            flags = re.sub(r" ?--seed \d+", "", row.flags) + (
+                f" --seed {seed}" if seed and not row.evaluates else ""
+            )
             for name in own:  # what a search or a first training of the same seed left
                 flags = re.sub(named(name), names[name], flags)
             made.append(row._replace(name=names[row.name], flags=flags.strip()))
@@ -110,7 +130,12 @@ Q2_PAPER = [
     for shot, options in ((1, ONE), (5, FIVE))
     for row in (
         Row("q2_protonet", f"paper-{way}w{shot}s", Q2, f"{LONG} {options} --classes_per_it_val {way}"),
-        Row("q2_protonet", f"paper-{way}w{shot}s-trainval", Q2, f"{options} --classes_per_it_val {way} --trainval paper-{way}w{shot}s"),
+        Row(
+            "q2_protonet",
+            f"paper-{way}w{shot}s-trainval",
+            Q2,
+            f"{options} --classes_per_it_val {way} --trainval paper-{way}w{shot}s",
+        ),
     )
 ]
 
@@ -121,7 +146,9 @@ OURS = f"{SMALL_OMNIGLOT} {JITTER}"
 SMALL_MAPS = "--dataset aerial_maps --image_size 128 --base_channels 32 --epochs 20 --precision bf16"
 SMALL_CIFAR = "--dataset cifar10_images"
 SMALL_SEARCH = f"{SMALL_CIFAR} --train_pictures 6400 --epochs 10 --init_channels 8 --layers 4 --batch_size 32"
-SMALL_SEARCH += " --arch_learning_rate 3e-3 --precision bf16"  # ten times the paper's, for a twentieth of its steps
+SMALL_SEARCH += (
+    " --arch_learning_rate 3e-3 --precision bf16"  # ten times the paper's, for a twentieth of its steps
+)
 SMALL_TRAIN = f"{SMALL_CIFAR} --train_pictures 12800 --epochs 5 --init_channels 16 --layers 5"
 SMALL = [
     Row("q1_dcgan", "mnist", Q1, "--precision bf16", 48),
@@ -129,13 +156,21 @@ SMALL = [
     Row("q1_dcgan", "mnist", "q1_dcgan/evaluate.py", "", 0.7),
     Row("q1_dcgan", "mnist-conditional", "q1_dcgan/evaluate.py", "", 0.7),
     Row("q1_dcgan", "mnist-averaged", Q1, "--precision bf16 --seed 1 --average_weights 0.999", 53),
-    Row("q1_dcgan", "mnist-conditional-plane", Q1, "--precision bf16 --conditional --label_as plane --epochs 3", 11),
+    Row(
+        "q1_dcgan",
+        "mnist-conditional-plane",
+        Q1,
+        "--precision bf16 --conditional --label_as plane --epochs 3",
+        11,
+    ),
     Row("q1_dcgan", "mnist-64", Q1, "--precision bf16 --image_size 64 --epochs 1", 10),
     Row("q2_protonet", "5w1s", Q2, f"{OURS} --epochs 40 {ONE} --classes_per_it_val 5", 11),
     Row("q2_protonet", "5w5s", Q2, f"{OURS} --epochs 40 {FIVE} --classes_per_it_val 5", 20),
     Row("q2_protonet", "20w1s", Q2, f"{OURS} --epochs 60 {ONE} --classes_per_it_val 20", 9),
     Row("q2_protonet", "20w5s", Q2, f"{OURS} --epochs 60 {FIVE} --classes_per_it_val 20", 32),
-    Row("q2_protonet", "plain-10-epochs", Q2, f"{SMALL_OMNIGLOT} --epochs 10 {ONE} --classes_per_it_val 20", 3),
+    Row(
+        "q2_protonet", "plain-10-epochs", Q2, f"{SMALL_OMNIGLOT} --epochs 10 {ONE} --classes_per_it_val 20", 3
+    ),
     Row("q3_pix2pix", "aerial-128", Q3, SMALL_MAPS, 37),
     Row("q3_pix2pix", "aerial-128-l1", Q3, f"{SMALL_MAPS} --gan_weight 0", 31),
     Row("q3_pix2pix", "aerial-128", "q3_pix2pix/evaluate.py", BESIDE_L1 % "aerial-128-l1", 0.4),
@@ -148,7 +183,12 @@ SMALL = [
 
 # Full length and full size on the same data, for a GPU, in the order of worth: what a short lease cuts off is the end.
 FULL_OMNIGLOT = [
-    Row("q2_protonet", f"full-{split}-{way}w{shot}s", Q2, f"--split {split} {JITTER} {options} --classes_per_it_val {way}")
+    Row(
+        "q2_protonet",
+        f"full-{split}-{way}w{shot}s",
+        Q2,
+        f"--split {split} {JITTER} {options} --classes_per_it_val {way}",
+    )
     for split in ("small", "small1")
     for way, shot, options in ((20, 1, ONE), (20, 5, FIVE), (5, 1, ONE), (5, 5, FIVE))
 ]
@@ -158,7 +198,11 @@ FULL_MNIST = [
     Row("q1_dcgan", "full-mnist-conditional", Q1, "--conditional"),
     Row("q1_dcgan", "full-mnist-conditional", "q1_dcgan/evaluate.py", ""),
 ]
-SEEDED = [*FULL_OMNIGLOT, Row("q2_protonet", "full-small-20w1s-plain", Q2, f"--split small {ONE} --classes_per_it_val 20"), *FULL_MNIST]
+SEEDED = [
+    *FULL_OMNIGLOT,
+    Row("q2_protonet", "full-small-20w1s-plain", Q2, f"--split small {ONE} --classes_per_it_val 20"),
+    *FULL_MNIST,
+]
 FULL = [
     *SEEDED,
     Row("q4_darts", "full-search-20", SEARCH, f"{SMALL_CIFAR} --epochs 20"),
@@ -166,7 +210,10 @@ FULL = [
     Row("q4_darts", "full-found", TRAIN, f"{SMALL_CIFAR} --epochs 50 {FOUND % 'full-search-50'}"),
     Row("q4_darts", "full-random", TRAIN, f"{SMALL_CIFAR} --epochs 50 --genotype random:0"),
     Row("q4_darts", "full-darts-v2", TRAIN, f"{SMALL_CIFAR} --epochs 50 --genotype DARTS_V2"),
-    *(Row("q4_darts", f"full-{name}", "q4_darts/evaluate.py", "") for name in ("found", "random", "darts-v2")),
+    *(
+        Row("q4_darts", f"full-{name}", "q4_darts/evaluate.py", "")
+        for name in ("found", "random", "darts-v2")
+    ),
     Row("q3_pix2pix", "full-aerial", Q3, "--dataset aerial_maps"),
     Row("q3_pix2pix", "full-aerial-l1", Q3, "--dataset aerial_maps --gan_weight 0"),
     Row("q3_pix2pix", "full-aerial", "q3_pix2pix/evaluate.py", BESIDE_L1 % "full-aerial-l1"),
@@ -179,7 +226,10 @@ BRIEF = {
     "q1_dcgan": (Q1, "--epochs 3"),
     "q2_protonet": (Q2, f"--split small --epochs 10 {ONE} --classes_per_it_val 20"),
     "q3_pix2pix": (Q3, "--dataset aerial_maps --image_size 128 --base_channels 32 --epochs 5"),
-    "q4_darts": (SEARCH, f"{SMALL_CIFAR} --train_pictures 6400 --epochs 3 --init_channels 8 --layers 4 --batch_size 32"),
+    "q4_darts": (
+        SEARCH,
+        f"{SMALL_CIFAR} --train_pictures 6400 --epochs 3 --init_channels 8 --layers 4 --batch_size 32",
+    ),
 }
 PRECISION = with_seeds(
     [
@@ -220,7 +270,12 @@ PRESETS: dict[str, list[Row]] = {
     ],
     "paper": [
         Row("q1_dcgan", "paper-plain", Q1, "--image_size 64 --latent_size 100 --batch_size 128"),
-        Row("q1_dcgan", "paper-conditional", Q1, "--image_size 64 --latent_size 100 --batch_size 128 --conditional"),
+        Row(
+            "q1_dcgan",
+            "paper-conditional",
+            Q1,
+            "--image_size 64 --latent_size 100 --batch_size 128 --conditional",
+        ),
         *Q2_PAPER,
         Row("q3_pix2pix", "paper-maps", Q3, ""),
         Row("q3_pix2pix", "paper-maps-l1", Q3, "--gan_weight 0"),
@@ -229,7 +284,9 @@ PRESETS: dict[str, list[Row]] = {
         Row("q4_darts", "paper-search-pc", SEARCH, "--partial_channels 4"),
         Row("q4_darts", "paper-found-first", TRAIN, FOUND % "paper-search-first"),
         Row("q4_darts", "paper-found-second", TRAIN, FOUND % "paper-search-second"),
-        Row("q4_darts", "paper-found-pc", TRAIN, f"{FOUND % 'paper-search-pc'} --drop_path 0.3"),  # as in its paper
+        Row(
+            "q4_darts", "paper-found-pc", TRAIN, f"{FOUND % 'paper-search-pc'} --drop_path 0.3"
+        ),  # as in its paper
         Row("q4_darts", "paper-darts-v2", TRAIN, "--genotype DARTS_V2"),
         Row("q4_darts", "paper-random", TRAIN, "--genotype random:0"),
     ],

@@ -28,7 +28,9 @@ from presets import PRESETS, Row, more_seeds
 ROOT = Path(__file__).resolve().parent
 DASH = "–"
 # Options that do not make a run another experiment: runs that differ in these alone are seeds of one.
-NOT_SETTINGS = "seed run_name resume overwrite debug device compile deterministic data_root log_root figure_root".split()
+NOT_SETTINGS = (
+    "seed run_name resume overwrite debug device compile deterministic data_root log_root figure_root".split()
+)
 
 
 @dataclass
@@ -38,8 +40,12 @@ class Options:
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures and of the page
     page: str = ""  # writes <figure_root>/<page>.html and <page>.md (default: report and REPORT.md; of a choice: report-choice)
-    runs: tuple[str, ...] = ()  # only these runs, as <question>/<run name> (default: all but quick-... and smoke...)
-    redraw: bool = False  # draw every run's curves.png from its metrics.csv again, not only where it is missing
+    runs: tuple[
+        str, ...
+    ] = ()  # only these runs, as <question>/<run name> (default: all but quick-... and smoke...)
+    redraw: bool = (
+        False  # draw every run's curves.png from its metrics.csv again, not only where it is missing
+    )
     write_readmes: bool = False  # also put the tables into README.md and <question>/README.md
 
 
@@ -70,22 +76,37 @@ def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[di
     questions: dict[str, list[dict]] = {}
     for file in sorted(log_root.glob("*/*/results.json")):
         question, name = file.parts[-3:-1]
-        if question not in PAPERS or (f"{question}/{name}" not in chosen if chosen else name.startswith(("quick-", "smoke"))):
+        if question not in PAPERS or (
+            f"{question}/{name}" not in chosen if chosen else name.startswith(("quick-", "smoke"))
+        ):
             continue
         if not (file.parent / "config.json").exists():
             print(f"warning: {file.parent} has no config.json and is left out", file=sys.stderr)
             continue
-        run, config = (json.loads((file.parent / part).read_text()) for part in ("results.json", "config.json"))
+        run, config = (
+            json.loads((file.parent / part).read_text()) for part in ("results.json", "config.json")
+        )
         legs, options = config["legs"], config["options"]
         words = [word for word in shlex.split(legs[-1]["command"]) if word not in ("--resume", "--overwrite")]
         mark, less = scale(question, words[1], options)
         if (processes := legs[-1].get("processes", 1)) > 1:
             words = ["torchrun", "--nproc_per_node", str(processes), *words[1:]]
         settings = {key: value for key, value in options.items() if key not in NOT_SETTINGS}
-        run |= {"name": name, "folder": file.parent, "command": shlex.join(words), "seed": options["seed"], "mark": mark, "less": less}
+        run |= {
+            "name": name,
+            "folder": file.parent,
+            "command": shlex.join(words),
+            "seed": options["seed"],
+            "mark": mark,
+            "less": less,
+        }
         run |= {"commit": short(legs[0]["commit"]), "legs": len(legs)}
         run |= {"versions": ", ".join(f"{name} {version}" for name, version in legs[-1]["versions"].items())}
-        run |= {"experiment": re.sub(r"-seed\d+", "", f"{name} {processes} {json.dumps(settings, sort_keys=True)}")}
+        run |= {
+            "experiment": re.sub(
+                r"-seed\d+", "", f"{name} {processes} {json.dumps(settings, sort_keys=True)}"
+            )
+        }
         questions.setdefault(question, []).append(run)
     places = [(row.question, re.sub(r"-seed\d+$", "", row.name)) for rows in PRESETS.values() for row in rows]
 
@@ -109,8 +130,19 @@ def over_seeds(runs: list[dict]) -> list[dict]:
             values = [{row["name"]: row["value"] for row in run["rows"]} for run in same]
             rows = [row for row in rows if all(row["name"] in run for run in values)]
             rows = [(row, [float(run[row["name"]]) for run in values]) for row in rows]
-            rows = [row | {"value": statistics.mean(v), "interval": statistics.stdev(v), "seeds": len(v)} for row, v in rows]
-        made.append({"name": same[0]["name"], "runs": same, "rows": rows, "mark": same[0]["mark"], "less": same[0]["less"]})
+            rows = [
+                row | {"value": statistics.mean(v), "interval": statistics.stdev(v), "seeds": len(v)}
+                for row, v in rows
+            ]
+        made.append(
+            {
+                "name": same[0]["name"],
+                "runs": same,
+                "rows": rows,
+                "mark": same[0]["mark"],
+                "less": same[0]["less"],
+            }
+        )
     return made
 
 
@@ -121,7 +153,9 @@ def missing_runs(options: Options, wanted: list[tuple[str, Row]]) -> dict[str, l
         if (now := row.state(options.log_root)) != "done":
             begun = now == "cut"
             command = shlex.join(row.words(options.log_root, options.figure_root) + ["--resume"] * begun)
-            missing.setdefault(row.question, []).append({"name": row.label, "preset": preset, "begun": begun, "command": command})
+            missing.setdefault(row.question, []).append(
+                {"name": row.label, "preset": preset, "begun": begun, "command": command}
+            )
     return missing
 
 
@@ -133,7 +167,9 @@ def read_benchmarks(log_root: Path) -> list[dict]:
 def table(head: tuple[str, ...], rows: list[tuple]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines
+    )
 
 
 def anchor(question: str, name: str) -> str:
@@ -141,7 +177,9 @@ def anchor(question: str, name: str) -> str:
     return f"#{question}{re.sub(r'[^a-z0-9_-]', '', name.lower())}"
 
 
-def results_table(question: str, runs: list[dict], names: tuple[str, ...] = ("",), tables: str | None = None) -> str:
+def results_table(
+    question: str, runs: list[dict], names: tuple[str, ...] = ("",), tables: str | None = None
+) -> str:
     """The rows whose names begin with one of `names`; each run's name leads to its command in the file `tables`, if given."""
     head = ("run", "measure", "paper", "first report", "ours", "size")
     rows = []
@@ -150,7 +188,16 @@ def results_table(question: str, runs: list[dict], names: tuple[str, ...] = ("",
         link = name if tables is None else f"[{name}]({tables}{anchor(question, name)})"
         for row in experiment["rows"]:
             if row["name"].startswith(names):
-                rows.append((link, row["name"], row.get("paper") or DASH, row.get("report") or DASH, number(row), experiment["mark"]))
+                rows.append(
+                    (
+                        link,
+                        row["name"],
+                        row.get("paper") or DASH,
+                        row.get("report") or DASH,
+                        number(row),
+                        experiment["mark"],
+                    )
+                )
     return table(head, rows)
 
 
@@ -158,21 +205,39 @@ def runs_table(runs: list[dict]) -> str:
     """How each run was made."""
     head = ("run", "size", "seed", "epochs", "device", "precision", "minutes", "commit")
     keys = ("seed", "epochs", "device", "precision", "minutes", "commit")
-    return table(head, [(run["name"], run["less"] or run["mark"], *(run[key] for key in keys)) for run in runs])
+    return table(
+        head, [(run["name"], run["less"] or run["mark"], *(run[key] for key in keys)) for run in runs]
+    )
 
 
 def front(questions: dict[str, list[dict]]) -> list[dict]:
     """The few numbers of each question that the first table shows; a run that is not there is missing, not left out."""
     made = []
     for question, paper in PAPERS.items():
-        experiments = {experiment["name"]: experiment for experiment in over_seeds(questions.get(question, []))}
+        experiments = {
+            experiment["name"]: experiment for experiment in over_seeds(questions.get(question, []))
+        }
         lines = []
         for run, name in paper.front:
-            found = [row for row in experiments[run]["rows"] if row["name"] == name] if run in experiments else []
+            found = (
+                [row for row in experiments[run]["rows"] if row["name"] == name] if run in experiments else []
+            )
             ours = number(found[0]) if found else "missing"
             row = found[0] if found else {}
-            lines.append({"run": run, "name": name, "ours": ours, "paper": row.get("paper"), "report": row.get("report")})
-        sizes = {f"{e['mark']}: {e['less']}" if e["less"] else e["mark"] for run, e in experiments.items() if run in dict(paper.front)}
+            lines.append(
+                {
+                    "run": run,
+                    "name": name,
+                    "ours": ours,
+                    "paper": row.get("paper"),
+                    "report": row.get("report"),
+                }
+            )
+        sizes = {
+            f"{e['mark']}: {e['less']}" if e["less"] else e["mark"]
+            for run, e in experiments.items()
+            if run in dict(paper.front)
+        }
         made.append({"question": question, "paper": paper, "lines": lines, "size": "; ".join(sorted(sizes))})
     return made
 
@@ -184,15 +249,24 @@ def front_table(questions: dict[str, list[dict]]) -> str:
         question, paper = entry["question"], entry["paper"]
         picture = f'<img src="figures/{question}/{paper.thumbnail}" height="110" alt="{paper.title}">'
         names = [
-            (line["run"] if line["ours"] == "missing" else f"[{line['run']}](REPORT.md{anchor(question, line['run'])})")
+            (
+                line["run"]
+                if line["ours"] == "missing"
+                else f"[{line['run']}](REPORT.md{anchor(question, line['run'])})"
+            )
             + f": {line['name']}"
             for line in entry["lines"]
         ]
         rows.append(
             (
                 f"[{picture}]({question}/README.md)",
-                f"**[{paper.title}]({question}/README.md)**<br>" + "<br>".join(names) + f"<br><sub>{entry['size']}</sub>",
-                *("<br>" + "<br>".join(str(line[key] or DASH) for line in entry["lines"]) for key in ("paper", "report", "ours")),
+                f"**[{paper.title}]({question}/README.md)**<br>"
+                + "<br>".join(names)
+                + f"<br><sub>{entry['size']}</sub>",
+                *(
+                    "<br>" + "<br>".join(str(line[key] or DASH) for line in entry["lines"])
+                    for key in ("paper", "report", "ours")
+                ),
             )
         )
     return table(("", "what", "paper", "first report", "ours"), rows)
@@ -203,7 +277,12 @@ def benchmarks_table(benchmarks: list[dict]) -> str:
     rows = []
     for race in benchmarks:
         for name, row in race["rows"].items():
-            cells = f"{row['times_faster']:.2f}", f"{row['ms']:,.1f}", f"{row['memory']:,.0f}", f"{row['operations']:,}"
+            cells = (
+                f"{row['times_faster']:.2f}",
+                f"{row['ms']:,.1f}",
+                f"{row['memory']:,.0f}",
+                f"{row['operations']:,}",
+            )
             cells += f"{row['gflop']:,.1f}", f"{row['gigabytes']:.2f}"
             rows.append((race["name"], race["what"], name, *cells, race["device"]))
     head = (
@@ -221,9 +300,14 @@ def benchmarks_table(benchmarks: list[dict]) -> str:
     return table(head, rows)
 
 
-def report_markdown(questions: dict[str, list[dict]], missing: dict[str, list[dict]], benchmarks: list[dict]) -> str:
+def report_markdown(
+    questions: dict[str, list[dict]], missing: dict[str, list[dict]], benchmarks: list[dict]
+) -> str:
     """The page's tables as Markdown."""
-    parts = ["# Report: every number and the command that made it", "Written by `python report.py` from the log files alone."]
+    parts = [
+        "# Report: every number and the command that made it",
+        "Written by `python report.py` from the log files alone.",
+    ]
     parts += ["\n".join(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items())]
     for question, paper in PAPERS.items():
         runs = questions.get(question, [])
@@ -235,12 +319,25 @@ def report_markdown(questions: dict[str, list[dict]], missing: dict[str, list[di
             parts += ["### Results", results_table(question, runs, tables=""), "### Runs", runs_table(runs)]
         for run in runs:
             size = f"{run['mark']}{': ' if run['less'] else ''}{run['less']}"
-            parts += [f"#### {question}/{run['name']}", f"{run['title']}. {size}.", f"```sh\n{run['command']}\n```"]
-            parts += [f"Commit {run['commit']}, {run['legs']} leg{'s' * (run['legs'] > 1)}; {run['versions']}."]
+            parts += [
+                f"#### {question}/{run['name']}",
+                f"{run['title']}. {size}.",
+                f"```sh\n{run['command']}\n```",
+            ]
+            parts += [
+                f"Commit {run['commit']}, {run['legs']} leg{'s' * (run['legs'] > 1)}; {run['versions']}."
+            ]
         if question in missing:
-            parts += ["### Missing", table(("run", "preset", "command"), [missing_row(run) for run in missing[question]])]
+            parts += [
+                "### Missing",
+                table(("run", "preset", "command"), [missing_row(run) for run in missing[question]]),
+            ]
     if benchmarks:
-        parts += ["## Benchmarks", benchmarks_table(benchmarks), "\n\n".join(f"```sh\n{race['command']}\n```" for race in benchmarks)]
+        parts += [
+            "## Benchmarks",
+            benchmarks_table(benchmarks),
+            "\n\n".join(f"```sh\n{race['command']}\n```" for race in benchmarks),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -263,15 +360,26 @@ def embedded(file: Path, width: int = 0) -> dict:
                 still.thumbnail((width, width))
             still.save(out, "WEBP", quality=82, method=4)
         size = (image.width, image.height) if animated else still.size
-    return {"uri": f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}", "width": size[0], "height": size[1]}
+    return {
+        "uri": f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}",
+        "width": size[0],
+        "height": size[1],
+    }
 
 
 def pictures(question: str, runs: list[dict], figure_root: Path) -> list[dict]:
     """The pictures of a question, kind after kind, each of every run that has it; of several seeds those of the first."""
     kinds = []
     for file, caption in PAPERS[question].pictures.items():
-        found = [(run, figure_root / question / run["name"] / file) for run in (same["runs"][0] for same in over_seeds(runs))]
-        shown = [embedded(path) | {"run": run["name"], "alt": f"{caption}: {run['title']}"} for run, path in found if path.exists()]
+        found = [
+            (run, figure_root / question / run["name"] / file)
+            for run in (same["runs"][0] for same in over_seeds(runs))
+        ]
+        shown = [
+            embedded(path) | {"run": run["name"], "alt": f"{caption}: {run['title']}"}
+            for run, path in found
+            if path.exists()
+        ]
         if shown:
             kinds.append({"caption": caption, "pictures": shown})
     return kinds
@@ -284,12 +392,27 @@ def html(options: Options, questions: dict, missing: dict, benchmarks: list[dict
     for question, paper in PAPERS.items():
         runs = questions.get(question, [])
         if runs or question in missing:
-            section = {"id": question, "paper": paper, "runs": runs, "experiments": over_seeds(runs), "missing": missing.get(question, [])}
-            section |= {"compared": any("paper" in row or "report" in row for run in runs for row in run["rows"])}
+            section = {
+                "id": question,
+                "paper": paper,
+                "runs": runs,
+                "experiments": over_seeds(runs),
+                "missing": missing.get(question, []),
+            }
+            section |= {
+                "compared": any("paper" in row or "report" in row for run in runs for row in run["rows"])
+            }
             sections.append(section | {"kinds": pictures(question, runs, options.figure_root)})
     thumbnails = {q: options.figure_root / q / paper.thumbnail for q, paper in PAPERS.items()}
-    thumbnails = {q: embedded(file, 240) for q, file in thumbnails.items() if file.exists() and q in questions}
-    values = {"front": [] if options.page else front(questions), "thumbnails": thumbnails, "marks": MARKS, "benchmarks": benchmarks}
+    thumbnails = {
+        q: embedded(file, 240) for q, file in thumbnails.items() if file.exists() and q in questions
+    }
+    values = {
+        "front": [] if options.page else front(questions),
+        "thumbnails": thumbnails,
+        "marks": MARKS,
+        "benchmarks": benchmarks,
+    }
     template = environment.from_string((ROOT / "report.html.jinja").read_text())
     return template.render(sections=sections, number=number, today=date.today().isoformat(), **values)
 
@@ -310,14 +433,27 @@ def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tu
         wanted: (preset, row) that are named as missing where they are not done (default: one seed of every preset's but quick's).
     """
     if wanted is None:
-        wanted = [(name, row) for name, rows in PRESETS.items() if name != "quick" for row in rows if not more_seeds(row.name)]
-    return read_runs(options.log_root, options.runs), missing_runs(options, wanted), read_benchmarks(options.log_root)
+        wanted = [
+            (name, row)
+            for name, rows in PRESETS.items()
+            if name != "quick"
+            for row in rows
+            if not more_seeds(row.name)
+        ]
+    return (
+        read_runs(options.log_root, options.runs),
+        missing_runs(options, wanted),
+        read_benchmarks(options.log_root),
+    )
 
 
 def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path | None:
     questions, missing, benchmarks = collect(options, wanted)
     if not questions:
-        print(f"no finished runs (results.json) under {options.log_root}: python reproduce.py makes them", file=sys.stderr)
+        print(
+            f"no finished runs (results.json) under {options.log_root}: python reproduce.py makes them",
+            file=sys.stderr,
+        )
         return None
     for question, runs in questions.items():
         print(f"\n{question}\n\n{results_table(question, runs, PAPERS[question].main)}\n")
@@ -325,7 +461,11 @@ def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path 
             curves = options.figure_root / question / run["name"] / "curves.png"
             if (run["folder"] / "metrics.csv").exists() and (options.redraw or not curves.exists()):
                 plots.curves(run["folder"] / "metrics.csv", curves, run["title"], run.get("best_epoch"))
-    official = not options.page and not options.runs and (options.log_root, options.figure_root) == (Options.log_root, Options.figure_root)
+    official = (
+        not options.page
+        and not options.runs
+        and (options.log_root, options.figure_root) == (Options.log_root, Options.figure_root)
+    )
     page = options.figure_root / f"{options.page or ('report' if official else 'report-choice')}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(html(options, questions, missing, benchmarks))
@@ -336,12 +476,20 @@ def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path 
     if options.write_readmes:
         write_readme(Path("README.md"), front_table(questions))
         for question, runs in questions.items():
-            text = results_table(question, runs, PAPERS[question].main, "../REPORT.md") + "\n\n" + runs_table(runs)
+            text = (
+                results_table(question, runs, PAPERS[question].main, "../REPORT.md")
+                + "\n\n"
+                + runs_table(runs)
+            )
             write_readme(Path(question, "README.md"), text)
     return page
 
 
 if __name__ == "__main__":
     with quiet_pipe():
-        made = main(tyro.cli(Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)))
+        made = main(
+            tyro.cli(
+                Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)
+            )
+        )
         print(f"page: {made}") if made else sys.exit(1)

@@ -39,9 +39,15 @@ class Options:
     # report, paper: their settings and data, for a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
     preset: Literal["quick", "small", "full", "report", "paper", "precision"] = "quick"
     only: tuple[Literal[tuple(QUESTIONS)], ...] = ()  # only these questions
-    seeds: tuple[int, ...] = ()  # every run with each of these seeds (default: the one that the preset names, mostly 0)
-    jobs: int = 0  # commands side by side (default: one a visible GPU; one on a CPU, where more share the cores)
-    minutes: float = 0.0  # save everything and stop after so long; the same command goes on (0: run to the end)
+    seeds: tuple[
+        int, ...
+    ] = ()  # every run with each of these seeds (default: the one that the preset names, mostly 0)
+    jobs: int = (
+        0  # commands side by side (default: one a visible GPU; one on a CPU, where more share the cores)
+    )
+    minutes: float = (
+        0.0  # save everything and stop after so long; the same command goes on (0: run to the end)
+    )
     dry_run: bool = False  # show the commands and do nothing
     data_root: Path = Path("data")  # folder of the data sets
     log_root: Path = Path("logs")  # folder of the run folders
@@ -125,7 +131,9 @@ def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
     screen = {"stdout": job.output, "stderr": subprocess.STDOUT} if job.output else {}
     # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
     command = [sys.executable, *job.words[1:]]
-    job.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **screen)
+    job.process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **screen
+    )
     job.state, job.began = "running", time.perf_counter()
 
 
@@ -135,7 +143,9 @@ def finish(job: Job) -> str:
     if job.output:
         job.output.close()
     job.state = "done" if status == 0 else "stopped" if status == 130 else "failed"
-    where = job.output.name if job.output else job.folder / "train.log" if not job.row.evaluates else job.folder
+    where = (
+        job.output.name if job.output else job.folder / "train.log" if not job.row.evaluates else job.folder
+    )
     job.ending = {"done": f"done in {job.minutes:.1f} minutes", "stopped": "stopped"}.get(
         job.state, f"FAILED (exit status {status}, {where})"
     )
@@ -156,7 +166,9 @@ def left(jobs: list[Job]) -> str:
 def interrupts() -> Iterator[list[int]]:
     """Collects Ctrl-C, SIGTERM (a cluster's warning) and a closed terminal instead of dying of them."""
     seen: list[int] = []
-    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]  # as under nohup
+    numbers = [
+        n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN
+    ]  # as under nohup
     previous = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in numbers}
     try:
         yield seen
@@ -180,12 +192,16 @@ def ending_with_us(jobs: list[Job]) -> Iterator[None]:
 def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> bool:
     """Runs what is not done, `side_by_side` commands at a time; True if it was interrupted."""
     questions = list(dict.fromkeys(job.row.question for job in jobs))
-    several = side_by_side > 1  # then the screen shows one line a question; otherwise it belongs to the command
+    several = (
+        side_by_side > 1
+    )  # then the screen shows one line a question; otherwise it belongs to the command
     bars = {}
     for place, question in enumerate(questions if several else []):
         its = [job for job in jobs if job.row.question == question]
         done = sum(job.state == "done" for job in its)
-        bars[question] = tqdm(total=len(its), initial=done, desc=question, unit=" runs", position=place, disable=None)
+        bars[question] = tqdm(
+            total=len(its), initial=done, desc=question, unit=" runs", position=place, disable=None
+        )
     passed_on, end = 0, time.perf_counter() + 60 * (options.minutes or float("inf"))
     with interrupts() as seen, ending_with_us(jobs):
         while True:
@@ -206,9 +222,15 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
                 passed_on = len(seen)
             for job in jobs if not seen else []:
                 before = [other for other in jobs if job.row.needs(other.row)]
-                if job.state in ("new", "cut", "empty") and any(other.state in ("failed", "stopped", "waits") for other in before):
+                if job.state in ("new", "cut", "empty") and any(
+                    other.state in ("failed", "stopped", "waits") for other in before
+                ):
                     job.state = "waits"
-                if len(running) < side_by_side and job.state in ("new", "cut", "empty") and all(o.state == "done" for o in before):
+                if (
+                    len(running) < side_by_side
+                    and job.state in ("new", "cut", "empty")
+                    and all(o.state == "done" for o in before)
+                ):
                     job.slot = min(set(range(side_by_side)) - {other.slot for other in running})
                     tqdm.write(f"[{jobs.index(job) + 1}/{len(jobs)}] {job.label}: {shlex.join(job.words)}")
                     launch(job, options, gpus, side_by_side)
@@ -222,7 +244,9 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
 
 
 def main(options: Options) -> int:
-    os.chdir(Path(__file__).resolve().parent)  # the scripts, and the roots unless absolute, are found from here
+    os.chdir(
+        Path(__file__).resolve().parent
+    )  # the scripts, and the roots unless absolute, are found from here
     if min(options.jobs, options.minutes, *options.seeds) < 0:
         print("error: --jobs, --minutes and --seeds must be 0 or more", file=sys.stderr)
         return 2
@@ -232,7 +256,9 @@ def main(options: Options) -> int:
     began = time.perf_counter()
     for number, job in enumerate(jobs, 1):
         if options.dry_run or job.state == "done":
-            print(f"[{number}/{len(jobs)}] {job.label}: {'done' if job.state == 'done' else shlex.join(job.words)}")
+            print(
+                f"[{number}/{len(jobs)}] {job.label}: {'done' if job.state == 'done' else shlex.join(job.words)}"
+            )
     print(estimate([job for job in jobs if job.state != "done"], bool(gpus)), flush=True)
     if options.dry_run:
         return 0
@@ -241,8 +267,12 @@ def main(options: Options) -> int:
         return 130
     names = tuple(f"{job.row.question}/{job.row.name}" for job in jobs)
     wanted = [(options.preset, job.row) for job in jobs]
-    page = report.main(report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names), wanted)
-    print(f"{(time.perf_counter() - began) / 60:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
+    page = report.main(
+        report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names), wanted
+    )
+    print(
+        f"{(time.perf_counter() - began) / 60:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}"
+    )
     for job in jobs:
         if job.state in ("failed", "stopped"):
             print(f"{job.label}: {job.ending}", file=sys.stderr)
@@ -253,4 +283,10 @@ def main(options: Options) -> int:
 
 if __name__ == "__main__":
     with quiet_pipe():
-        sys.exit(main(tyro.cli(Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))))
+        sys.exit(
+            main(
+                tyro.cli(
+                    Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)
+                )
+            )
+        )

@@ -39,11 +39,15 @@ class Options(ScriptOptions):
     alone: str = ""  # only print what this version needs
 
 
-def plain(options: Options, runtime: Runtime, memory_format: torch.memory_format, precision: str = "fp32") -> Iterator[float]:
+def plain(
+    options: Options, runtime: Runtime, memory_format: torch.memory_format, precision: str = "fp32"
+) -> Iterator[float]:
     """Searches a step at every next()."""
     runtime = Runtime(runtime.device, precision)
     torch.manual_seed(0)
-    model = PlainSupernet(options.init_channels, options.layers).to(runtime.device, memory_format=memory_format)
+    model = PlainSupernet(options.init_channels, options.layers).to(
+        runtime.device, memory_format=memory_format
+    )
     weights = [parameter for name, parameter in model.named_parameters() if name != "alphas"]
     sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4, foreach=False)
     adam = torch.optim.Adam([model.alphas], 3e-4, (0.5, 0.999), weight_decay=1e-3, foreach=False)
@@ -63,7 +67,14 @@ def plain(options: Options, runtime: Runtime, memory_format: torch.memory_format
         yield loss.item()
 
 
-def ours(options: Options, runtime: Runtime, precision: str, partial: int = 1, second: bool = False, compile: str = "") -> Iterator:
+def ours(
+    options: Options,
+    runtime: Runtime,
+    precision: str,
+    partial: int = 1,
+    second: bool = False,
+    compile: str = "",
+) -> Iterator:
     """Searches a step at every next(), as train_search.py does."""
     torch.manual_seed(0)
     runtime = Runtime(runtime.device, precision)

@@ -40,7 +40,9 @@ class Pil(Dataset):
         from torchvision import transforms
 
         self.images = [Image.fromarray(image.numpy()) for image in images]
-        self.transform = transforms.Compose([transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)])
+        self.transform = transforms.Compose(
+            [transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)]
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,8 +58,13 @@ def networks(device: torch.device, size: int) -> tuple[Generator, Discriminator]
 
 def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iterator[float]:
     """Trains a step at every next()."""
-    generator, discriminator = (network.to(memory_format=torch.contiguous_format) for network in networks(runtime.device, size))
-    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False) for n in (generator, discriminator))
+    generator, discriminator = (
+        network.to(memory_format=torch.contiguous_format) for network in networks(runtime.device, size)
+    )
+    adam_g, adam_d = (
+        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False)
+        for n in (generator, discriminator)
+    )
     loader = DataLoader(Pil(images.cpu(), size), batch, shuffle=True, drop_last=True)
     ones, zeros = torch.ones(batch, device=runtime.device), torch.zeros(batch, device=runtime.device)
     loss = F.binary_cross_entropy_with_logits
@@ -79,17 +86,24 @@ def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iter
             g_loss.backward()
             adam_g.step()
             yield (real_loss + fake_loss).item() + 0 * (
-                g_loss.item() + on_real.sigmoid().mean().item() + on_fake.sigmoid().mean().item() + after.sigmoid().mean().item()
+                g_loss.item()
+                + on_real.sigmoid().mean().item()
+                + on_fake.sigmoid().mean().item()
+                + after.sigmoid().mean().item()
             )
 
 
-def ours(images: torch.Tensor, runtime: Runtime, batch: int, size: int, precision: str, compile: str = "") -> Iterator[torch.Tensor]:
+def ours(
+    images: torch.Tensor, runtime: Runtime, batch: int, size: int, precision: str, compile: str = ""
+) -> Iterator[torch.Tensor]:
     """Trains a step at every next(), as train.py does."""
     generator, discriminator = networks(runtime.device, size)
     if compile:
         generator.compile(mode=compile), discriminator.compile(mode=compile)
     runtime = Runtime(runtime.device, precision)
-    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator))
+    adam_g, adam_d = (
+        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator)
+    )
     while True:
         for index in torch.randperm(len(images), device=images.device).split(batch):
             real = prepare(images[index], size)

@@ -38,23 +38,36 @@ class Options(ScriptOptions):
 
 def networks(runtime: Runtime, options: Options) -> tuple[UNet, PatchGAN]:
     torch.manual_seed(0)
-    return UNet(options.image_size, options.base_channels).to(runtime.device), PatchGAN(options.base_channels).to(runtime.device)
+    return UNet(options.image_size, options.base_channels).to(runtime.device), PatchGAN(
+        options.base_channels
+    ).to(runtime.device)
 
 
 def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[float]:
     """Trains a step at every next()."""
-    generator, discriminator = (network.to(memory_format=torch.contiguous_format) for network in networks(runtime, options))
-    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False) for n in (generator, discriminator))
+    generator, discriminator = (
+        network.to(memory_format=torch.contiguous_format) for network in networks(runtime, options)
+    )
+    adam_g, adam_d = (
+        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False)
+        for n in (generator, discriminator)
+    )
     bce, size, side = F.binary_cross_entropy_with_logits, options.image_size, load_side(options.image_size)
     while True:
         both = Image.open(random.choice(files)).convert("RGB")
         y, x, mirror = random.randint(0, side - size), random.randint(0, side - size), random.random() < 0.5
         halves = []
         for half in (0, 1):
-            image = both.crop((half * both.height, 0, (half + 1) * both.height, both.height)).resize((side, side), Image.Resampling.BICUBIC)
+            image = both.crop((half * both.height, 0, (half + 1) * both.height, both.height)).resize(
+                (side, side), Image.Resampling.BICUBIC
+            )
             image = image.crop((x, y, x + size, y + size))
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else image
-            halves.append((torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1).contiguous().to(runtime.device))
+            halves.append(
+                (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1)
+                .contiguous()
+                .to(runtime.device)
+            )
         photo, real = halves
         fake = generator(photo)
         adam_d.zero_grad()
@@ -70,13 +83,17 @@ def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[flo
         yield sum(value.item() for value in (d_fake, d_real, g_gan, g_l1))
 
 
-def ours(pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str = "") -> Iterator[torch.Tensor]:
+def ours(
+    pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str = ""
+) -> Iterator[torch.Tensor]:
     """Trains a step at every next(), as train.py does."""
     generator, discriminator = networks(runtime, options)
     if compile:
         generator.compile(mode=compile), discriminator.compile(mode=compile)
     runtime = Runtime(runtime.device, precision)
-    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator))
+    adam_g, adam_d = (
+        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator)
+    )
     draws = torch.Generator(runtime.device).manual_seed(0)
     while True:
         for index in torch.randperm(len(pairs), device=pairs.device).split(1):
@@ -106,12 +123,21 @@ def main(options: Options) -> None:
         files = []
         for i, pair in enumerate(draw_towns(8, options.image_size, 0).images):
             files.append(Path(folder, f"{i}.jpg"))
-            Image.fromarray(np.concatenate([half.permute(1, 2, 0).numpy() for half in pair.split(3)], 1)).save(files[-1])
+            Image.fromarray(
+                np.concatenate([half.permute(1, 2, 0).numpy() for half in pair.split(3)], 1)
+            ).save(files[-1])
         pairs = draw_towns(8, load_side(options.image_size), 0).images.to(runtime.device)
         versions: dict[str, Iterator] = {"plain fp32": plain(files, runtime, options)}
         for name, mode in modes(options.compile).items():
             versions |= {f"ours {p}{name}": ours(pairs, runtime, options, p, mode) for p in ("fp32", "bf16")}
-        run(f"{options.image_size} pixels, batch 1", versions, options.steps, runtime, options.alone, options.save)
+        run(
+            f"{options.image_size} pixels, batch 1",
+            versions,
+            options.steps,
+            runtime,
+            options.alone,
+            options.save,
+        )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ class MixedOp(nn.Module):
         self.layers = nn.ModuleList()
         for name in PRIMITIVES:
             layer = OPERATIONS[name](channels, stride, False)
-            self.layers.append(nn.Sequential(layer, nn.BatchNorm2d(channels, affine=False)) if "pool" in name else layer)
+            self.layers.append(
+                nn.Sequential(layer, nn.BatchNorm2d(channels, affine=False)) if "pool" in name else layer
+            )
 
     def forward(self, x, weights):
         return sum(weight * layer(x) for weight, layer in zip(weights, self.layers))
@@ -43,16 +45,25 @@ class PlainCell(nn.Module):
     def __init__(self, before_before, before, channels, reduction, reduction_before, partial=1):
         super().__init__()
         first = FactorizedReduce if reduction_before else ReLUConvBN
-        self.inputs = nn.ModuleList([first(before_before, channels, False), ReLUConvBN(before, channels, False)])
+        self.inputs = nn.ModuleList(
+            [first(before_before, channels, False), ReLUConvBN(before, channels, False)]
+        )
         strides = [2 if reduction and state < 2 else 1 for node in range(NODES) for state in range(node + 2)]
-        self.edges = nn.ModuleList(PartialOp(channels, s, partial) if partial > 1 else MixedOp(channels, s) for s in strides)
+        self.edges = nn.ModuleList(
+            PartialOp(channels, s, partial) if partial > 1 else MixedOp(channels, s) for s in strides
+        )
 
     def forward(self, before_before, before, weights, betas=None):
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         for node in range(NODES):
             rows = [edge_index(node, state) for state in range(node + 2)]
             into = betas[rows].softmax(0) if betas is not None else [1] * len(rows)
-            states.append(sum(scale * self.edges[row](state, weights[row]) for scale, row, state in zip(into, rows, states)))
+            states.append(
+                sum(
+                    scale * self.edges[row](state, weights[row])
+                    for scale, row, state in zip(into, rows, states)
+                )
+            )
         return torch.cat(states[2:], 1)
 
 
@@ -66,7 +77,9 @@ class PlainSupernet(nn.Module):
         for place in range(layers):
             reduction = place in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(PlainCell(before_before, before, channels, reduction, reduction_before, partial))
+            self.cells.append(
+                PlainCell(before_before, before, channels, reduction, reduction_before, partial)
+            )
             self.reductions.append(int(reduction))
             before_before, before, reduction_before = before, NODES * channels, reduction
         self.score = nn.Linear(before, classes)

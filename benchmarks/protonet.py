@@ -47,18 +47,24 @@ def episodes(part: Characters, options: Options) -> Iterator[tuple[Tensor, Tenso
 def plain(part: Characters, runtime: Runtime, options: Options) -> Iterator[float]:
     """Trains an episode at every next()."""
     torch.manual_seed(0)
-    layers = [layer for block in ProtoNet().blocks for layer in (block.conv, block.norm, nn.ReLU(), nn.MaxPool2d(2))]
+    layers = [
+        layer for block in ProtoNet().blocks for layer in (block.conv, block.norm, nn.ReLU(), nn.MaxPool2d(2))
+    ]
     model = nn.Sequential(*layers, nn.Flatten()).to(runtime.device, memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, foreach=False)
     images = (part.images.float() / 255).unsqueeze(2).cpu()  # the whole data set as fp32 on the CPU
     for classes, drawings in episodes(part, options):
-        batch = torch.cat([images[c][d] for c, d in zip(classes.flatten().tolist(), drawings.cpu())]).to(runtime.device)
+        batch = torch.cat([images[c][d] for c, d in zip(classes.flatten().tolist(), drawings.cpu())]).to(
+            runtime.device
+        )
         output = model(batch).cpu()
         per_class = output.view(len(classes), -1, output.shape[-1])
         prototypes = torch.stack([per_class[c][: options.shot].mean(0) for c in range(len(classes))])
         losses, right = [], []
         for c in range(len(classes)):
-            distances = torch.pow(per_class[c][options.shot :].unsqueeze(1) - prototypes.unsqueeze(0), 2).sum(2)
+            distances = torch.pow(per_class[c][options.shot :].unsqueeze(1) - prototypes.unsqueeze(0), 2).sum(
+                2
+            )
             scores = F.log_softmax(-distances, dim=1)
             losses.append(-scores[:, c])
             right.append(scores.argmax(1) == c)
@@ -70,7 +76,9 @@ def plain(part: Characters, runtime: Runtime, options: Options) -> Iterator[floa
         yield loss.item()
 
 
-def ours(part: Characters, runtime: Runtime, options: Options, precision: str, compile: str = "") -> Iterator[Tensor]:
+def ours(
+    part: Characters, runtime: Runtime, options: Options, precision: str, compile: str = ""
+) -> Iterator[Tensor]:
     """Trains an episode at every next(), as train.py does."""
     torch.manual_seed(0)
     model = ProtoNet().to(runtime.device)
@@ -93,7 +101,10 @@ def main(options: Options) -> dict:
     part = load(Path("data"), DataOptions("synthetic"))["train"].to(runtime.device)
     versions: dict[str, Iterator] = {"plain fp32": plain(part, runtime, options)}
     for name, mode in modes(options.compile, graphs=runtime.device.type == "cuda").items():
-        versions |= {f"ours {precision}{name}": ours(part, runtime, options, precision, mode) for precision in ("fp32", "bf16")}
+        versions |= {
+            f"ours {precision}{name}": ours(part, runtime, options, precision, mode)
+            for precision in ("fp32", "bf16")
+        }
     what = f"{options.way}-way {options.shot}-shot, {options.query} queries"
     return run(what, versions, options.steps, runtime, options.alone, options.save)
 

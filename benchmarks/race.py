@@ -35,7 +35,11 @@ class Counter(TorchDispatchMode):
         out = function(*args, **(kwargs or {}))
         if not function.is_view:
             self.operations += 1
-            self.bytes += sum(x.numel() * x.element_size() for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
+            self.bytes += sum(
+                x.numel() * x.element_size()
+                for x in tree_leaves((args, kwargs, out))
+                if isinstance(x, Tensor)
+            )
         return out
 
 
@@ -49,7 +53,9 @@ def modes(compile: bool, graphs: bool = False) -> dict[str, str]:
         return {"": ""}
     import torch._dynamo  # takes seconds
 
-    torch._dynamo.config.cache_size_limit = 64  # of all versions of a race together; beyond it a version would silently run uncompiled
+    torch._dynamo.config.cache_size_limit = (
+        64  # of all versions of a race together; beyond it a version would silently run uncompiled
+    )
     return {"": "", ", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if graphs else {})
 
 
@@ -65,10 +71,18 @@ def measure(version: Iterator, device: torch.device) -> dict[str, float]:
     else:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     next(version), next(version)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (
+        torch.cuda.max_memory_allocated() / 2**20
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )
     with FlopCounterMode(display=False) as flops, Counter() as counter:
         next(version)
-    counted = {"operations": counter.operations, "gflop": flops.get_total_flops() / 1e9, "gigabytes": counter.bytes / 1e9}
+    counted = {
+        "operations": counter.operations,
+        "gflop": flops.get_total_flops() / 1e9,
+        "gigabytes": counter.bytes / 1e9,
+    }
     return {"memory": peak - before} | counted
 
 
@@ -99,13 +113,25 @@ def save(what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> Path
     path = Path("logs", "benchmarks", f"{name}-{device}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     versions = f"python {sys.version.split()[0]}, torch {torch.__version__}"
-    facts = {"name": name, "what": what, "device": runtime.device_name, "versions": versions, "commit": short(commit()), "rows": rows}
+    facts = {
+        "name": name,
+        "what": what,
+        "device": runtime.device_name,
+        "versions": versions,
+        "commit": short(commit()),
+        "rows": rows,
+    }
     write_json(path, facts | {"command": shlex.join(words)})
     return path
 
 
 def run(
-    what: str, versions: dict[str, Iterator], steps: int, runtime: Runtime, alone: str = "", keep: bool = False
+    what: str,
+    versions: dict[str, Iterator],
+    steps: int,
+    runtime: Runtime,
+    alone: str = "",
+    keep: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Races the versions and prints a table; the first one is what the others are compared with.
 
@@ -121,22 +147,30 @@ def run(
         print(json.dumps(measure(versions[alone], runtime.device)))
         return {}
     first, needs = next(iter(versions)), {}
-    for name, version in list(versions.items()):  # before the race: a process inherits the largest size its parent has had
+    for name, version in list(
+        versions.items()
+    ):  # before the race: a process inherits the largest size its parent has had
         try:
             if runtime.device.type == "cuda":
                 needs[name] = measure(version, runtime.device)
             else:
-                process = subprocess.run([sys.executable, *sys.argv, "--alone", name], check=True, capture_output=True, text=True)
+                process = subprocess.run(
+                    [sys.executable, *sys.argv, "--alone", name], check=True, capture_output=True, text=True
+                )
                 needs[name] = json.loads(process.stdout.splitlines()[-1])
         except Exception as error:
             if name == first:
                 raise
             said = (getattr(error, "stderr", None) or f"{type(error).__name__}: {error}").strip().splitlines()
-            print(f"{name}: FAILED and left out: {said[-1] if said else type(error).__name__}", file=sys.stderr)
+            print(
+                f"{name}: FAILED and left out: {said[-1] if said else type(error).__name__}", file=sys.stderr
+            )
             del versions[name]
     medians = race(versions, steps, runtime.device)
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
-    print(f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}{'GFLOP':>10}{'operations':>12}{'GB moved':>10}")
+    print(
+        f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}{'GFLOP':>10}{'operations':>12}{'GB moved':>10}"
+    )
     rows = {}
     for name, value in medians.items():
         row = rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value} | needs[name]

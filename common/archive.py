@@ -13,7 +13,11 @@ from pathlib import Path, PureWindowsPath
 
 from common.runtime import RunError
 
-MOST_MEMBERS, MOST_BYTES, MOST_LEVELS = 100_000, 2 << 30, 16  # Omniglot has 32,460 drawings, and pix2pix's maps take 0.25 GB
+MOST_MEMBERS, MOST_BYTES, MOST_LEVELS = (
+    100_000,
+    2 << 30,
+    16,
+)  # Omniglot has 32,460 drawings, and pix2pix's maps take 0.25 GB
 CHUNK = 1 << 16
 
 
@@ -39,7 +43,9 @@ def extract(archive: Path, folder: str, target: Path) -> None:
     too_much = ValueError(f"it holds more than {MOST_MEMBERS:,} members or {MOST_BYTES:,} bytes")
     try:
         with (
-            zipfile.ZipFile(archive) if archive.suffix == ".zip" else tarfile.open(fileobj=SmallReads(archive), mode="r:") as file,
+            zipfile.ZipFile(archive)
+            if archive.suffix == ".zip"
+            else tarfile.open(fileobj=SmallReads(archive), mode="r:") as file,
             tempfile.TemporaryDirectory(dir=target.parent) as temporary,
         ):
             checked, left = [], MOST_BYTES
@@ -53,7 +59,9 @@ def extract(archive: Path, folder: str, target: Path) -> None:
                 if size < 0 or left < 0 or len(checked) == MOST_MEMBERS:
                     raise too_much
                 checked.append((Path(temporary, name), is_folder, info))
-            if isinstance(file, tarfile.TarFile):  # it takes a damaged header for the end: go on to gzip's own checksum
+            if isinstance(
+                file, tarfile.TarFile
+            ):  # it takes a damaged header for the end: go on to gzip's own checksum
                 while chunk := file.fileobj.read(CHUNK):
                     left -= len(chunk)
                     if left < 0:
@@ -63,7 +71,12 @@ def extract(archive: Path, folder: str, target: Path) -> None:
                 (path if is_folder else path.parent).mkdir(parents=True, exist_ok=True)
                 if is_folder:
                     continue
-                with file.open(info) if isinstance(file, zipfile.ZipFile) else file.extractfile(info) as source, open(path, "wb") as to:
+                with (
+                    file.open(info)
+                    if isinstance(file, zipfile.ZipFile)
+                    else file.extractfile(info) as source,
+                    open(path, "wb") as to,
+                ):
                     while chunk := source.read(CHUNK):
                         left -= len(chunk)
                         if left < 0:
@@ -74,17 +87,31 @@ def extract(archive: Path, folder: str, target: Path) -> None:
             shutil.rmtree(target, ignore_errors=True)
             os.replace(Path(temporary, folder), target)
     except Exception as error:  # zipfile and tarfile raise almost anything on damaged bytes
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.EMFILE):
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EACCES,
+            errno.EROFS,
+            errno.EIO,
+            errno.EMFILE,
+        ):
             raise  # the disk's doing, not the archive's
-        raise RunError(f"{archive} is damaged or unsafe ({error or type(error).__name__}): delete it and run again") from error
+        raise RunError(
+            f"{archive} is damaged or unsafe ({error or type(error).__name__}): delete it and run again"
+        ) from error
 
 
-def members(file: zipfile.ZipFile | tarfile.TarFile) -> Iterator[tuple[str, bool, bool, int, zipfile.ZipInfo | tarfile.TarInfo]]:
+def members(
+    file: zipfile.ZipFile | tarfile.TarFile,
+) -> Iterator[tuple[str, bool, bool, int, zipfile.ZipInfo | tarfile.TarInfo]]:
     """Of each member: name, whether it is a folder, whether it is a folder or plain file, size, and header."""
     if isinstance(file, zipfile.ZipFile):
         for info in file.infolist():
             plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
-            bounded = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others are decompressed all at once
+            bounded = info.compress_type in (
+                zipfile.ZIP_STORED,
+                zipfile.ZIP_DEFLATED,
+            )  # the others are decompressed all at once
             yield info.filename, info.is_dir(), plain and bounded, info.file_size, info
     else:
         for info in file:

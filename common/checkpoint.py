@@ -86,7 +86,12 @@ def write_cache(path: Path, contents: dict) -> None:
 
 
 def cached_images(
-    path: Path, blank: Images, sources: dict[object, Source], read_one: Callable[[Source], np.ndarray], what: str, **facts: Tensor
+    path: Path,
+    blank: Images,
+    sources: dict[object, Source],
+    read_one: Callable[[Source], np.ndarray],
+    what: str,
+    **facts: Tensor,
 ) -> Images:
     """A data set of pictures: from the cache at `path` when that is right, otherwise read from its files and cached there.
 
@@ -106,12 +111,19 @@ def cached_images(
         saved = read(path)
         found = dataclasses.replace(blank, images=saved["images"])
         right = found.images.shape == blank.images.shape and found.images.dtype == blank.images.dtype
-        if right and found.fingerprint() == saved["sha256"] and all(torch.equal(saved[name], fact) for name, fact in facts.items()):
+        if (
+            right
+            and found.fingerprint() == saved["sha256"]
+            and all(torch.equal(saved[name], fact) for name, fact in facts.items())
+        ):
             return found
     except Exception:  # missing, or whatever is wrong with it: reading the files again mends it
         pass
     pixels = blank.images.numpy()
-    with ThreadPoolExecutor() as pool, tqdm(total=len(sources), desc=f"reading {what}", leave=False, disable=None) as bar:
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(sources), desc=f"reading {what}", leave=False, disable=None) as bar,
+    ):
         for index, picture in zip(sources, pool.map(read_one, sources.values())):
             pixels[index] = picture
             bar.update()
@@ -124,7 +136,9 @@ def previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def load(path: Path | str, question: str, architecture: dict | None = None, device: torch.device | str = "cpu") -> dict:
+def load(
+    path: Path | str, question: str, architecture: dict | None = None, device: torch.device | str = "cpu"
+) -> dict:
     """Reads a checkpoint of `question`, and of `architecture` when that is given.
 
     Raises:
@@ -159,19 +173,26 @@ def read(path: Path, device: torch.device | str = "cpu") -> object:
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                if sum(part.file_size for part in archive.infolist()) > path.stat().st_size or archive.testzip() is not None:
+                if (
+                    sum(part.file_size for part in archive.infolist()) > path.stat().st_size
+                    or archive.testzip() is not None
+                ):
                     raise zipfile.BadZipFile  # torch.save does not compress: such parts would be a bomb
             file.seek(0)
             return torch.load(file, map_location=device, weights_only=True)
         except torch.OutOfMemoryError:  # of the GPU
             raise
         except pickle.UnpicklingError as error:
-            raise RunError(f"{path} holds more than tensors and plain values and is refused: reading it could run code") from error
+            raise RunError(
+                f"{path} holds more than tensors and plain values and is refused: reading it could run code"
+            ) from error
         except Exception as error:  # zipfile and torch raise almost anything on damaged bytes
             raise Damaged(f"{path} is cut short or damaged") from error
 
 
-def load_last(path: Path, question: str, architecture: dict, device: torch.device | str = "cpu") -> tuple[dict | None, str]:
+def load_last(
+    path: Path, question: str, architecture: dict, device: torch.device | str = "cpu"
+) -> tuple[dict | None, str]:
     """The checkpoint to resume from, and a warning if it is not the newest: a damaged one yields to the one before it.
 
     Returns (None, "") when there is none yet.

@@ -10,9 +10,21 @@ from PIL import Image
 from common.runtime import RunError
 
 MOST_PIXELS = 100_000_000
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # not EPS, for one: Pillow starts Ghostscript for it
+FORMATS = (
+    "AVIF",
+    "BMP",
+    "GIF",
+    "JPEG",
+    "JPEG2000",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)  # not EPS, for one: Pillow starts Ghostscript for it
 
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow itself refuses twice as many, and warns from here on, where open_image refuses
+Image.MAX_IMAGE_PIXELS = (
+    MOST_PIXELS  # Pillow itself refuses twice as many, and warns from here on, where open_image refuses
+)
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -26,9 +38,13 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     """
     try:
         Image.init()
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:  # AVIF is new
+        with Image.open(
+            path, formats=[name for name in FORMATS if name in Image.OPEN]
+        ) as image:  # AVIF is new
             if not 0 < image.width * image.height <= MOST_PIXELS:
-                raise ValueError(f"it claims {image.width:,} x {image.height:,} pixels, and the most are {MOST_PIXELS:,}")
+                raise ValueError(
+                    f"it claims {image.width:,} x {image.height:,} pixels, and the most are {MOST_PIXELS:,}"
+                )
             yield image
     except Exception as error:
         raise RunError(f"{path} cannot be read as an image ({error or type(error).__name__})") from error

@@ -26,7 +26,9 @@ STYLE = {
 COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # tells apart in grey print and for the colour-blind
 
 
-def figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object) -> tuple[Figure, np.ndarray]:
+def figure(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object
+) -> tuple[Figure, np.ndarray]:
     """A figure of `rows` x `columns` panels of `size` inches each, in the house look; axes come as a 2-D array."""
     matplotlib.rcParams.update(STYLE)
     canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
@@ -53,7 +55,9 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None)
     panels: dict[str, list[tuple[str, list[float]]]] = {}
     for name, values in series:
         part, _, quantity = name.partition("_")
-        panels.setdefault(quantity if part in COLORS else name, []).append((part if part in COLORS else "", values))
+        panels.setdefault(quantity if part in COLORS else name, []).append(
+            (part if part in COLORS else "", values)
+        )
     rows = -(-len(panels) // 4)
     canvas, axes = figure(rows, -(-len(panels) // rows))
     for axis in axes.flat[len(panels) :]:
@@ -62,9 +66,18 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None)
         share = "accuracy" in quantity
         for part, values in lines:
             shown = np.array(values) * (100 if share else 1)
-            axis.plot(x, shown, label=part or None, color=COLORS.get(part), marker="o" if len(x) < 15 else None, markersize=3)
+            axis.plot(
+                x,
+                shown,
+                label=part or None,
+                color=COLORS.get(part),
+                marker="o" if len(x) < 15 else None,
+                markersize=3,
+            )
         if best_epoch:
-            axis.axvline(best_epoch, color="black", linestyle=":", linewidth=1.2, label=f"best: epoch {best_epoch}")
+            axis.axvline(
+                best_epoch, color="black", linestyle=":", linewidth=1.2, label=f"best: epoch {best_epoch}"
+            )
         axis.set(xlabel=x_name, ylabel=quantity.replace("_", " ") + (" (%)" if share else ""))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "learning_rate" in quantity:
@@ -79,12 +92,19 @@ def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], d
     """The columns of steps.csv as they are, and as moving averages over a `points`-th of the run."""
     table = {name: np.array(values) for name, values in read_table(steps).items()}
     width = max(1, len(table["step"]) // points)
-    return table, {name: np.convolve(values, np.ones(width) / width, "valid") for name, values in table.items()}
+    return table, {
+        name: np.convolve(values, np.ones(width) / width, "valid") for name, values in table.items()
+    }
 
 
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
     """One image without axes: (height, width) grey or (height, width, 3), 0..1 or uint8, with a line of text below."""
-    axis.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest", vmin=0 if image.ndim == 2 else None)
+    axis.imshow(
+        image,
+        cmap="gray_r" if image.ndim == 2 else None,
+        interpolation="nearest",
+        vmin=0 if image.ndim == 2 else None,
+    )
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     axis.spines[:].set_visible(False)
@@ -103,7 +123,9 @@ def image_grid(
     """A labelled grid of images, `images[row][column]`, each as `show` takes them, `size` inches wide."""
     columns = max(map(len, images))
     canvas, axes = figure(len(images), columns, (size, size))
-    canvas.set_size_inches(columns * size + 0.09 * max(map(len, row_names), default=0), len(images) * size + 0.6)
+    canvas.set_size_inches(
+        columns * size + 0.09 * max(map(len, row_names), default=0), len(images) * size + 0.6
+    )
     for axis in axes.flat:
         axis.axis("off")
     for row, line in enumerate(images):

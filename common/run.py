@@ -47,11 +47,24 @@ class RunOptions(ScriptOptions):
         if self.resume and self.overwrite:
             raise UsageError("--resume goes on with a run and --overwrite deletes it: give one of them")
         if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
-            raise UsageError(f"--run_name must be the name of a folder in <log_root>/<question>, not a path: {self.run_name}")
+            raise UsageError(
+                f"--run_name must be the name of a folder in <log_root>/<question>, not a path: {self.run_name}"
+            )
 
 
 # May differ between the legs of one run; every other option must stay, or the run would not be one.
-FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root", "epochs", "run_name"}
+FREE_ON_RESUME = {
+    "resume",
+    "overwrite",
+    "debug",
+    "device",
+    "compile",
+    "data_root",
+    "log_root",
+    "figure_root",
+    "epochs",
+    "run_name",
+}
 
 
 class Table:
@@ -59,7 +72,9 @@ class Table:
 
     def __init__(self, path: Path, keep_bytes: int = 0):
         if keep_bytes and (not path.exists() or path.stat().st_size < keep_bytes):
-            raise RunError(f"{path} is shorter than its checkpoint says: it was changed; start again with --overwrite")
+            raise RunError(
+                f"{path} is shorter than its checkpoint says: it was changed; start again with --overwrite"
+            )
         self.file = open(path, "a", newline="")
         self.file.truncate(keep_bytes)
         with open(path, newline="") as start:  # a resumed table keeps its columns
@@ -113,9 +128,21 @@ class Run:
     """
 
     def __init__(
-        self, question: str, options: RunOptions, runtime: Runtime, architecture: dict, *, fixed_epochs: bool = False, **facts: object
+        self,
+        question: str,
+        options: RunOptions,
+        runtime: Runtime,
+        architecture: dict,
+        *,
+        fixed_epochs: bool = False,
+        **facts: object,
     ):
-        self.question, self.options, self.runtime, self.architecture = question, options, runtime, architecture
+        self.question, self.options, self.runtime, self.architecture = (
+            question,
+            options,
+            runtime,
+            architecture,
+        )
         self.folder = options.log_root / question / options.run_name
         self.figures = options.figure_root / question / options.run_name
         self.last = self.folder / "checkpoints" / "last.pt"
@@ -124,7 +151,9 @@ class Run:
         self.tables: dict[str, Table] = {}
         self.boards: dict[str, SummaryWriter] = {}
         words = [word for word in command_line() if word not in ("--overwrite", "--resume")]
-        self.resume_command = shlex.join(words if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world), *words[1:]])
+        self.resume_command = shlex.join(
+            words if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world), *words[1:]]
+        )
         self.resume_command += " --resume"
         if not self.writing:
             return
@@ -133,7 +162,9 @@ class Run:
         try:
             self.lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise RunError(f"another process is writing {self.folder}: wait for it, or give another --run_name") from error
+            raise RunError(
+                f"another process is writing {self.folder}: wait for it, or give another --run_name"
+            ) from error
         facts = json.loads(json.dumps(facts, default=str))
         self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME, facts)
         self.figures.mkdir(parents=True, exist_ok=True)
@@ -185,25 +216,37 @@ class Run:
         if not files:
             return
         if not config.exists():
-            raise UsageError(f"{self.folder} holds files that no run of this project wrote: give another --run_name")
+            raise UsageError(
+                f"{self.folder} holds files that no run of this project wrote: give another --run_name"
+            )
         before = json.loads(config.read_text())
         afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
         if afresh and not self.restarted:
-            for file in sorted(files, key=lambda file: file == config):  # config.json last: it says whose folder this is
+            for file in sorted(
+                files, key=lambda file: file == config
+            ):  # config.json last: it says whose folder this is
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
-            others = [f"{key} is another than it began with" for key, fact in facts.items() if before.get(key, fact) != fact]
+            others = [
+                f"{key} is another than it began with"
+                for key, fact in facts.items()
+                if before.get(key, fact) != fact
+            ]
             leg, before, now = before["legs"][-1], before["options"], plain(options)
             changed = others + [
-                f"--{key} was {before[key]!r}, now {now[key]!r}" for key in before.keys() & now.keys() - free if before[key] != now[key]
+                f"--{key} was {before[key]!r}, now {now[key]!r}"
+                for key in before.keys() & now.keys() - free
+                if before[key] != now[key]
             ]
             if leg["processes"] != self.runtime.world:
                 changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
             if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
                 changed.append(f"it ran on {leg['device']}, now {self.runtime.device_name} (--device)")
             if changed:
-                raise UsageError(f"--resume must go on with the options the run began with: {'; '.join(changed)}")
+                raise UsageError(
+                    f"--resume must go on with the options the run began with: {'; '.join(changed)}"
+                )
         else:
             raise UsageError(
                 f"the run {self.folder} exists: --resume goes on with it, --overwrite starts it again, --run_name NAME keeps both"
@@ -223,18 +266,32 @@ class Run:
         """
         saved, warning = None, ""
         if self.options.resume or self.restarted:
-            saved, warning = checkpoint.load_last(self.last, self.question, self.architecture, self.runtime.device)
+            saved, warning = checkpoint.load_last(
+                self.last, self.question, self.architecture, self.runtime.device
+            )
         for name, part in parts.items():
             if saved and part is not None:
-                part.set_state(saved[name].cpu()) if isinstance(part, torch.Generator) else part.load_state_dict(saved[name])
+                part.set_state(saved[name].cpu()) if isinstance(
+                    part, torch.Generator
+                ) else part.load_state_dict(saved[name])
         position = saved["position"] if saved else {}
         self._seconds_before, self._opened = (saved["seconds"] if saved else 0.0), time.perf_counter()
         if self.writing:
             sizes = saved["tables"] if saved else {}
-            self.tables = {name: Table(self.folder / f"{name}.csv", sizes.get(name, 0)) for name in ("metrics", "steps")}
-            purge = {"metrics": position.get("epoch", 0), "steps": None}  # rows of the epoch that begins again are dropped
-            self.boards = {name: SummaryWriter(self.folder / "tensorboard" / name, purge_step=step) for name, step in purge.items()}
-            (self.folder / "results.json").unlink(missing_ok=True)  # a finished run that goes on is not finished
+            self.tables = {
+                name: Table(self.folder / f"{name}.csv", sizes.get(name, 0)) for name in ("metrics", "steps")
+            }
+            purge = {
+                "metrics": position.get("epoch", 0),
+                "steps": None,
+            }  # rows of the epoch that begins again are dropped
+            self.boards = {
+                name: SummaryWriter(self.folder / "tensorboard" / name, purge_step=step)
+                for name, step in purge.items()
+            }
+            (self.folder / "results.json").unlink(
+                missing_ok=True
+            )  # a finished run that goes on is not finished
         if warning:
             self.log(f"warning: {warning}")
         return position
@@ -247,9 +304,15 @@ class Run:
     def save_last(self, parts: dict[str, object], **position: object) -> None:
         """Saves all there is to resume from: the parts' states, the tables' sizes, and where the loop is."""
         if self.writing:
-            states = {n: p.get_state() if isinstance(p, torch.Generator) else p.state_dict() for n, p in parts.items() if p is not None}
+            states = {
+                n: p.get_state() if isinstance(p, torch.Generator) else p.state_dict()
+                for n, p in parts.items()
+                if p is not None
+            }
             sizes = {name: table.sync() for name, table in self.tables.items()}
-            done = position["epoch"] - (position.get("step") == 0)  # at the start of an epoch the one before is what is trained
+            done = position["epoch"] - (
+                position.get("step") == 0
+            )  # at the start of an epoch the one before is what is trained
             for part in parts.values():
                 self._check_weights(part, done)
             self._save(self.last, done, **states, position=position, tables=sizes, seconds=self.seconds)
@@ -265,12 +328,16 @@ class Run:
             self.not_finite(epoch, "last")
 
     def _save(self, path: Path, epoch: int, **state: object) -> None:
-        checkpoint.save(path, self.question, self.architecture, options=plain(self.options), epoch=epoch, **state)
+        checkpoint.save(
+            path, self.question, self.architecture, options=plain(self.options), epoch=epoch, **state
+        )
 
     def load_network(self, name: str, model: torch.nn.Module) -> None:
         """Puts a network saved by `save_network` into `model`."""
         path = self.last.with_name(f"{name}.pt")
-        model.load_state_dict(checkpoint.load(path, self.question, self.architecture, self.runtime.device)["model"])
+        model.load_state_dict(
+            checkpoint.load(path, self.question, self.architecture, self.runtime.device)["model"]
+        )
 
     def stop(self, epoch: int, step: int) -> None:
         """Ends the process after Ctrl-C, once everything is saved.
@@ -278,7 +345,9 @@ class Run:
         Raises:
             Stopped: always, with the command that goes on.
         """
-        raise Stopped(f"Stopped and saved at epoch {epoch}, step {step}. Go on with:\n    {self.resume_command}")
+        raise Stopped(
+            f"Stopped and saved at epoch {epoch}, step {step}. Go on with:\n    {self.resume_command}"
+        )
 
     def not_finite(self, epoch: int, step: int | str) -> None:
         """Ends a run whose loss became NaN or infinite.
@@ -286,7 +355,9 @@ class Run:
         Raises:
             RunError: always, with the step, the last good checkpoint and advice.
         """
-        good = f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
+        good = (
+            f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
+        )
         advice = "start again (--overwrite) with a lower learning rate or --precision fp32"
         raise RunError(f"the loss is not finite at epoch {epoch}, step {step}; {good}; {advice}")
 
@@ -305,7 +376,14 @@ class Run:
 
     def progress(self, what: str, total: int, done: int, unit: str) -> tqdm:
         """A progress bar on rank 0, when the screen is a terminal."""
-        return tqdm(desc=what, total=total, initial=done, unit=unit, leave=False, disable=None if self.writing else True)
+        return tqdm(
+            desc=what,
+            total=total,
+            initial=done,
+            unit=unit,
+            leave=False,
+            disable=None if self.writing else True,
+        )
 
     def log(self, message: str) -> None:
         """A line on the screen (above the progress bar) and in train.log, there with the time."""
@@ -322,7 +400,11 @@ class Run:
         """
         if not self.writing:
             return
-        made = {"minutes": round(self.seconds / 60, 2), "device": self.runtime.device_name, "precision": self.runtime.precision}
+        made = {
+            "minutes": round(self.seconds / 60, 2),
+            "device": self.runtime.device_name,
+            "precision": self.runtime.precision,
+        }
         write_json(self.folder / "results.json", {"question": self.question, **results, **made})
         for table in self.tables.values():
             if table.columns is None:
@@ -338,7 +420,11 @@ def command_line() -> list[str]:
     """The command as it was typed, from the project's root."""
     script = Path(sys.argv[0])
     root = Path(__file__).resolve().parent.parent
-    return ["python", str(script.resolve().relative_to(root) if script.resolve().is_relative_to(root) else script.name), *sys.argv[1:]]
+    return [
+        "python",
+        str(script.resolve().relative_to(root) if script.resolve().is_relative_to(root) else script.name),
+        *sys.argv[1:],
+    ]
 
 
 def short(commit: str) -> str:
@@ -351,9 +437,13 @@ def commit() -> str:
     root = Path(__file__).resolve().parent.parent
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", root, *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

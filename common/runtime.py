@@ -41,7 +41,9 @@ class ScriptOptions:
     # of training; auto: bf16 autocast on a GPU that has it, fp32 elsewhere; tf32: fp32 whose products keep 10 bits, only on a GPU
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     seed: int = 0  # seed of every random draw
-    deterministic: bool = False  # equal bits on every run on a GPU too, at some cost in speed; a CPU's runs are equal anyway
+    deterministic: bool = (
+        False  # equal bits on every run on a GPU too, at some cost in speed; a CPU's runs are equal anyway
+    )
     debug: bool = False  # show the whole traceback of an error
 
     def check(self) -> None:
@@ -72,7 +74,9 @@ class Runtime:
         """Averages gradients over the processes of torchrun; the model itself when there is one process."""
         if self.world == 1:
             return model
-        return nn.parallel.DistributedDataParallel(model, [self.device] if self.device.type == "cuda" else None)
+        return nn.parallel.DistributedDataParallel(
+            model, [self.device] if self.device.type == "cuda" else None
+        )
 
     def average_gradients(self, model: nn.Module) -> None:
         """Averages gradients over the processes by hand, for networks that pass forward several times a step (GANs)."""
@@ -86,7 +90,10 @@ class Runtime:
         if self.world == 1:
             return tensors
         together = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
-        return [mean.view_as(tensor) for mean, tensor in zip(together.split([t.numel() for t in tensors]), tensors)]
+        return [
+            mean.view_as(tensor)
+            for mean, tensor in zip(together.split([t.numel() for t in tensors]), tensors)
+        ]
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a tensor over the processes."""
@@ -128,20 +135,30 @@ def start(options: ScriptOptions) -> Runtime:
         UsageError: CUDA, or its tf32, was asked for and is not there; a negative seed.
     """
     options.check()
-    if options.deterministic:  # an operation that has no such form raises RuntimeError, which one_line_errors explains
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS would choose its sums by the clock
+    if (
+        options.deterministic
+    ):  # an operation that has no such form raises RuntimeError, which one_line_errors explains
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # or cuBLAS would choose its sums by the clock
         torch.use_deterministic_algorithms(True)
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     cuda = torch.cuda.is_available()
     if options.device == "cuda" and not cuda:
-        raise UsageError("--device cuda: torch finds no CUDA GPU here; use --device cpu, or --device auto to take what there is")
+        raise UsageError(
+            "--device cuda: torch finds no CUDA GPU here; use --device cpu, or --device auto to take what there is"
+        )
     if options.device != "cpu" and cuda:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         if device.index >= torch.cuda.device_count():
-            raise UsageError(f"torchrun started more processes than there are GPUs: --nproc_per_node {torch.cuda.device_count()}")
+            raise UsageError(
+                f"torchrun started more processes than there are GPUs: --nproc_per_node {torch.cuda.device_count()}"
+            )
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = not options.deterministic  # the shapes of a training are always the same
+        torch.backends.cudnn.benchmark = (
+            not options.deterministic
+        )  # the shapes of a training are always the same
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
     elif options.precision == "tf32":
         raise UsageError("--precision tf32 is of a CUDA GPU; on a CPU there are fp32 and bf16")
@@ -152,9 +169,15 @@ def start(options: ScriptOptions) -> Runtime:
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
     if world > 1 and not dist.is_initialized():
         # torchrun keeps its store over a restart: under a prefix of its own no attempt reads the addresses of the one before.
-        store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), next(rendezvous("env://"))[0])
+        store = dist.PrefixStore(
+            os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), next(rendezvous("env://"))[0]
+        )
         dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=timedelta(hours=3)
+            "nccl" if device.type == "cuda" else "gloo",
+            store=store,
+            rank=rank,
+            world_size=world,
+            timeout=timedelta(hours=3),
         )  # of a download
     torch.manual_seed(options.seed)
     return Runtime(device, precision, rank, world)
@@ -203,7 +226,9 @@ class StopSignal:
         print("\nStopping after this step (again to stop at once) ...", file=sys.stderr, flush=True)
 
     def __enter__(self) -> "StopSignal":
-        self._previous = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._previous = {
+            number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -227,7 +252,9 @@ def quiet_pipe() -> Iterator[None]:
         finally:
             sys.stdout.flush()  # here, and not at the exit, where Python would complain
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still unwritten at the exit
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # for what is still unwritten at the exit
         sys.exit(1)
 
 
@@ -252,13 +279,23 @@ def one_line_errors(debug: bool) -> Iterator[None]:
     except BrokenPipeError:
         raise  # to quiet_pipe
     except OSError as error:
-        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        reason = (
+            "the disk is full"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else error.strerror or str(error)
+        )
         status, message = 1, f"error: {reason}{f': {error.filename}' if error.filename else ''}"
     except Exception as error:
         if "does not have a deterministic implementation" in str(error):
-            status, message = 1, f"error: --deterministic: {str(error).split(',')[0]} on this GPU; without the flag it runs"
+            status, message = (
+                1,
+                f"error: --deterministic: {str(error).split(',')[0]} on this GPU; without the flag it runs",
+            )
         else:
-            status, message = 1, f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (--debug shows where)"
+            status, message = (
+                1,
+                f"error: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''} (--debug shows where)",
+            )
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -269,7 +306,9 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         sys.exit(status)
 
 
-def parse(options_type: type[ScriptOptions], description: str, words: list[str] | None = None) -> ScriptOptions:
+def parse(
+    options_type: type[ScriptOptions], description: str, words: list[str] | None = None
+) -> ScriptOptions:
     """Reads a command line into `options_type`; the help shows the fields of each of its classes as a group of its own.
 
     Args:
@@ -278,16 +317,32 @@ def parse(options_type: type[ScriptOptions], description: str, words: list[str] 
     groups = {}
     for cls in options_type.__mro__:
         fields = {
-            name: field for name, field in options_type.__dataclass_fields__.items() if name in cls.__dict__.get("__annotations__", {})
+            name: field
+            for name, field in options_type.__dataclass_fields__.items()
+            if name in cls.__dict__.get("__annotations__", {})
         }
-        if fields:  # a dataclass of these fields alone; tyro finds their comments in the classes it comes from
+        if (
+            fields
+        ):  # a dataclass of these fields alone; tyro finds their comments in the classes it comes from
             about = {"__dataclass_fields__": fields, "__doc__": cls.__doc__, "__module__": cls.__module__}
-            groups[cls.__name__.removesuffix("Options").lower() or "main"] = type(cls.__name__, (options_type,), about)
-    whole = dataclasses.make_dataclass("Options", [(n, g, dataclasses.field(default_factory=g)) for n, g in groups.items()])
-    description = description.replace("\npython ", "\n\npython ")  # or tyro would join the commands to one paragraph
+            groups[cls.__name__.removesuffix("Options").lower() or "main"] = type(
+                cls.__name__, (options_type,), about
+            )
+    whole = dataclasses.make_dataclass(
+        "Options", [(n, g, dataclasses.field(default_factory=g)) for n, g in groups.items()]
+    )
+    description = description.replace(
+        "\npython ", "\n\npython "
+    )  # or tyro would join the commands to one paragraph
     flat = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     read = tyro.cli(whole, args=words, description=description, use_underscores=True, config=flat)
-    return options_type(**{field.name: getattr(part, field.name) for part in vars(read).values() for field in dataclasses.fields(part)})
+    return options_type(
+        **{
+            field.name: getattr(part, field.name)
+            for part in vars(read).values()
+            for field in dataclasses.fields(part)
+        }
+    )
 
 
 def command(main: Callable, options_type: type[ScriptOptions], description: str) -> None:

@@ -24,8 +24,15 @@ class Classifier(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in ((1, 16), (16, 32), (32, 64)):  # 28 -> 14 -> 7 -> 3
-            layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.MaxPool2d(2), nn.ReLU()]
-        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * 9, FEATURES), nn.ReLU())
+            layers += [
+                nn.Conv2d(before, after, 3, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.MaxPool2d(2),
+                nn.ReLU(),
+            ]
+        self.features = nn.Sequential(
+            *layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(64 * 9, FEATURES), nn.ReLU()
+        )
         self.score = nn.Linear(FEATURES, classes)
         self.to(memory_format=torch.channels_last)
 
@@ -39,7 +46,10 @@ def judge(classifier: Classifier, images: Tensor, batch: int = 1000) -> tuple[Te
     """Features (n, 128) and class probabilities (n, classes) of uint8 pictures (n, 28, 28), in eval mode and fp32."""
     classifier.eval()
     features = torch.cat(
-        [classifier.features(prepare(piece).contiguous(memory_format=torch.channels_last)) for piece in images.split(batch)]
+        [
+            classifier.features(prepare(piece).contiguous(memory_format=torch.channels_last))
+            for piece in images.split(batch)
+        ]
     )
     return features, classifier.score(features).softmax(1)
 
@@ -49,7 +59,9 @@ def accuracy(classifier: Classifier, pictures: Pictures) -> float:
     return float((judge(classifier, pictures.images)[1].argmax(1) == pictures.labels).float().mean())
 
 
-def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Runtime, least: float = 0) -> tuple[Classifier, dict]:
+def trained_classifier(
+    parts: dict[str, Pictures], data_root: Path, runtime: Runtime, least: float = 0
+) -> tuple[Classifier, dict]:
     """The judge for these pictures: from `data_root/cache` when it is there and its hash is right, trained otherwise.
 
     Raises:
@@ -65,15 +77,25 @@ def trained_classifier(parts: dict[str, Pictures], data_root: Path, runtime: Run
     try:
         saved = checkpoint.read(cache, runtime.device)
         classifier.load_state_dict(saved["model"])
-        facts = {"recipe": RECIPE, "sha256": weights_hash(classifier), "test_accuracy": float(saved["facts"]["test_accuracy"])}
+        facts = {
+            "recipe": RECIPE,
+            "sha256": weights_hash(classifier),
+            "test_accuracy": float(saved["facts"]["test_accuracy"]),
+        }
         if facts == saved["facts"]:
             return classifier, facts
     except Exception:  # missing or damaged: train it again
         pass
     fit(classifier, train, runtime)
-    facts = {"recipe": RECIPE, "sha256": weights_hash(classifier), "test_accuracy": accuracy(classifier, test)}
+    facts = {
+        "recipe": RECIPE,
+        "sha256": weights_hash(classifier),
+        "test_accuracy": accuracy(classifier, test),
+    }
     if facts["test_accuracy"] < least:
-        raise RunError(f"the classifier that judges reads {facts['test_accuracy']:.2%} of the test pictures, less than {least:.2%}")
+        raise RunError(
+            f"the classifier that judges reads {facts['test_accuracy']:.2%} of the test pictures, less than {least:.2%}"
+        )
     checkpoint.write_cache(cache, {"model": classifier.state_dict(), "facts": facts})
     return classifier, facts
 
@@ -95,9 +117,15 @@ def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
         with tqdm(total=EPOCHS * steps, desc="training the judge", leave=False, disable=None) as bar:
             for _ in range(EPOCHS):
                 for index in torch.randperm(len(train), generator=draws, device=runtime.device).split(BATCH):
-                    x, y = torch.randint(0, 5, (2,), generator=draws, device=runtime.device).tolist()  # shifted by up to 2 pixels
-                    images = F.pad(prepare(train.images[index]), (2, 2, 2, 2), value=-1)[:, :, y : y + 28, x : x + 28]
-                    loss = F.cross_entropy(classifier(images.contiguous(memory_format=torch.channels_last)), train.labels[index])
+                    x, y = torch.randint(
+                        0, 5, (2,), generator=draws, device=runtime.device
+                    ).tolist()  # shifted by up to 2 pixels
+                    images = F.pad(prepare(train.images[index]), (2, 2, 2, 2), value=-1)[
+                        :, :, y : y + 28, x : x + 28
+                    ]
+                    loss = F.cross_entropy(
+                        classifier(images.contiguous(memory_format=torch.channels_last)), train.labels[index]
+                    )
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
@@ -107,4 +135,6 @@ def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
 
 def weights_hash(classifier: Classifier) -> str:
     """SHA-256 of the weights."""
-    return hashlib.sha256(b"".join(value.cpu().numpy().tobytes() for value in classifier.state_dict().values())).hexdigest()
+    return hashlib.sha256(
+        b"".join(value.cpu().numpy().tobytes() for value in classifier.state_dict().values())
+    ).hexdigest()

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 # image_size -> channels and kernels of the generator's maps, channels and last side of the discriminator's
-LAYOUTS = {28: ((512, 256, 128), (3, 4, 4), (64, 128, 256), 3), 64: ((512, 256, 128, 64), (4, 4, 4, 4), (64, 128, 256, 512), 4)}
+LAYOUTS = {
+    28: ((512, 256, 128), (3, 4, 4), (64, 128, 256), 3),
+    64: ((512, 256, 128, 64), (4, 4, 4, 4), (64, 128, 256, 512), 4),
+}
 
 
 def initialise(module: nn.Module) -> None:
@@ -41,8 +44,14 @@ class Generator(nn.Module):
         self.embedding = nn.Embedding(classes, classes) if classes else None
         inputs = latent_size + classes
         layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, channels[0], 4, bias=False)]  # 1 -> 4
-        for now, after, kernel in zip(channels, (*channels[1:], 1), kernels):  # 4 -> 7 -> 14 -> 28 (4 -> 8 -> 16 -> 32 -> 64)
-            layers += [nn.BatchNorm2d(now), nn.ReLU(), nn.ConvTranspose2d(now, after, kernel, 2, 1, bias=after == 1)]
+        for now, after, kernel in zip(
+            channels, (*channels[1:], 1), kernels
+        ):  # 4 -> 7 -> 14 -> 28 (4 -> 8 -> 16 -> 32 -> 64)
+            layers += [
+                nn.BatchNorm2d(now),
+                nn.ReLU(),
+                nn.ConvTranspose2d(now, after, kernel, 2, 1, bias=after == 1),
+            ]
         layers.append(nn.Tanh())
         self.layers = nn.Sequential(*layers)
         self.apply(initialise)
@@ -76,7 +85,9 @@ class Discriminator(nn.Module):
             layers += [nn.Conv2d(now, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         self.features = nn.Sequential(*layers)
         self.score = nn.Conv2d(channels[-1], 1, side)  # 3 -> 1 (4 -> 1)
-        self.embedding = nn.Embedding(classes, image_size**2 if self.plane else channels[-1]) if classes else None
+        self.embedding = (
+            nn.Embedding(classes, image_size**2 if self.plane else channels[-1]) if classes else None
+        )
         self.apply(initialise)
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, 0, 1 if self.plane else 0.02)
@@ -88,5 +99,7 @@ class Discriminator(nn.Module):
         features = self.features(images.contiguous(memory_format=torch.channels_last))  # (n, 256, 3, 3)
         logits = self.score(features).flatten()  # (n, 1, 1, 1) -> (n,)
         if self.embedding is not None and not self.plane:
-            logits = logits + (features.sum((2, 3)) * self.embedding(labels)).sum(1)  # projection on the pooled features (n, 256)
+            logits = logits + (features.sum((2, 3)) * self.embedding(labels)).sum(
+                1
+            )  # projection on the pooled features (n, 256)
         return logits

@@ -40,13 +40,18 @@ def generate(generator: Generator, noise: Tensor, labels: Tensor | None = None, 
     """uint8 pictures (n, 28, 28) of noise (n, latent_size), and labels (n,) when conditional, in eval mode."""
     training = generator.training
     generator.eval()
-    pieces = noise.split(batch), labels.split(batch) if labels is not None else [None] * len(noise.split(batch))
+    pieces = (
+        noise.split(batch),
+        labels.split(batch) if labels is not None else [None] * len(noise.split(batch)),
+    )
     images = torch.cat([to_uint8(generator.forward(z, y)) for z, y in zip(*pieces)])  # without torch.compile
     generator.train(training)
     return images
 
 
-def draw_samples(generator: Generator, count: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
+def draw_samples(
+    generator: Generator, count: int, seed: int, device: torch.device
+) -> tuple[Tensor, Tensor | None]:
     """`count` pictures, and the labels asked of a conditional generator: as many of each class as `count` allows."""
     draws = torch.Generator(device).manual_seed(seed + 10**6)  # not the noise that training begins with
     noise = torch.randn(count, generator.latent_size, generator=draws, device=device)
@@ -72,12 +77,16 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     features = nn.Identity()
     features.num_features = one.shape[1]
     distance = FrechetInceptionDistance(feature=features, sync_on_compute=False).set_dtype(torch.float64)
-    distance.update(one.double().cpu(), real=True)  # its eigenvalues want a library that not every CUDA torch has
+    distance.update(
+        one.double().cpu(), real=True
+    )  # its eigenvalues want a library that not every CUDA torch has
     distance.update(other.double().cpu(), real=False)
     return float(distance.compute())
 
 
-def measure(classifier: Classifier, test_features: Tensor, images: Tensor, labels: Tensor | None) -> dict[str, float]:
+def measure(
+    classifier: Classifier, test_features: Tensor, images: Tensor, labels: Tensor | None
+) -> dict[str, float]:
     """The figures of a set of samples (n, 28, 28).
 
     Returns:
@@ -107,7 +116,9 @@ def measure(classifier: Classifier, test_features: Tensor, images: Tensor, label
 
 def floor(classifier: Classifier, train: Pictures, test_features: Tensor, samples: int, seed: int) -> float:
     """The Frechet distance that perfect samples would get: of real training pictures to the test set."""
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:samples].to(train.images.device)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:samples].to(
+        train.images.device
+    )
     return frechet_distance(test_features, judge(classifier, train.images[order])[0])
 
 
@@ -124,9 +135,21 @@ def as_rows(figures: dict[str, float], floor_value: float, samples: int, which: 
     """Figures as rows of results.json."""
     count = f"{samples} samples, {which}"
     rows = [
-        {"name": "Frechet distance", "value": round(figures["frechet_distance"], 3), "unit": "to the test set"},
-        {"name": "Frechet distance of real training pictures (floor)", "value": round(floor_value, 3), "unit": "to the test set"},
-        {"name": "class histogram, KL to uniform", "value": round(figures["kl_to_uniform"], 5), "unit": "nats"},
+        {
+            "name": "Frechet distance",
+            "value": round(figures["frechet_distance"], 3),
+            "unit": "to the test set",
+        },
+        {
+            "name": "Frechet distance of real training pictures (floor)",
+            "value": round(floor_value, 3),
+            "unit": "to the test set",
+        },
+        {
+            "name": "class histogram, KL to uniform",
+            "value": round(figures["kl_to_uniform"], 5),
+            "unit": "nats",
+        },
         {"name": "rarest class", "value": round(figures["rarest_class"], 3), "unit": "times uniform"},
         {"name": "commonest class", "value": round(figures["commonest_class"], 3), "unit": "times uniform"},
         {"name": "confidence of the classifier", "value": round(100 * figures["confidence"], 2), "unit": "%"},
@@ -134,7 +157,12 @@ def as_rows(figures: dict[str, float], floor_value: float, samples: int, which: 
     if "label_accuracy" in figures:
         interval = 196 * (figures["label_accuracy"] * (1 - figures["label_accuracy"]) / samples) ** 0.5
         rows.append(
-            {"name": "label accuracy", "value": round(100 * figures["label_accuracy"], 2), "interval": round(interval, 2), "unit": "%"}
+            {
+                "name": "label accuracy",
+                "value": round(100 * figures["label_accuracy"], 2),
+                "interval": round(interval, 2),
+                "unit": "%",
+            }
         )
     return [row | {"count": count} for row in rows]
 
@@ -145,7 +173,11 @@ def load_generator(path: Path, runtime: Runtime) -> tuple[Generator, dict]:
     generator = Generator(**state["architecture"]).to(runtime.device)
     weights = state.get("model", state.get("generator"))
     if "average" in state:
-        weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name.startswith("module.")}
+        weights = {
+            name.removeprefix("module."): value
+            for name, value in state["average"].items()
+            if name.startswith("module.")
+        }
     generator.load_state_dict(weights)
     return generator.eval(), state
 
@@ -156,7 +188,11 @@ def draw_neighbours(images: Tensor, train: Pictures, path: Path) -> list[float]:
     rows = [list(images.cpu().numpy() / 255), list(train.images[index].cpu().numpy() / 255)]
     columns = [f"{value:.0f}" for value in distance.tolist()]
     plots.image_grid(
-        rows, path, "Samples and their nearest training pictures (RMS distance in grey levels)", ["sample", "nearest"], columns
+        rows,
+        path,
+        "Samples and their nearest training pictures (RMS distance in grey levels)",
+        ["sample", "nearest"],
+        columns,
     )
     return distance.tolist()
 
@@ -168,7 +204,11 @@ def draw_histogram(images: Tensor, classifier: Classifier, names: list[str], pat
     canvas, ((axis,),) = plots.figure(size=(6, 3.4))
     axis.bar(names, shares, color=plots.COLORS["train"])
     axis.axhline(100 / len(names), color="black", linestyle="--", linewidth=1, label="uniform")
-    axis.set(xlabel="class read by the classifier", ylabel="share of the samples (%)", title=f"Classes of {len(images):,} samples")
+    axis.set(
+        xlabel="class read by the classifier",
+        ylabel="share of the samples (%)",
+        title=f"Classes of {len(images):,} samples",
+    )
     axis.tick_params(axis="x", labelrotation=0 if max(map(len, names)) < 4 else 45)
     axis.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)  # above the axes, where no bar is
     plots.save(canvas, path)
@@ -183,16 +223,27 @@ def main(options: Options) -> dict:
     trained = state["options"]
     folder = Path(trained["folder"]) if trained["folder"] else None
     data = DataOptions(trained["dataset"], folder, trained["synthetic_pictures"])
-    parts = {name: part.to(runtime.device) for name, part in load(options.data_root, data, trained["seed"]).items()}
-    classifier, facts = trained_classifier(parts, options.data_root, runtime, LEAST_ACCURACY if data.dataset == "mnist" else 0)
+    parts = {
+        name: part.to(runtime.device) for name, part in load(options.data_root, data, trained["seed"]).items()
+    }
+    classifier, facts = trained_classifier(
+        parts, options.data_root, runtime, LEAST_ACCURACY if data.dataset == "mnist" else 0
+    )
     drawn = {name: as_drawn(part, state["architecture"]["image_size"]) for name, part in parts.items()}
     test_features = judge(classifier, drawn["test"].images)[0]
     images, labels = draw_samples(generator, options.samples, options.seed, runtime.device)
     figures = measure(classifier, test_features, images, labels)
     rows = as_rows(
-        figures, floor(classifier, drawn["train"], test_features, options.samples, options.seed), options.samples, f"epoch {state['epoch']}"
+        figures,
+        floor(classifier, drawn["train"], test_features, options.samples, options.seed),
+        options.samples,
+        f"epoch {state['epoch']}",
     )
-    run = options.checkpoint.parent.parent if options.checkpoint.parent.name == "checkpoints" else options.checkpoint.parent
+    run = (
+        options.checkpoint.parent.parent
+        if options.checkpoint.parent.name == "checkpoints"
+        else options.checkpoint.parent
+    )
     folder = options.figure_root / QUESTION / run.name
     distances = draw_neighbours(images[:10], drawn["train"], folder / "nearest.png")
     draw_histogram(images, classifier, parts["train"].names, folder / "classes.png")
@@ -201,13 +252,20 @@ def main(options: Options) -> dict:
     if "label_accuracy" in figures:
         print(
             "label accuracy by class: "
-            + ", ".join(f"{n} {100 * figures[f'label_accuracy_{c}']:.1f} %" for c, n in enumerate(parts["train"].names))
+            + ", ".join(
+                f"{n} {100 * figures[f'label_accuracy_{c}']:.1f} %"
+                for c, n in enumerate(parts["train"].names)
+            )
         )
-    print(f"nearest training picture of ten samples: {np.mean(distances):.1f} grey levels away on average; figures in {folder}")
+    print(
+        f"nearest training picture of ten samples: {np.mean(distances):.1f} grey levels away on average; figures in {folder}"
+    )
     result = {"classifier": facts, "figures": figures, "rows": rows, "nearest_training_rms": distances}
     if (run / "results.json").exists():
         before = json.loads((run / "results.json").read_text())
-        before.setdefault("evaluations", {})[f"{options.checkpoint.name}, {options.samples} samples, seed {options.seed}"] = result
+        before.setdefault("evaluations", {})[
+            f"{options.checkpoint.name}, {options.samples} samples, seed {options.seed}"
+        ] = result
         write_json(run / "results.json", before)
     return result
 

@@ -32,10 +32,21 @@ def draw_samples(folder: Path, figures: Path, title: str) -> list[Path]:
         axis.imshow(np.asarray(Image.open(sheets[epochs.index(epoch)])), cmap="gray", interpolation="nearest")
         axis.set_title(f"after epoch {epoch}")
         axis.axis("off")
-    canvas.suptitle(f"{title}{': ' if len(chosen) > 1 else chr(10)}one fixed noise")  # over one panel it takes two lines
-    frames = [Image.open(sheet).resize([2 * side for side in Image.open(sheet).size], Image.Resampling.NEAREST) for sheet in sheets]
+    canvas.suptitle(
+        f"{title}{': ' if len(chosen) > 1 else chr(10)}one fixed noise"
+    )  # over one panel it takes two lines
+    frames = [
+        Image.open(sheet).resize([2 * side for side in Image.open(sheet).size], Image.Resampling.NEAREST)
+        for sheet in sheets
+    ]
     figures.mkdir(parents=True, exist_ok=True)
-    frames[0].save(figures / "samples.gif", save_all=True, append_images=frames[1:] + [frames[-1]] * 3, duration=400, loop=0)
+    frames[0].save(
+        figures / "samples.gif",
+        save_all=True,
+        append_images=frames[1:] + [frames[-1]] * 3,
+        duration=400,
+        loop=0,
+    )
     return [plots.save(canvas, figures / "samples.png"), figures / "samples.gif"]
 
 
@@ -43,10 +54,15 @@ def draw_losses(folder: Path, figures: Path, title: str) -> Path:
     """losses.png from steps.csv: both losses, and what the discriminator says of real and generated pictures."""
     table, smooth = plots.read_steps(folder / "steps.csv")
     canvas, ((left, right),) = plots.figure(1, 2, (6, 3.8))
-    for name, label, color in (("d_loss", "discriminator (real + fake)", "#1f77b4"), ("g_loss", "generator", "#d95f02")):
+    for name, label, color in (
+        ("d_loss", "discriminator (real + fake)", "#1f77b4"),
+        ("g_loss", "generator", "#d95f02"),
+    ):
         left.plot(table["step"], table[name], color=color, alpha=0.2, linewidth=0.7)
         left.plot(smooth["step"], smooth[name], color=color, label=label)
-    left.axhline(2 * np.log(2), color="black", linestyle=":", linewidth=1, label="discriminator that knows nothing")
+    left.axhline(
+        2 * np.log(2), color="black", linestyle=":", linewidth=1, label="discriminator that knows nothing"
+    )
     left.set(xlabel="step", ylabel="loss (nats)", title="Losses")
     for name, label, color in (
         ("d_real", "D(x), real", "#1f77b4"),
@@ -55,7 +71,12 @@ def draw_losses(folder: Path, figures: Path, title: str) -> Path:
     ):
         right.plot(smooth["step"], smooth[name], color=color, label=label)
     right.axhline(0.5, color="black", linestyle=":", linewidth=1)
-    right.set(xlabel="step", ylabel="mean probability of real", ylim=(0, 1), title="What the discriminator believes")
-    left.legend(fontsize=9), right.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+    right.set(
+        xlabel="step", ylabel="mean probability of real", ylim=(0, 1), title="What the discriminator believes"
+    )
+    (
+        left.legend(fontsize=9),
+        right.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3),
+    )
     canvas.suptitle(title)
     return plots.save(canvas, figures / "losses.png")

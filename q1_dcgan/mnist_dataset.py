@@ -37,7 +37,9 @@ MD5 = {  # of the unpacked files
 class DataOptions:
     """Which pictures."""
 
-    dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = "mnist"  # synthetic is drawn on the spot, folder is your own
+    dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = (
+        "mnist"  # synthetic is drawn on the spot, folder is your own
+    )
     folder: Path | None = None  # for --dataset folder: grey images of one size, <class>/<images>
     synthetic_pictures: int = 8192  # for --dataset synthetic: how many training pictures to draw
 
@@ -58,7 +60,9 @@ class Pictures:
 
     def fingerprint(self) -> str:
         """SHA-256 of pixels and labels."""
-        return hashlib.sha256(self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()).hexdigest()
+        return hashlib.sha256(
+            self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()
+        ).hexdigest()
 
 
 def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
@@ -74,7 +78,10 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         UsageError: --dataset folder without a usable --folder.
     """
     if options.dataset == "synthetic":
-        return {"train": draw_digits(options.synthetic_pictures, seed), "test": draw_digits(options.synthetic_pictures // 4, seed + 1)}
+        return {
+            "train": draw_digits(options.synthetic_pictures, seed),
+            "test": draw_digits(options.synthetic_pictures // 4, seed + 1),
+        }
     if options.dataset == "folder":
         return load_folder(options.folder, seed)
     from torchvision import datasets  # takes a second to import
@@ -111,8 +118,14 @@ def read_idx(path: Path, md5: str, shape: tuple[int, ...]) -> Tensor:
     from torchvision.datasets.utils import check_integrity
 
     header = 4 + 4 * len(shape)
-    if not path.is_file() or path.stat().st_size != header + math.prod(shape) or not check_integrity(str(path), md5):
-        raise RunError(f"{path} is damaged, or another file (its MD5 must be {md5}): delete it, and it is downloaded again")
+    if (
+        not path.is_file()
+        or path.stat().st_size != header + math.prod(shape)
+        or not check_integrity(str(path), md5)
+    ):
+        raise RunError(
+            f"{path} is damaged, or another file (its MD5 must be {md5}): delete it, and it is downloaded again"
+        )
     return torch.from_numpy(np.fromfile(path, np.uint8, offset=header)).view(shape)
 
 
@@ -132,8 +145,12 @@ def to_uint8(images: Tensor) -> Tensor:
 def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
     """A user's own grey images, six in seven for training."""
     if folder is None or not folder.is_dir():
-        raise UsageError(f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}")
-    files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in Image.registered_extensions())
+        raise UsageError(
+            f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}"
+        )
+    files = sorted(
+        file for file in folder.glob("*/*") if file.suffix.lower() in Image.registered_extensions()
+    )
     if not files:
         raise UsageError(f"no images in {folder}: it must hold one folder a class, <class>/<image>.png")
     names = sorted({file.parent.name for file in files})
@@ -145,12 +162,20 @@ def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
             grey = image.convert("L")
         first = first or grey.size
         if grey.size != first:
-            raise UsageError(f"the images of {folder} must have one size: {files[0]} is {first}, {file} is {grey.size}")
+            raise UsageError(
+                f"the images of {folder} must have one size: {files[0]} is {first}, {file} is {grey.size}"
+            )
         images.append(np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.LANCZOS)))
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
-    pixels, labels = torch.from_numpy(np.stack(images)), torch.tensor([names.index(file.parent.name) for file in files])
+    pixels, labels = (
+        torch.from_numpy(np.stack(images)),
+        torch.tensor([names.index(file.parent.name) for file in files]),
+    )
     cut = len(files) - max(1, len(files) // 7)
-    return {part: Pictures(pixels[index], labels[index], names) for part, index in (("train", order[:cut]), ("test", order[cut:]))}
+    return {
+        part: Pictures(pixels[index], labels[index], names)
+        for part, index in (("train", order[:cut]), ("test", order[cut:]))
+    }
 
 
 def draw_digits(count: int, seed: int) -> Pictures:
@@ -168,7 +193,10 @@ def draw_digits(count: int, seed: int) -> Pictures:
         matrix = np.array([[np.cos(turn), -np.sin(turn) + shear], [np.sin(turn), np.cos(turn)]])
         move = SIZE - matrix @ (SIZE + random.normal(0, 2, 2))
         canvas = canvas.transform(
-            canvas.size, Image.Transform.AFFINE, (*matrix[0], move[0], *matrix[1], move[1]), Image.Resampling.BILINEAR
+            canvas.size,
+            Image.Transform.AFFINE,
+            (*matrix[0], move[0], *matrix[1], move[1]),
+            Image.Resampling.BILINEAR,
         )
         images[i] = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
     return Pictures(torch.from_numpy(images), torch.from_numpy(labels), [str(digit) for digit in range(10)])

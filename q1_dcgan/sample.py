@@ -25,7 +25,9 @@ class Options(ScriptOptions):
     digit: int | None = None  # the class to draw (conditional generators); default: all in turn
     output: Path = Path("samples.png")  # the grid
     array: Path | None = None  # also write images (n, 28, 28) uint8 and labels (n,) int64 to this .npz
-    interpolate: bool = False  # draw walks in eight steps between latents, one walk a row, instead of single samples
+    interpolate: bool = (
+        False  # draw walks in eight steps between latents, one walk a row, instead of single samples
+    )
 
 
 def walk(noise: torch.Tensor, steps: int = 8) -> torch.Tensor:
@@ -47,11 +49,20 @@ def main(options: Options) -> np.ndarray:
     runtime = start(options)
     generator, _ = load_generator(options.checkpoint, runtime)
     if options.digit is not None and not 0 <= options.digit < generator.classes:
-        known = f"its classes are 0 to {generator.classes - 1}" if generator.classes else "this generator is not conditional"
+        known = (
+            f"its classes are 0 to {generator.classes - 1}"
+            if generator.classes
+            else "this generator is not conditional"
+        )
         raise UsageError(f"--digit {options.digit}: {known}")
     draws = torch.Generator(runtime.device).manual_seed(options.seed)
     rows = -(-options.n // 8)
-    noise = torch.randn(rows + 1 if options.interpolate else options.n, generator.latent_size, generator=draws, device=runtime.device)
+    noise = torch.randn(
+        rows + 1 if options.interpolate else options.n,
+        generator.latent_size,
+        generator=draws,
+        device=runtime.device,
+    )
     noise = walk(noise) if options.interpolate else noise
     labels = None
     if generator.classes:

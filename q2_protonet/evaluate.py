@@ -23,7 +23,12 @@ from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypical_loss
 
 QUESTION = "q2_protonet"
-PAPER = {(5, 1): 98.8, (5, 5): 99.7, (20, 1): 96.0, (20, 5): 98.9}  # Snell et al. 2017, table 1: full Omniglot
+PAPER = {
+    (5, 1): 98.8,
+    (5, 5): 99.7,
+    (20, 1): 96.0,
+    (20, 5): 98.9,
+}  # Snell et al. 2017, table 1: full Omniglot
 REPORT = {(5, 1): 97.06, (5, 5): 99.31, (20, 1): 91.47, (20, 5): 97.61}  # the first report: full Omniglot
 
 
@@ -38,8 +43,12 @@ class Options(ScriptOptions):
     episodes: int = 1000  # episodes a setting
     part: Literal["test", "validation", "train"] = "test"  # which part of the split
     data_root: Path = Path("data")  # folder of the data sets
-    dataset: Literal["", "omniglot", "synthetic", "folder"] = ""  # default: what the checkpoint was trained on
-    split: Literal["", "vinyals", "random", "small", "small1"] = ""  # default: what the checkpoint was trained on
+    dataset: Literal["", "omniglot", "synthetic", "folder"] = (
+        ""  # default: what the checkpoint was trained on
+    )
+    split: Literal["", "vinyals", "random", "small", "small1"] = (
+        ""  # default: what the checkpoint was trained on
+    )
     folder: Path | None = None  # for --dataset folder
 
 
@@ -49,11 +58,15 @@ def embed(model: ProtoNet, images: Tensor, batch: int = 1000) -> Tensor:
     """Embeddings of uint8 drawings in eval mode and fp32: (..., 28, 28) -> (..., dim)."""
     model.eval()
     flat = images.flatten(0, -3)  # (n, 28, 28), through forward: without torch.compile
-    return torch.cat([model.forward(prepare(piece)) for piece in flat.split(batch)]).view(*images.shape[:-2], -1)
+    return torch.cat([model.forward(prepare(piece)) for piece in flat.split(batch)]).view(
+        *images.shape[:-2], -1
+    )
 
 
 @torch.inference_mode()
-def run_episodes(embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes: int) -> tuple[float, Tensor]:
+def run_episodes(
+    embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes: int
+) -> tuple[float, Tensor]:
     """Classifies the queries of many episodes, a batch of episodes at a time.
 
     Args:
@@ -146,7 +159,15 @@ def main(options: Options) -> list[dict]:
     data = data_options(state["options"], options)
     part = load(options.data_root, data, state["options"]["seed"])[options.part].to(runtime.device)
     settings = [(way, shot) for way in options.way for shot in options.shot]
-    rows = test(model, part, settings, options.query, options.episodes, options.seed, beside_paper=data.dataset == "omniglot")
+    rows = test(
+        model,
+        part,
+        settings,
+        options.query,
+        options.episodes,
+        options.seed,
+        beside_paper=data.dataset == "omniglot",
+    )
     print(f"{options.checkpoint}: epoch {state['epoch']}, {options.part} part of {describe(data)}")
     print_table(rows)
     results = options.checkpoint.parent.parent / "results.json"
@@ -162,7 +183,11 @@ def main(options: Options) -> list[dict]:
 
 def describe(data: DataOptions) -> str:
     """A data set in words: "omniglot, split small"."""
-    return f"omniglot, split {data.split}" if data.dataset == "omniglot" else f"{data.dataset}{f' {data.folder}' if data.folder else ''}"
+    return (
+        f"omniglot, split {data.split}"
+        if data.dataset == "omniglot"
+        else f"{data.dataset}{f' {data.folder}' if data.folder else ''}"
+    )
 
 
 if __name__ == "__main__":

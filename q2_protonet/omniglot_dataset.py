@@ -21,7 +21,9 @@ SIZE = 28
 PARTS = ("train", "validation", "test")
 VINYALS_CHARACTERS = (1028, 172, 423)  # of the 1,623; times four rotations: 4,112 / 688 / 1,692 classes
 AUTHOR = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
-LISTS = "https://raw.githubusercontent.com/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
+LISTS = (
+    "https://raw.githubusercontent.com/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
+)
 ARCHIVES = {  # MD5 and number of drawings
     "images_background": ("68d2efa1b9178cc56df9314c21c6e718", 19280),
     "images_evaluation": ("6b91aef0f799c5bb55b94e3f2daec811", 13180),
@@ -40,10 +42,18 @@ IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".web
 class DataOptions:
     """Which characters, and how they are divided."""
 
-    dataset: Literal["omniglot", "synthetic", "folder"] = "omniglot"  # synthetic is drawn on the spot, folder is your own
-    split: Literal["vinyals", "random", "small", "small1"] = "vinyals"  # of Omniglot; synthetic and folder split at random
-    folder: Path | None = None  # for --dataset folder: a tree <class>/<images>, or train/, validation/ and test/ of such trees
-    no_rotations: bool = False  # leave out the drawings turned by 90, 180 and 270 degrees, which are classes of their own
+    dataset: Literal["omniglot", "synthetic", "folder"] = (
+        "omniglot"  # synthetic is drawn on the spot, folder is your own
+    )
+    split: Literal["vinyals", "random", "small", "small1"] = (
+        "vinyals"  # of Omniglot; synthetic and folder split at random
+    )
+    folder: Path | None = (
+        None  # for --dataset folder: a tree <class>/<images>, or train/, validation/ and test/ of such trees
+    )
+    no_rotations: bool = (
+        False  # leave out the drawings turned by 90, 180 and 270 degrees, which are classes of their own
+    )
 
 
 @dataclass
@@ -69,7 +79,9 @@ class Characters:
 
     def with_rotations(self) -> "Characters":
         """Four classes for each: turned counterclockwise by 0, 90, 180 and 270 degrees."""
-        turned = torch.stack([self.images.rot90(quarter, (-2, -1)) for quarter in range(4)], 1)  # (class, 4, drawing, 28, 28)
+        turned = torch.stack(
+            [self.images.rot90(quarter, (-2, -1)) for quarter in range(4)], 1
+        )  # (class, 4, drawing, 28, 28)
         names = [f"{name}/rot{90 * quarter:03d}" for name in self.names for quarter in range(4)]
         return Characters(turned.flatten(0, 1), self.counts.repeat_interleave(4), names)
 
@@ -108,7 +120,9 @@ def merge(parts: Sequence[Characters]) -> Characters:
     """The classes of several parts as one."""
     most = max(part.images.shape[1] for part in parts)
     images = [F.pad(part.images, (0, 0, 0, 0, 0, most - part.images.shape[1])) for part in parts]
-    return Characters(torch.cat(images), torch.cat([part.counts for part in parts]), sum((part.names for part in parts), []))
+    return Characters(
+        torch.cat(images), torch.cat([part.counts for part in parts]), sum((part.names for part in parts), [])
+    )
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -118,11 +132,21 @@ def prepare(images: Tensor) -> Tensor:
 
 def jitter(images: Tensor, generator: torch.Generator, rank: int = 0, world: int = 1) -> Tensor:
     """Moves each drawing (n, 1, 28, 28) a little: turn within 10 degrees, scale and shear within 15 %, shift within 2 pixels."""
-    chance = torch.rand(6, world, len(images), generator=generator, device=images.device) * 2 - 1  # every rank draws for all
+    chance = (
+        torch.rand(6, world, len(images), generator=generator, device=images.device) * 2 - 1
+    )  # every rank draws for all
     turn, grow_x, grow_y, shear, x, y = chance[:, rank].unbind()
     cos, sin = (turn * 0.175).cos(), (turn * 0.175).sin()
-    grow_x, grow_y, shear, x, y = 1 + grow_x * 0.15, 1 + grow_y * 0.15, shear * 0.15, x * 4 / SIZE, y * 4 / SIZE
-    affine = torch.stack([cos * grow_x, -sin * grow_y + shear, x, sin * grow_x, cos * grow_y, y], 1).view(-1, 2, 3)
+    grow_x, grow_y, shear, x, y = (
+        1 + grow_x * 0.15,
+        1 + grow_y * 0.15,
+        shear * 0.15,
+        x * 4 / SIZE,
+        y * 4 / SIZE,
+    )
+    affine = torch.stack([cos * grow_x, -sin * grow_y + shear, x, sin * grow_x, cos * grow_y, y], 1).view(
+        -1, 2, 3
+    )
     grid = F.affine_grid(affine, images.shape, align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
@@ -174,7 +198,10 @@ def split_random(data_root: Path, seed: int) -> dict[str, Characters]:
 
 def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
     """Train on the alphabets of small1, validate on Tagalog, test on Japanese (katakana) and Sanskrit: 136 / 17 / 89."""
-    first, second = alphabets(data_root, "images_background_small1"), alphabets(data_root, "images_background_small2")
+    first, second = (
+        alphabets(data_root, "images_background_small1"),
+        alphabets(data_root, "images_background_small2"),
+    )
 
     def only(*names: str) -> Characters:
         return second.take([i for i, full in enumerate(second.names) if full.split("/")[0] in names])
@@ -185,12 +212,25 @@ def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
 def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
     """Train on small1 but for one character in ten, held back for validation; test as `small`: 122 / 14 / 89."""
     first = alphabets(data_root, "images_background_small1")
-    held = torch.randperm(len(first), generator=torch.Generator().manual_seed(seed))[: round(len(first) / 10)].sort().values.tolist()
+    held = (
+        torch.randperm(len(first), generator=torch.Generator().manual_seed(seed))[: round(len(first) / 10)]
+        .sort()
+        .values.tolist()
+    )
     train = [i for i in range(len(first)) if i not in held]
-    return {"train": first.take(train), "validation": first.take(held), "test": split_small(data_root, seed)["test"]}
+    return {
+        "train": first.take(train),
+        "validation": first.take(held),
+        "test": split_small(data_root, seed)["test"],
+    }
 
 
-OMNIGLOT_SPLITS = {"vinyals": split_vinyals, "random": split_random, "small": split_small, "small1": split_small1}
+OMNIGLOT_SPLITS = {
+    "vinyals": split_vinyals,
+    "random": split_random,
+    "small": split_small,
+    "small1": split_small1,
+}
 
 
 def split_at_random(characters: Characters, seed: int) -> dict[str, Characters]:
@@ -256,7 +296,9 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         grey = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), dtype=np.float32)
     if max(grey.shape) ** 2 > 2 * MOST_PIXELS:
-        raise RunError(f"{path} is {grey.shape[1]:,} x {grey.shape[0]:,} pixels: too many to pad it to a square")
+        raise RunError(
+            f"{path} is {grey.shape[1]:,} x {grey.shape[0]:,} pixels: too many to pad it to a square"
+        )
     if not np.abs(grey).max() < 1e12:  # a TIFF of floats can hold anything
         raise RunError(f"{path} holds pixels that are no grey levels")
     background = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
@@ -267,7 +309,9 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     square = np.pad(ink, ((top, side - height - top), (left, side - width - left)))
-    return np.asarray(Image.fromarray(square.round().astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    return np.asarray(
+        Image.fromarray(square.round().astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    )
 
 
 def decode(folders: dict[str, Path], data_root: Path) -> Characters:
@@ -276,7 +320,10 @@ def decode(folders: dict[str, Path], data_root: Path) -> Characters:
     The fingerprint covers every file's path, size and time, so a changed tree is read again; the cached pixels carry their
     own SHA-256, so a damaged cache is, too.
     """
-    files = {name: sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_ENDINGS) for name, folder in folders.items()}
+    files = {
+        name: sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
+        for name, folder in folders.items()
+    }
     files = {name: listed for name, listed in files.items() if listed}
     if not files:
         where = ", ".join(sorted({str(folder.parent) for folder in folders.values()}))
@@ -288,15 +335,21 @@ def decode(folders: dict[str, Path], data_root: Path) -> Characters:
             digest.update(f"{name}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
     counts = torch.tensor([len(listed) for listed in files.values()])
     cache = data_root / "cache" / f"characters-{digest.hexdigest()[:16]}.pt"
-    blank = Characters(torch.zeros(len(files), int(counts.max()), SIZE, SIZE, dtype=torch.uint8), counts, list(files))
-    drawings = {(row, column): file for row, listed in enumerate(files.values()) for column, file in enumerate(listed)}
+    blank = Characters(
+        torch.zeros(len(files), int(counts.max()), SIZE, SIZE, dtype=torch.uint8), counts, list(files)
+    )
+    drawings = {
+        (row, column): file for row, listed in enumerate(files.values()) for column, file in enumerate(listed)
+    }
     return checkpoint.cached_images(cache, blank, drawings, read_ink, "drawings", counts=counts)
 
 
 def load_folder(data_root: Path, folder: Path | None, seed: int) -> dict[str, Characters]:
     """A user's own tree: <class>/<images>, split at random, or train/, validation/ and test/ of such trees."""
     if folder is None or not folder.is_dir():
-        raise UsageError(f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}")
+        raise UsageError(
+            f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}"
+        )
 
     def classes(tree: Path) -> dict[str, Path]:
         return {inner.name: inner for inner in sorted(tree.iterdir()) if inner.is_dir()}
@@ -319,9 +372,13 @@ def draw_synthetic(seed: int, characters: int = 200, drawings: int = 20) -> Char
     random = np.random.default_rng(seed)
     images = np.zeros((characters, drawings, SIZE, SIZE), np.uint8)
     time = np.linspace(0, 1, 12)[:, None]
-    bezier = np.hstack([(1 - time) ** 3, 3 * time * (1 - time) ** 2, 3 * time**2 * (1 - time), time**3])  # (12, 4)
+    bezier = np.hstack(
+        [(1 - time) ** 3, 3 * time * (1 - time) ** 2, 3 * time**2 * (1 - time), time**3]
+    )  # (12, 4)
     for character in range(characters):
-        strokes = random.uniform(8, 48, (random.integers(1, 4), 4, 2))  # control points on a canvas of 56 x 56
+        strokes = random.uniform(
+            8, 48, (random.integers(1, 4), 4, 2)
+        )  # control points on a canvas of 56 x 56
         for drawing in range(drawings):
             canvas = Image.new("L", (2 * SIZE, 2 * SIZE))
             pen = ImageDraw.Draw(canvas)

@@ -29,7 +29,9 @@ class Options(ScriptOptions):
     support: Path = Path()  # folder with one folder a class, each with one or more images
     query: tuple[Path, ...] = ()  # images, or folders of images, to classify
     output: Path = Path("predictions.csv")  # table to write; the picture goes beside it as <name>_picture.png
-    invert: Literal["auto", "yes", "no"] = "auto"  # yes: light ink on dark, no: dark ink on light, auto: find out image by image
+    invert: Literal["auto", "yes", "no"] = (
+        "auto"  # yes: light ink on dark, no: dark ink on light, auto: find out image by image
+    )
     pictured: int = 20  # at most this many queries in the picture
 
 
@@ -53,7 +55,9 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
         raise UsageError("--checkpoint FILE, --support FOLDER and --query IMAGES_OR_FOLDERS are all needed")
     if not options.support.is_dir():
         raise UsageError(f"--support {options.support} is not a folder")
-    support = {folder.name: images_under(folder) for folder in sorted(options.support.iterdir()) if folder.is_dir()}
+    support = {
+        folder.name: images_under(folder) for folder in sorted(options.support.iterdir()) if folder.is_dir()
+    }
     empty = [name for name, files in support.items() if not files]
     if empty:
         raise UsageError(f"no images in these classes of --support {options.support}: {', '.join(empty)}")
@@ -89,20 +93,29 @@ def draw(
         left, right = axes[i // columns, 2 * (i % columns) : 2 * (i % columns) + 2]
         best = int(probabilities[i].argmax())
         for axis, image, title, below in (
-            (left, images[i], queries[i].name[-16:], f"{names[best][-14:]}\n{100 * probabilities[i, best]:.1f} %"),
+            (
+                left,
+                images[i],
+                queries[i].name[-16:],
+                f"{names[best][-14:]}\n{100 * probabilities[i, best]:.1f} %",
+            ),
             (right, nearest[i], "nearest", near_names[i][-14:]),
         ):
             axis.axis("on")
             plots.show(axis, image.numpy() / 255, below)
             axis.set_title(title, fontsize=8, color="black" if axis is left else "grey")
-    canvas.suptitle("Queries, the predicted class with its probability, and the nearest support image", fontsize=10)
+    canvas.suptitle(
+        "Queries, the predicted class with its probability, and the nearest support image", fontsize=10
+    )
     plots.save(canvas, path)
 
 
 def main(options: Options) -> list[dict]:
     support, queries = collect(options)
     picture = options.output.with_name(f"{options.output.stem}_picture.png")
-    clash = {file.resolve() for file in (options.output, picture)} & {file.resolve() for file in [*queries, *sum(support.values(), [])]}
+    clash = {file.resolve() for file in (options.output, picture)} & {
+        file.resolve() for file in [*queries, *sum(support.values(), [])]
+    }
     if clash:
         raise UsageError(f"--output would overwrite the image {clash.pop()}: give another name")
     at_least(1, options, "pictured")
@@ -110,16 +123,23 @@ def main(options: Options) -> list[dict]:
     model, _ = load_model(options.checkpoint, runtime)
     names = list(support)
     support_images = read_all([file for files in support.values() for file in files], options.invert)
-    owner = torch.tensor([i for i, files in enumerate(support.values()) for _ in files])  # (n,) class of each support image
+    owner = torch.tensor(
+        [i for i, files in enumerate(support.values()) for _ in files]
+    )  # (n,) class of each support image
     query_images = read_all(queries, options.invert)
 
-    support_embeddings, query_embeddings = (embed(model, images.to(runtime.device)).cpu() for images in (support_images, query_images))
-    prototypes = torch.stack([support_embeddings[owner == i].mean(0) for i in range(len(names))])  # (way, dim)
+    support_embeddings, query_embeddings = (
+        embed(model, images.to(runtime.device)).cpu() for images in (support_images, query_images)
+    )
+    prototypes = torch.stack(
+        [support_embeddings[owner == i].mean(0) for i in range(len(names))]
+    )  # (way, dim)
     probabilities = (-squared_distances(query_embeddings, prototypes)).softmax(-1)  # (n, way)
     nearest = squared_distances(query_embeddings, support_embeddings).argmin(-1)  # (n,)
 
     rows = [
-        {"file": str(file), "predicted": names[int(p.argmax())]} | {f"p({name})": round(float(x), 6) for name, x in zip(names, p)}
+        {"file": str(file), "predicted": names[int(p.argmax())]}
+        | {f"p({name})": round(float(x), 6) for name, x in zip(names, p)}
         for file, p in zip(queries, probabilities)
     ]
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,9 @@ class FirstBlock(Block):
         with torch.autocast(x.device.type, enabled=False):
             # On a GPU F.unfold would launch a kernel a picture, and torch.cov would wait for the GPU.
             patches = F.pad(x, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)  # (n, channels_in, h, w, 3, 3)
-            patches = patches.permute(1, 4, 5, 0, 2, 3).flatten(0, 2).flatten(1)  # (9 * channels_in, n * h * w)
+            patches = (
+                patches.permute(1, 4, 5, 0, 2, 3).flatten(0, 2).flatten(1)
+            )  # (9 * channels_in, n * h * w)
             middle = patches.mean(1)
             centred = patches - middle[:, None]
             mean = weight @ middle + self.conv.bias
@@ -48,7 +50,9 @@ class FirstBlock(Block):
                 norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
                 norm.num_batches_tracked += 1
             scale = norm.weight * (variance + norm.eps).rsqrt()
-            folded = (self.conv.weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+            folded = (self.conv.weight * scale[:, None, None, None]).contiguous(
+                memory_format=torch.channels_last
+            )
             bias = norm.bias + (self.conv.bias - mean) * scale
         return F.relu(F.max_pool2d(F.conv2d(x, folded, bias, padding=1), 2))
 
@@ -71,4 +75,6 @@ class ProtoNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.blocks(images.contiguous(memory_format=torch.channels_last)).flatten(1)  # (n, 64, 1, 1) -> (n, 64)
+        return self.blocks(images.contiguous(memory_format=torch.channels_last)).flatten(
+            1
+        )  # (n, 64, 1, 1) -> (n, 64)

@@ -24,9 +24,13 @@ class PrototypicalBatchSampler:
     def __init__(self, counts: Tensor, way: int, shot: int, query: int, generator: torch.Generator):
         if way > len(counts):
             advice = "ask for a lower way (--classes_per_it_tr, --classes_per_it_val)"
-            raise UsageError(f"{way}-way episodes need {way} classes, and this part of the data has {len(counts)}: {advice}")
+            raise UsageError(
+                f"{way}-way episodes need {way} classes, and this part of the data has {len(counts)}: {advice}"
+            )
         if shot + query > counts.min():
-            raise UsageError(f"{shot} support + {query} query drawings a class were asked for, and a class has only {int(counts.min())}")
+            raise UsageError(
+                f"{shot} support + {query} query drawings a class were asked for, and a class has only {int(counts.min())}"
+            )
         self.counts, self.way, self.shot, self.query, self.generator = counts, way, shot, query, generator
         self.most = int(counts.max())
 
@@ -39,6 +43,8 @@ class PrototypicalBatchSampler:
         chance = torch.rand(episodes, len(self.counts), generator=self.generator, device=device)
         classes = chance.topk(self.way, dim=1).indices
         chance = torch.rand(episodes, self.way, self.most, generator=self.generator, device=device)
-        missing = torch.arange(self.most, device=device) >= self.counts[classes].unsqueeze(-1)  # (episodes, way, most)
+        missing = torch.arange(self.most, device=device) >= self.counts[classes].unsqueeze(
+            -1
+        )  # (episodes, way, most)
         drawings = chance.masked_fill(missing, -1).topk(self.shot + self.query, dim=2).indices
         return classes.unsqueeze(-1), drawings

@@ -37,6 +37,10 @@ def prototypical_loss(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
     prototypes, query = prototypes_and_queries(embeddings, shot)
     logits = -squared_distances(query, prototypes)  # (..., way * query, way)
     way = prototypes.shape[-2]
-    target = torch.arange(way, device=logits.device).repeat_interleave(query.shape[-2] // way).expand(logits.shape[:-1])
+    target = (
+        torch.arange(way, device=logits.device)
+        .repeat_interleave(query.shape[-2] // way)
+        .expand(logits.shape[:-1])
+    )
     loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())
     return loss, (logits.argmax(-1) == target).float().mean(-1)

@@ -41,14 +41,22 @@ class Options(DataOptions, RunOptions):
     lr_scheduler_gamma: float = 0.5  # factor of each reduction
     hidden_channels: int = 64  # feature maps of each block
     augment: bool = False  # move each training drawing a little (turn, scale, shear, shift); not in the paper
-    average_weights: float = 0.0  # validate and keep a moving average of the weights with this decay, e.g. 0.999; not in the paper
+    average_weights: float = (
+        0.0  # validate and keep a moving average of the weights with this decay, e.g. 0.999; not in the paper
+    )
     trainval: str = ""  # as the paper ends: train on train + validation for the best number of epochs of this finished run
 
 
 def check(options: Options) -> Options:
     """Ranges and combinations, before anything is loaded; fills in what follows from other options."""
     if options.smoke:
-        tiny = {"epochs": 2, "iterations": 5, "classes_per_it_tr": 20, "validation_episodes": 20, "test_episodes": 100}
+        tiny = {
+            "epochs": 2,
+            "iterations": 5,
+            "classes_per_it_tr": 20,
+            "validation_episodes": 20,
+            "test_episodes": 100,
+        }
         options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
     at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr")
     at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step")
@@ -77,28 +85,51 @@ def main(options: Options) -> dict:
     # checkpoint), validation draws the same episodes each epoch.
     draws = torch.Generator(runtime.device).manual_seed(options.seed)
     moves = torch.Generator(runtime.device).manual_seed(options.seed + 1)
-    sampler = PrototypicalBatchSampler(train.counts, options.classes_per_it_tr, options.num_support_tr, options.num_query_tr, draws)
+    sampler = PrototypicalBatchSampler(
+        train.counts, options.classes_per_it_tr, options.num_support_tr, options.num_query_tr, draws
+    )
     episode = options.classes_per_it_val, options.num_support_val, options.num_query_val
-    validation = PrototypicalBatchSampler(parts["validation"].counts, *episode, torch.Generator(runtime.device))
-    PrototypicalBatchSampler(parts["test"].counts, *episode, draws)  # complains now rather than after the training
+    validation = PrototypicalBatchSampler(
+        parts["validation"].counts, *episode, torch.Generator(runtime.device)
+    )
+    PrototypicalBatchSampler(
+        parts["test"].counts, *episode, draws
+    )  # complains now rather than after the training
 
     model = ProtoNet(options.hidden_channels).to(runtime.device)
     untrained = copy.deepcopy(model)
     decay = options.average_weights
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+    average = (
+        AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+    )
     kept = average.module if average else model
     optimizer = torch.optim.Adam(model.parameters(), options.learning_rate, fused=True)
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, options.lr_scheduler_step, options.lr_scheduler_gamma)
+    scheduler = torch.optim.lr_scheduler.StepLR(
+        optimizer, options.lr_scheduler_step, options.lr_scheduler_gamma
+    )
     learner = runtime.parallel(model)
     if options.compile:
         model.compile()
-    state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler, "draws": draws, "moves": moves}
+    state = {
+        "model": model,
+        "average": average,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "draws": draws,
+        "moves": moves,
+    }
 
-    facts = {"data": {name: {"classes": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}}
+    facts = {
+        "data": {name: {"classes": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
+    }
     architecture = {"hidden_channels": options.hidden_channels}
     with Run(QUESTION, options, runtime, architecture, **facts) as run, StopSignal() as stop:
-        history = torch.zeros(options.iterations, 2, device=runtime.device)  # loss and accuracy of each episode of the epoch
-        position = {"epoch": 1, "step": 0, "best": -1.0, "best_epoch": 0, "history": history} | run.restore(state)
+        history = torch.zeros(
+            options.iterations, 2, device=runtime.device
+        )  # loss and accuracy of each episode of the epoch
+        position = {"epoch": 1, "step": 0, "best": -1.0, "best_epoch": 0, "history": history} | run.restore(
+            state
+        )
         epoch, step, best, best_epoch, history = position.values()
         where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
         run.log(f"{run.folder}: {len(train)} classes of {describe(options)}, {where}")
@@ -108,7 +139,9 @@ def main(options: Options) -> dict:
             bar = run.progress(f"epoch {epoch}/{options.epochs}", options.iterations, step, " episodes")
             while step < options.iterations:
                 classes, drawings = sampler.draw(runtime.world)
-                images = prepare(train.images[classes[runtime.rank], drawings[runtime.rank]])  # (way * (shot + query), 1, 28, 28)
+                images = prepare(
+                    train.images[classes[runtime.rank], drawings[runtime.rank]]
+                )  # (way * (shot + query), 1, 28, 28)
                 if options.augment:
                     images = jitter(images, moves, runtime.rank, runtime.world)
                 with runtime.autocast():
@@ -129,7 +162,14 @@ def main(options: Options) -> dict:
                     mean_loss, mean_accuracy = history[:step].mean(0).tolist()
                     bar.set_postfix(loss=f"{mean_loss:.3f}", accuracy=f"{100 * mean_accuracy:.1f}%")
                 if stopping:
-                    run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=runtime.mean(history))
+                    run.save_last(
+                        state,
+                        epoch=epoch,
+                        step=step,
+                        best=best,
+                        best_epoch=best_epoch,
+                        history=runtime.mean(history),
+                    )
                     run.stop(epoch, step)
             bar.close()
 
@@ -137,12 +177,16 @@ def main(options: Options) -> dict:
             row = {"epoch": epoch, "train_loss": train_loss, "train_accuracy": train_accuracy}
             if not options.trainval:
                 validation.generator.manual_seed(options.seed)
-                loss, accuracies = run_episodes(embed(kept, parts["validation"].images), validation, options.validation_episodes)
+                loss, accuracies = run_episodes(
+                    embed(kept, parts["validation"].images), validation, options.validation_episodes
+                )
                 row |= {"validation_loss": loss, "validation_accuracy": float(accuracies.mean())}
             run.write("metrics", row | {"learning_rate": scheduler.get_last_lr()[0]})
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
             scheduler.step()
-            score = row.get("validation_accuracy", float(epoch))  # with --trainval the last epoch is the one to keep
+            score = row.get(
+                "validation_accuracy", float(epoch)
+            )  # with --trainval the last epoch is the one to keep
             if score > best:
                 best, best_epoch = score, epoch
                 run.save_network("best", kept, epoch)
@@ -154,8 +198,24 @@ def main(options: Options) -> dict:
         runtime.any(False)  # all wait for rank 0, which writes the checkpoint
         run.load_network("best", kept)
         real = options.dataset == "omniglot"
-        rows = test(kept, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed, beside_paper=real)
-        rows += test(untrained, parts["test"], [episode[:2]], episode[2], options.test_episodes, options.seed, ", untrained network")
+        rows = test(
+            kept,
+            parts["test"],
+            [episode[:2]],
+            episode[2],
+            options.test_episodes,
+            options.seed,
+            beside_paper=real,
+        )
+        rows += test(
+            untrained,
+            parts["test"],
+            [episode[:2]],
+            episode[2],
+            options.test_episodes,
+            options.seed,
+            ", untrained network",
+        )
         results = {
             "title": f"Prototypical network, {describe(options)}, trained {sampler.way}-way {sampler.shot}-shot",
             "rows": rows,
@@ -171,7 +231,9 @@ def main(options: Options) -> dict:
             draw_episode(run.folder, run.figures)
             run.finish(results)
             print_table(rows)
-            run.log(f"best epoch {best_epoch}; results in {run.folder / 'results.json'}, figures in {run.figures}")
+            run.log(
+                f"best epoch {best_epoch}; results in {run.folder / 'results.json'}, figures in {run.figures}"
+            )
     return results
 
 

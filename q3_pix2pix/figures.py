@@ -33,7 +33,15 @@ def draw_gif(folder: Path, figures: Path) -> Path:
     """samples.gif: input, ground truth and generated picture (top to bottom) of fixed validation pairs after every epoch."""
     frames = [Image.open(sheet) for sheet in sorted((folder / "samples").glob("epoch_*.jpg"))]
     frames = frames[::-1][:: -(-len(frames) // 20)][::-1]  # at most 20, the last one among them
-    frames = [frame.quantize(48, dither=Image.Dither.NONE) for frame in frames]  # maps have few colours, and GIFs grow with them
+    frames = [
+        frame.quantize(48, dither=Image.Dither.NONE) for frame in frames
+    ]  # maps have few colours, and GIFs grow with them
     figures.mkdir(parents=True, exist_ok=True)
-    frames[0].save(figures / "samples.gif", save_all=True, append_images=frames[1:] + [frames[-1]] * 3, duration=300, loop=0)
+    frames[0].save(
+        figures / "samples.gif",
+        save_all=True,
+        append_images=frames[1:] + [frames[-1]] * 3,
+        duration=300,
+        loop=0,
+    )
     return figures / "samples.gif"

@@ -25,8 +25,12 @@ IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 class DataOptions:
     """Which pairs, and which half is the input."""
 
-    dataset: Literal["maps", "aerial_maps", "synthetic", "folder"] = "maps"  # synthetic is drawn on the spot, folder is your own
-    pairs: Path | None = None  # for --dataset folder: train/ and val/ of side-by-side pairs, or trainA/ trainB/ valA/ valB/
+    dataset: Literal["maps", "aerial_maps", "synthetic", "folder"] = (
+        "maps"  # synthetic is drawn on the spot, folder is your own
+    )
+    pairs: Path | None = (
+        None  # for --dataset folder: train/ and val/ of side-by-side pairs, or trainA/ trainB/ valA/ valB/
+    )
     direction: Literal["AtoB", "BtoA"] = "AtoB"  # A is the left half (the photo), B the right one (the map)
 
 
@@ -64,7 +68,10 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
     """
     sides = {"train": load_side(image_size), "val": image_size}
     if options.dataset == "synthetic":
-        parts = {part: draw_towns(count, sides[part], seed + offset) for part, count, offset in (("train", 64, 0), ("val", 16, 10**6))}
+        parts = {
+            part: draw_towns(count, sides[part], seed + offset)
+            for part, count, offset in (("train", 64, 0), ("val", 16, 10**6))
+        }
     else:
         if options.dataset == "folder":
             if options.pairs is None or not options.pairs.is_dir():
@@ -95,7 +102,9 @@ def random_crop_and_mirror(images: Tensor, size: int, generator: torch.Generator
     rows = top + along  # (n, size)
     columns = left + torch.where(mirrored, size - 1 - along, along)  # (n, size)
     pair = torch.arange(n, device=device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[pair, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)  # (n, 6, size, size)
+    return images.permute(0, 2, 3, 1)[pair, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )  # (n, 6, size, size)
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -117,7 +126,9 @@ def fetch_maps(data_root: Path) -> None:
     if target.exists():
         counts = {part: sum(1 for _ in (target / part).glob("*.jpg")) for part in ("train", "val")}
         if counts != MAPS_PAIRS:
-            raise RunError(f"{target} holds {counts} pairs instead of {MAPS_PAIRS}: move it away, and it is made anew")
+            raise RunError(
+                f"{target} holds {counts} pairs instead of {MAPS_PAIRS}: move it away, and it is made anew"
+            )
         return
     packed = data_root / "maps.tar.gz"
     if not packed.exists() or packed.stat().st_size != MAPS_BYTES:
@@ -131,7 +142,9 @@ def fetch_maps(data_root: Path) -> None:
                 f"{target} is missing and could not be downloaded ({error}): put {MAPS_URL} in {data_root}, or try --dataset synthetic"
             ) from error
         if packed.stat().st_size != MAPS_BYTES:
-            raise RunError(f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}: run again to download it once more")
+            raise RunError(
+                f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}: run again to download it once more"
+            )
     archive.extract(packed, "maps", target)
 
 
@@ -150,11 +163,15 @@ def list_pairs(folder: Path, part: str) -> list[tuple[Path, Path | None]]:
     elif (folder / f"{part}A").is_dir() and (folder / f"{part}B").is_dir():
         partners = {file.stem: file for file in pictures(folder / f"{part}B")}
         files = [(file, partners.pop(file.stem, None)) for file in pictures(folder / f"{part}A")]
-        alone = [str(file) for file, partner in files if partner is None] + [str(file) for file in partners.values()]
+        alone = [str(file) for file, partner in files if partner is None] + [
+            str(file) for file in partners.values()
+        ]
         if alone:
             raise RunError(f"no partner of the same name for {', '.join(alone[:5])}")
     else:
-        raise RunError(f"no {folder / part}: pairs are looked for in {folder}/train and {folder}/val, or trainA, trainB, valA and valB")
+        raise RunError(
+            f"no {folder / part}: pairs are looked for in {folder}/train and {folder}/val, or trainA, trainB, valA and valB"
+        )
     if not files:
         raise RunError(f"no images (.png, .jpg, ...) in {folder / part}")
     return files
@@ -169,7 +186,9 @@ def check_apart(train: list[tuple[Path, Path | None]], validation: list[tuple[Pa
     known = digests(train)
     for digest, file in digests(validation).items():
         if digest in known:
-            raise RunError(f"{file} is the training picture {known[digest]}: a validation on what was trained on says nothing")
+            raise RunError(
+                f"{file} is the training picture {known[digest]}: a validation on what was trained on says nothing"
+            )
 
 
 def open_rgb(path: Path) -> Image.Image:
@@ -196,13 +215,22 @@ def read_pair(files: tuple[Path, Path | None], side: int) -> np.ndarray:
     if second is None:
         both = open_rgb(first)
         if both.width != 2 * both.height:
-            raise RunError(f"{first} is {both.width} x {both.height}: a side-by-side pair is twice as wide as high")
-        halves = [both.crop((half * both.height, 0, (half + 1) * both.height, both.height)) for half in (0, 1)]
+            raise RunError(
+                f"{first} is {both.width} x {both.height}: a side-by-side pair is twice as wide as high"
+            )
+        halves = [
+            both.crop((half * both.height, 0, (half + 1) * both.height, both.height)) for half in (0, 1)
+        ]
     else:
         halves = [open_rgb(first), open_rgb(second)]
         if halves[0].size != halves[1].size:
             raise RunError(f"{first} is {halves[0].size} and its partner {second} is {halves[1].size}")
-    return np.concatenate([np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1) for half in halves])
+    return np.concatenate(
+        [
+            np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+            for half in halves
+        ]
+    )
 
 
 def decode(files: list[tuple[Path, Path | None]], side: int, data_root: Path) -> Pairs:
@@ -213,7 +241,9 @@ def decode(files: list[tuple[Path, Path | None]], side: int, data_root: Path) ->
             digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
     cache = data_root / "cache" / f"pairs-{digest.hexdigest()[:16]}.pt"
     blank = Pairs(torch.empty(len(files), 6, side, side, dtype=torch.uint8), [file.stem for file, _ in files])
-    return checkpoint.cached_images(cache, blank, dict(enumerate(files)), lambda pair: read_pair(pair, side), "pairs")
+    return checkpoint.cached_images(
+        cache, blank, dict(enumerate(files)), lambda pair: read_pair(pair, side), "pairs"
+    )
 
 
 # Synthetic ------------------------------------------------------------------------------------------------------------
@@ -225,7 +255,13 @@ PAPER_COLORS = {
     "road": (255, 255, 255),
     "house": (217, 208, 201),
 }
-PHOTO_COLORS = {"ground": (134, 122, 96), "park": (62, 92, 48), "water": (38, 62, 84), "road": (108, 108, 110), "house": (160, 92, 74)}
+PHOTO_COLORS = {
+    "ground": (134, 122, 96),
+    "park": (62, 92, 48),
+    "water": (38, 62, 84),
+    "road": (108, 108, 110),
+    "house": (160, 92, 74),
+}
 
 
 def draw_towns(count: int, side: int, seed: int) -> Pairs:
@@ -247,7 +283,10 @@ def draw_town(random: np.random.Generator, side: int) -> np.ndarray:
         for y0, y1 in zip(lines[1], lines[1][1:]):
             for _ in range(random.integers(0, 4)):
                 w, h = random.uniform(8, 22, 2)
-                x, y = random.uniform(x0 + 6, max(x0 + 7, x1 - w - 6)), random.uniform(y0 + 6, max(y0 + 7, y1 - h - 6))
+                x, y = (
+                    random.uniform(x0 + 6, max(x0 + 7, x1 - w - 6)),
+                    random.uniform(y0 + 6, max(y0 + 7, y1 - h - 6)),
+                )
                 if layers.getpixel((int(np.clip(x, 0, full - 1)), int(np.clip(y, 0, full - 1)))) != 2:
                     pen.rectangle((x, y, x + w, y + h), fill=4)
     for x, y in zip(*lines):
@@ -259,8 +298,17 @@ def draw_town(random: np.random.Generator, side: int) -> np.ndarray:
     photo = np.array(list(PHOTO_COLORS.values()), np.float32)[kinds]
     houses = (kinds == 4).astype(np.float32)
     shadow = np.clip(np.roll(houses, (4, 4), (0, 1)) - houses, 0, 1)[..., None]
-    coarse = Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8)).resize((full, full), Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8)).resize(
+        (full, full), Image.Resampling.BICUBIC
+    )
     texture = (np.asarray(coarse, np.float32)[..., None] - 127) * 0.15 + random.normal(0, 7, (full, full, 1))
-    photo = np.clip(photo * (1 - 0.45 * shadow) + texture * np.where(kinds == 2, 0.3, 1)[..., None], 0, 255).astype(np.uint8)
+    photo = np.clip(
+        photo * (1 - 0.45 * shadow) + texture * np.where(kinds == 2, 0.3, 1)[..., None], 0, 255
+    ).astype(np.uint8)
     halves = (Image.fromarray(photo).filter(ImageFilter.GaussianBlur(0.6)), Image.fromarray(flat))
-    return np.concatenate([np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1) for half in halves])
+    return np.concatenate(
+        [
+            np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+            for half in halves
+        ]
+    )

@@ -48,7 +48,9 @@ class UNet(nn.Module):
     def __init__(self, image_size: int = 256, base_channels: int = 64):
         super().__init__()
         depth = image_size.bit_length() - 1
-        widths = [base_channels * min(2**level, 8) for level in range(depth)]  # 64 128 256 512 512 512 512 512
+        widths = [
+            base_channels * min(2**level, 8) for level in range(depth)
+        ]  # 64 128 256 512 512 512 512 512
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):  # 256 -> 128 -> ... -> 1
             plain = level in (0, depth - 1)
@@ -57,9 +59,15 @@ class UNet(nn.Module):
             self.down.append(nn.Sequential(*layers, *([] if plain else [Norm(width)])))
         for level in reversed(range(1, depth)):  # 1 -> 2 -> ... -> 128
             inputs = widths[level] * (1 if level == depth - 1 else 2)
-            layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, widths[level - 1], 4, 2, 1, bias=False), Norm(widths[level - 1])]
+            layers = [
+                nn.ReLU(),
+                nn.ConvTranspose2d(inputs, widths[level - 1], 4, 2, 1, bias=False),
+                Norm(widths[level - 1]),
+            ]
             self.up.append(nn.Sequential(*layers, *([nn.Dropout(0.5)] if level >= depth - 3 else [])))
-        self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1), nn.Tanh()))  # 128 -> 256
+        self.up.append(
+            nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1), nn.Tanh())
+        )  # 128 -> 256
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)
 
@@ -80,9 +88,16 @@ class PatchGAN(nn.Module):
     def __init__(self, base_channels: int = 64):
         super().__init__()
         widths = [base_channels, base_channels * 2, base_channels * 4, base_channels * 8]
-        layers: list[nn.Module] = [nn.Conv2d(6, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]  # 256 -> 128; no norm on the input
+        layers: list[nn.Module] = [
+            nn.Conv2d(6, widths[0], 4, 2, 1),
+            nn.LeakyReLU(0.2),
+        ]  # 256 -> 128; no norm on the input
         for before, after, stride in zip(widths, widths[1:], (2, 2, 1)):  # 128 -> 64 -> 32 -> 31
-            layers += [nn.Conv2d(before, after, 4, stride, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(before, after, 4, stride, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 1))  # 31 -> 30
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)

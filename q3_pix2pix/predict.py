@@ -54,7 +54,9 @@ def tiled(function: Callable[[Tensor], Tensor], image: Tensor, size: int, overla
     counts = [max(0, -(-(side - size) // stride)) + 1 for side in (height, width)]  # tiles down and across
     padded = [size + (count - 1) * stride for count in counts]
     canvas = image.float()[None]
-    while canvas.shape[2] < padded[0] or canvas.shape[3] < padded[1]:  # a reflection is at most one pixel short of the side
+    while (
+        canvas.shape[2] < padded[0] or canvas.shape[3] < padded[1]
+    ):  # a reflection is at most one pixel short of the side
         grow = [min(goal - now, now - 1) for goal, now in zip(padded, canvas.shape[2:])]
         canvas = F.pad(canvas, (0, grow[1], 0, grow[0]), mode="reflect")
     corners = [(y * stride, x * stride) for y in range(counts[0]) for x in range(counts[1])]
@@ -83,7 +85,9 @@ def main(options: Options) -> list[Path]:
         if not files:
             raise UsageError(f"no images (.png, .jpg, ...) in {options.input}")
     if options.output.resolve() == files[0].parent.resolve():
-        raise UsageError(f"--output {options.output} is the folder of the photos, which would be overwritten: give another")
+        raise UsageError(
+            f"--output {options.output} is the folder of the photos, which would be overwritten: give another"
+        )
     stems = [file.stem for file in files]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
@@ -103,7 +107,9 @@ def main(options: Options) -> list[Path]:
             continue
         single = max(photo.shape[1:]) <= size
         mode = options.mode if options.mode != "auto" else "paper" if single else "eval"
-        result = tiled(lambda tiles, mode=mode: translate(generator, tiles, mode), photo, size, options.overlap)
+        result = tiled(
+            lambda tiles, mode=mode: translate(generator, tiles, mode), photo, size, options.overlap
+        )
         pixels = (result * 255).round().byte()
         pixels = torch.cat([photo, pixels], 2) if options.side_by_side else pixels
         target = options.output / f"{file.stem}.png"

@@ -27,7 +27,9 @@ class Options(DataOptions, RunOptions):
     """Train pix2pix."""
 
     epochs: int = 200  # passes over the training pairs
-    constant_epochs: int = -1  # epochs of constant learning rate before it falls linearly (default: half of them)
+    constant_epochs: int = (
+        -1
+    )  # epochs of constant learning rate before it falls linearly (default: half of them)
     batch_size: int = 1  # pairs a step (and process)
     learning_rate: float = 2e-4  # Adam's, of both networks
     gan_weight: float = 1.0  # weight of the adversarial loss; 0 leaves L1 alone, the control
@@ -48,7 +50,9 @@ def check(options: Options) -> Options:
     if options.pairs is not None and options.dataset != "folder":
         raise UsageError(f"--pairs is of --dataset folder, not of --dataset {options.dataset}")
     if options.image_size & (options.image_size - 1):
-        raise UsageError(f"--image_size must be a power of two, not {options.image_size}: every layer of the U-Net halves it")
+        raise UsageError(
+            f"--image_size must be a power of two, not {options.image_size}: every layer of the U-Net halves it"
+        )
     above(0, options, "learning_rate")
     constant = options.constant_epochs if options.constant_epochs >= 0 else options.epochs // 2
     if constant > options.epochs:
@@ -74,42 +78,76 @@ def main(options: Options) -> dict:
     truth = targets.float() / 255
     shown = list(range(min(4, len(validation))))  # the fixed row of triplets
 
-    architecture = {"image_size": options.image_size, "base_channels": options.base_channels, "direction": options.direction}
+    architecture = {
+        "image_size": options.image_size,
+        "base_channels": options.base_channels,
+        "direction": options.direction,
+    }
     generator = UNet(options.image_size, options.base_channels).to(device)
     discriminator = PatchGAN(options.base_channels).to(device)
     adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
-    optimizer_g, optimizer_d = (torch.optim.Adam(network.parameters(), **adam) for network in (generator, discriminator))
+    optimizer_g, optimizer_d = (
+        torch.optim.Adam(network.parameters(), **adam) for network in (generator, discriminator)
+    )
     if options.compile:
         generator.compile(), discriminator.compile()
     crops = torch.Generator(device).manual_seed(options.seed)
-    state = {"generator": generator, "discriminator": discriminator, "optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
+    state = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "optimizer_g": optimizer_g,
+        "optimizer_d": optimizer_d,
+    }
     state |= {"crops": crops}
 
     share = options.batch_size * runtime.world  # pairs of one step over all processes
     steps = len(train) // share
     if not steps:
         raise UsageError(f"{share} pairs a step are more than the {len(train)} training pairs")
-    facts = {"data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}}
-    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run, StopSignal() as stop:
+    facts = {
+        "data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
+    }
+    with (
+        Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run,
+        StopSignal() as stop,
+    ):
         history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
-        position = {"epoch": 1, "step": 0, "best": float("inf"), "best_epoch": 0, "history": history} | run.restore(state)
+        position = {
+            "epoch": 1,
+            "step": 0,
+            "best": float("inf"),
+            "best_epoch": 0,
+            "history": history,
+        } | run.restore(state)
         epoch, step, best, best_epoch, history = position.values()
         where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
-        run.log(f"{run.folder}: {len(train):,} pairs of {options.dataset} at {options.image_size} pixels, {where}")
+        run.log(
+            f"{run.folder}: {len(train):,} pairs of {options.dataset} at {options.image_size} pixels, {where}"
+        )
 
         while epoch <= options.epochs:
             rate = options.learning_rate * rate_factor(epoch, options.epochs, options.constant_epochs)
             for group in optimizer_g.param_groups + optimizer_d.param_groups:
                 group["lr"] = rate
-            order = torch.randperm(len(train), generator=torch.Generator(device).manual_seed(options.seed + 1000 * epoch), device=device)
+            order = torch.randperm(
+                len(train),
+                generator=torch.Generator(device).manual_seed(options.seed + 1000 * epoch),
+                device=device,
+            )
             generator.train(), discriminator.train()
             bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
             while step < steps:
-                pairs = random_crop_and_mirror(train.images[order[step * share : (step + 1) * share]], options.image_size, crops)
+                pairs = random_crop_and_mirror(
+                    train.images[order[step * share : (step + 1) * share]], options.image_size, crops
+                )
                 mine = pairs[runtime.rank * options.batch_size : (runtime.rank + 1) * options.batch_size]
                 photo, real = prepare(mine).split(3, 1)
                 # Dropout draws from torch's own generator: seeded every step, each process's draws are the same after a resume.
-                torch.manual_seed(int(np.random.SeedSequence((options.seed, epoch, step, runtime.rank)).generate_state(1)[0]))
+                torch.manual_seed(
+                    int(
+                        np.random.SeedSequence((options.seed, epoch, step, runtime.rank)).generate_state(1)[0]
+                    )
+                )
                 with runtime.autocast():
                     fake = generator(photo)
 
@@ -123,7 +161,9 @@ def main(options: Options) -> dict:
                     (d_real + d_fake).backward()
                     runtime.average_gradients(discriminator)
                     optimizer_d.step()
-                    discriminator.requires_grad_(False)  # its weights need no gradient in the generator's step
+                    discriminator.requires_grad_(
+                        False
+                    )  # its weights need no gradient in the generator's step
                     with runtime.autocast():
                         g_gan = generator_loss(discriminator(photo, fake))
                     discriminator.requires_grad_(True)
@@ -143,24 +183,44 @@ def main(options: Options) -> dict:
                     if not history[:step].isfinite().all():
                         run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
                 if due:
-                    row = dict(zip(STEP_COLUMNS, history[(step - 1) // options.log_every * options.log_every : step].mean(0).tolist()))
+                    row = dict(
+                        zip(
+                            STEP_COLUMNS,
+                            history[(step - 1) // options.log_every * options.log_every : step]
+                            .mean(0)
+                            .tolist(),
+                        )
+                    )
                     run.write("steps", {"step": (epoch - 1) * steps + step} | row)
                     bar.set_postfix(D=f"{row['d_real'] + row['d_fake']:.2f}", L1=f"{row['g_l1']:.3f}")
                 if stopping:
-                    run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
+                    run.save_last(
+                        state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history
+                    )
                     run.stop(epoch, step)
             bar.close()
 
             outputs = translate(generator, inputs)
-            figures = {f"validation_{name}": float(value.mean()) for name, value in measure(outputs, truth).items()}
-            row = {"epoch": epoch} | dict(zip(STEP_COLUMNS, history.mean(0).tolist())) | figures | {"learning_rate": rate}
+            figures = {
+                f"validation_{name}": float(value.mean()) for name, value in measure(outputs, truth).items()
+            }
+            row = (
+                {"epoch": epoch}
+                | dict(zip(STEP_COLUMNS, history.mean(0).tolist()))
+                | figures
+                | {"learning_rate": rate}
+            )
             run.write("metrics", row)
             run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
             if run.writing:
-                picture = torch.cat([inputs[shown].float() / 255, truth[shown], outputs[shown]], 2)  # (4, 3, 3 * size, size)
+                picture = torch.cat(
+                    [inputs[shown].float() / 255, truth[shown], outputs[shown]], 2
+                )  # (4, 3, 3 * size, size)
                 sheet = (picture.permute(2, 0, 3, 1).flatten(1, 2) * 255).byte().cpu().numpy()
                 (run.folder / "samples").mkdir(exist_ok=True)
-                Image.fromarray(np.ascontiguousarray(sheet)).save(run.folder / "samples" / f"epoch_{epoch:03d}.jpg", quality=90)
+                Image.fromarray(np.ascontiguousarray(sheet)).save(
+                    run.folder / "samples" / f"epoch_{epoch:03d}.jpg", quality=90
+                )
             if figures["validation_l1"] < best:
                 best, best_epoch = figures["validation_l1"], epoch
                 run.save_network("best", generator, epoch)
@@ -176,9 +236,16 @@ def main(options: Options) -> dict:
         for name, images in controls(train, validation).items():
             rows += as_rows(images, truth, palette, name)
         title = f"pix2pix, {options.dataset}, {options.image_size} pixels, {'GAN + L1' if options.gan_weight else 'L1 only'}"
-        results = {"title": title, "rows": rows, "best_epoch": best_epoch, "best_validation_l1": best, "epochs": options.epochs}
+        results = {
+            "title": title,
+            "rows": rows,
+            "best_epoch": best_epoch,
+            "best_validation_l1": best,
+            "epochs": options.epochs,
+        }
         results["parameters"] = {
-            n: sum(p.numel() for p in m.parameters()) for n, m in (("generator", generator), ("discriminator", discriminator))
+            n: sum(p.numel() for p in m.parameters())
+            for n, m in (("generator", generator), ("discriminator", discriminator))
         }
         if run.writing:
             plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
@@ -186,7 +253,12 @@ def main(options: Options) -> dict:
             draw_gif(run.folder, run.figures)
             first = list(range(min(10, len(validation))))
             named = inputs.float() / 255, truth, outputs, validation.names
-            draw_triplets(*named, first, run.figures / "triplets.png", f"The first {len(first)} of {len(validation)} validation pairs")
+            draw_triplets(
+                *named,
+                first,
+                run.figures / "triplets.png",
+                f"The first {len(first)} of {len(validation)} validation pairs",
+            )
             run.finish(results)
             for row in rows:
                 print(f"{row['name']:58}{row['value']:>10.3f} ± {row['interval']:.3f} {row['unit']}")

@@ -9,10 +9,17 @@ from torch import Tensor
 from common.runtime import no_tf32
 from q4_darts.model_search import Supernet
 
-Mean = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # of each tensor over torchrun's processes: `runtime.means`, or `list` for one
+Mean = Callable[
+    [Sequence[Tensor]], Sequence[Tensor]
+]  # of each tensor over torchrun's processes: `runtime.means`, or `list` for one
 
 
-def first_order(model: Supernet, validation_loss: Callable[[], Tensor], autocast: Callable = nullcontext, mean: Mean = list) -> Tensor:
+def first_order(
+    model: Supernet,
+    validation_loss: Callable[[], Tensor],
+    autocast: Callable = nullcontext,
+    mean: Mean = list,
+) -> Tensor:
     """d L_val(w, alpha) / d alpha, into the gradients of `model.architecture()`; the weights get none, which saves their cost.
 
     Returns:
@@ -69,7 +76,11 @@ def second_order(
         with torch.no_grad():
             step = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
             if optimizer.state:  # after the first step
-                torch._foreach_add_(step, [optimizer.state[weight]["momentum_buffer"] for weight in weights], alpha=group["momentum"])
+                torch._foreach_add_(
+                    step,
+                    [optimizer.state[weight]["momentum_buffer"] for weight in weights],
+                    alpha=group["momentum"],
+                )
             torch._foreach_add_(weights, step, alpha=-group["lr"])
         with autocast():
             loss = validation_loss()

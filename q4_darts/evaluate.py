@@ -26,13 +26,17 @@ QUESTION = "q4_darts"
 class Options(ScriptOptions):
     """Test a derived network, or a supernet."""
 
-    checkpoint: Path = Path()  # a checkpoint of train.py or train_search.py, such as logs/q4_darts/RUN/checkpoints/last.pt
+    checkpoint: Path = (
+        Path()
+    )  # a checkpoint of train.py or train_search.py, such as logs/q4_darts/RUN/checkpoints/last.pt
     data_root: Path = Path("data")  # folder of the data sets
     figure_root: Path = Path("figures")  # folder of the pictures
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, images: Tensor, runtime: Runtime, draws: torch.Generator | None = None, batch: int = 500) -> Tensor:
+def predict(
+    model: nn.Module, images: Tensor, runtime: Runtime, draws: torch.Generator | None = None, batch: int = 500
+) -> Tensor:
     """Logits (n, classes) in fp32 of uint8 pictures (n, 32, 32, 3), in eval mode; cropped and mirrored by `draws` if given."""
     training = model.training
     model.eval()
@@ -48,7 +52,14 @@ def predict(model: nn.Module, images: Tensor, runtime: Runtime, draws: torch.Gen
 def accuracy_row(name: str, share: float, count: int, **more: object) -> dict:
     """A row of results.json: a share of `count` pictures as a percentage with its 95% interval."""
     interval = 196 * (share * (1 - share) / count) ** 0.5
-    return {"name": name, "value": round(100 * share, 2), "interval": round(interval, 2), "unit": "% accuracy", "count": count, **more}
+    return {
+        "name": name,
+        "value": round(100 * share, 2),
+        "interval": round(interval, 2),
+        "unit": "% accuracy",
+        "count": count,
+        **more,
+    }
 
 
 def multiply_adds(model: Network, device: torch.device) -> int:
@@ -77,7 +88,12 @@ def load_model(path: Path, runtime: Runtime) -> tuple[nn.Module, dict]:
 def draw_confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -> None:
     """Which classes are taken for which: a row a true class, in percent of it."""
     classes = len(names)
-    table = torch.bincount(labels * classes + predicted, minlength=classes**2).view(classes, classes).cpu().double()
+    table = (
+        torch.bincount(labels * classes + predicted, minlength=classes**2)
+        .view(classes, classes)
+        .cpu()
+        .double()
+    )
     table = 100 * table / table.sum(1, keepdim=True)
     canvas, ((axis,),) = plots.figure(size=(6.4, 5.4))
     image = axis.imshow(table.sqrt(), cmap="Blues", vmin=0, vmax=10)
@@ -85,11 +101,23 @@ def draw_confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Pa
         for column in range(classes):
             if table[row, column] >= 0.05:
                 color = "white" if table[row, column] > 40 else "black"
-                axis.text(column, row, f"{table[row, column]:.1f}", ha="center", va="center", fontsize=7, color=color)
+                axis.text(
+                    column,
+                    row,
+                    f"{table[row, column]:.1f}",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=color,
+                )
     axis.grid(False)
     axis.set_xticks(range(classes), names, rotation=45, ha="right")
     axis.set_yticks(range(classes), names)
-    axis.set(xlabel="read as", ylabel="true class", title=f"Confusion on {len(labels):,} test pictures (% of the true class)")
+    axis.set(
+        xlabel="read as",
+        ylabel="true class",
+        title=f"Confusion on {len(labels):,} test pictures (% of the true class)",
+    )
     bar = canvas.colorbar(image, ax=axis, label="% (square-root scale)", ticks=[0, 1, 3.1623, 7.0711, 10])
     bar.set_ticklabels(["0", "1", "10", "50", "100"])
     plots.save(canvas, path)
@@ -107,8 +135,16 @@ def main(options: Options) -> dict:
     right = predicted == test.labels
     row = accuracy_row(f"test, epoch {state['epoch']}", right.double().mean().item(), len(test))
     by_class = {name: right[test.labels == c].double().mean().item() for c, name in enumerate(test.names)}
-    parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith(("auxiliary", "alphas", "betas")))
-    run = options.checkpoint.parent.parent if options.checkpoint.parent.name == "checkpoints" else options.checkpoint.parent
+    parameters = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if not name.startswith(("auxiliary", "alphas", "betas"))
+    )
+    run = (
+        options.checkpoint.parent.parent
+        if options.checkpoint.parent.name == "checkpoints"
+        else options.checkpoint.parent
+    )
     figure = options.figure_root / QUESTION / run.name / "confusion.png"
     draw_confusion(predicted, test.labels, test.names, figure)
     result = {"rows": [row], "by_class": by_class, "parameters": parameters}
@@ -116,7 +152,9 @@ def main(options: Options) -> dict:
     if isinstance(model, Network):  # the supernet's number would be of how it is computed
         result["multiply_adds"] = multiply_adds(model, runtime.device)
         size += f", {result['multiply_adds'] / 1e6:.1f} million multiply-adds a picture"
-    print(f"{row['name']}: {row['value']:.2f} ± {row['interval']:.2f} % of {len(test):,} pictures of {trained['dataset']}")
+    print(
+        f"{row['name']}: {row['value']:.2f} ± {row['interval']:.2f} % of {len(test):,} pictures of {trained['dataset']}"
+    )
     print("by class: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in by_class.items()))
     print(f"{size}; confusion in {figure}")
     if (run / "results.json").exists():

@@ -10,10 +10,21 @@ import numpy as np
 from common.run import write_json
 from common.runtime import RunError, UsageError
 
-PRIMITIVES = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+PRIMITIVES = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
 NODES = 4  # intermediate nodes of a cell; node i has edges from the two inputs and the i nodes before it
 
-Edge = tuple[str, int]  # an operation, and the state it reads: 0 and 1 are the cell's inputs, 2 and up its nodes
+Edge = tuple[
+    str, int
+]  # an operation, and the state it reads: 0 and 1 are the cell's inputs, 2 and up its nodes
 
 
 class Genotype(NamedTuple):
@@ -69,7 +80,9 @@ def check(genotype: Genotype) -> Genotype:
                     f"node {node} of the {kind} cell has the unknown operation {operation!r}; known: {', '.join(PRIMITIVES[1:])}"
                 )
             if not 0 <= state < node + 2:
-                raise UsageError(f"node {node} of the {kind} cell reads state {state}, which does not come before it")
+                raise UsageError(
+                    f"node {node} of the {kind} cell reads state {state}, which does not come before it"
+                )
         for node in range(NODES):
             if edges[2 * node][1] == edges[2 * node + 1][1]:
                 raise UsageError(f"node {node} of the {kind} cell reads state {edges[2 * node][1]} twice")
@@ -144,7 +157,9 @@ def read(text: str) -> Genotype:
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path} is not a genotype (JSON with lists of [operation, state] under normal and reduce)") from error
+        raise RunError(
+            f"{path} is not a genotype (JSON with lists of [operation, state] under normal and reduce)"
+        ) from error
 
 
 def once(pairs: list[tuple[str, object]]) -> dict:
@@ -161,8 +176,12 @@ def parse(content: dict) -> Genotype:
         ValueError, KeyError, TypeError: it is something else.
         UsageError: it breaks the rules.
     """
-    genotype = Genotype(*(tuple((operation, state) for operation, state in content[kind]) for kind in Genotype._fields))
-    if not all(type(operation) is str and type(state) is int for edges in genotype for operation, state in edges):
+    genotype = Genotype(
+        *(tuple((operation, state) for operation, state in content[kind]) for kind in Genotype._fields)
+    )
+    if not all(
+        type(operation) is str and type(state) is int for edges in genotype for operation, state in edges
+    ):
         raise TypeError("an edge is [operation, state]")
     return check(genotype)
 

@@ -21,12 +21,22 @@ def draw_keep(layers: int, batch: int, probability: float, generator: torch.Gene
 class Cell(nn.Module):
     """Two inputs -> four nodes, each the sum of two operations -> their concatenation, (n, 4 * channels, h, w)."""
 
-    def __init__(self, edges: tuple[Edge, ...], before_before: int, before: int, channels: int, reduction: bool, reduction_before: bool):
+    def __init__(
+        self,
+        edges: tuple[Edge, ...],
+        before_before: int,
+        before: int,
+        channels: int,
+        reduction: bool,
+        reduction_before: bool,
+    ):
         super().__init__()
         first = FactorizedReduce if reduction_before else ReLUConvBN
         self.inputs = nn.ModuleList([first(before_before, channels), ReLUConvBN(before, channels)])
         self.states = [state for _, state in edges]
-        self.layers = nn.ModuleList(OPERATIONS[name](channels, 2 if reduction and state < 2 else 1, True) for name, state in edges)
+        self.layers = nn.ModuleList(
+            OPERATIONS[name](channels, 2 if reduction and state < 2 else 1, True) for name, state in edges
+        )
 
     def forward(self, before_before: Tensor, before: Tensor, keep: Tensor | None = None) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
@@ -70,7 +80,14 @@ class Network(nn.Module):
     3,349,342 parameters without the auxiliary head. `keep` comes from `draw_keep`; without it nothing is dropped.
     """
 
-    def __init__(self, genotype: Genotype, channels: int = 36, layers: int = 20, classes: int = 10, auxiliary: bool = False):
+    def __init__(
+        self,
+        genotype: Genotype,
+        channels: int = 36,
+        layers: int = 20,
+        classes: int = 10,
+        auxiliary: bool = False,
+    ):
         super().__init__()
         stem = 3 * channels
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
@@ -91,7 +108,10 @@ class Network(nn.Module):
         before_before = before = self.stem(x)
         extra = None
         for place, cell in enumerate(self.cells):
-            before_before, before = before, cell(before_before, before, keep[place] if keep is not None else None)
+            before_before, before = (
+                before,
+                cell(before_before, before, keep[place] if keep is not None else None),
+            )
             if place == self.auxiliary_after and self.auxiliary is not None and self.training:
                 extra = self.auxiliary(before)
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1)), extra

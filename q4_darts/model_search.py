@@ -21,7 +21,11 @@ from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, 
 from q4_darts.operations import FactorizedReduce, ReLUConvBN
 
 EDGES = sum(range(2, NODES + 2))  # 14
-DENSE_UP_TO = {torch.float64: 32, torch.float32: 32, torch.bfloat16: 256}  # channels up to which the two run as one dense convolution
+DENSE_UP_TO = {
+    torch.float64: 32,
+    torch.float32: 32,
+    torch.bfloat16: 256,
+}  # channels up to which the two run as one dense convolution
 
 
 class EdgeNorm(nn.BatchNorm2d):
@@ -38,7 +42,9 @@ class EdgeNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
             return super().forward(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, scale, self.zero, self.training, self.momentum, self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, scale, self.zero, self.training, self.momentum, self.eps
+        )
 
     def _load_from_state_dict(self, state: dict, prefix: str, *rest: object) -> None:
         state.pop(f"{prefix}num_batches_tracked", None)  # in checkpoints of earlier versions
@@ -66,8 +72,12 @@ class EdgeConv(nn.Module):
         edges, channels = self.edges, self.channels
         if channels <= DENSE_UP_TO[x.dtype]:
             depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
-            dense = (self.pointwise.view(edges, channels, channels, 1, 1) * depthwise).flatten(0, 1)  # (edges * c, c, k, k)
-            return F.conv2d(x, dense, None, self.stride, self.padding, self.dilation, 1 if self.shared else edges)
+            dense = (self.pointwise.view(edges, channels, channels, 1, 1) * depthwise).flatten(
+                0, 1
+            )  # (edges * c, c, k, k)
+            return F.conv2d(
+                x, dense, None, self.stride, self.padding, self.dilation, 1 if self.shared else edges
+            )
         x = torch.cat([x] * edges, 1) if self.shared else x  # keeps channels_last
         x = F.conv2d(x, self.depthwise, None, self.stride, self.padding, self.dilation, edges * channels)
         return F.conv2d(x, self.pointwise, groups=edges)
@@ -89,15 +99,22 @@ class EdgesFrom(nn.Module):
         self.sep_3_a, self.sep_5_a = (EdgeConv(edges, channels, k, stride, 1, True) for k in (3, 5))
         self.sep_3_b, self.sep_5_b = (EdgeConv(edges, channels, k, 1, 1, False) for k in (3, 5))
         self.dil_3, self.dil_5 = (EdgeConv(edges, channels, k, stride, 2, True) for k in (3, 5))
-        self.norms_a, self.norms_b = (nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[-4:]}) for _ in range(2))
+        self.norms_a, self.norms_b = (
+            nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[-4:]}) for _ in range(2)
+        )
         del self.norms_a["dil_conv_3x3"], self.norms_a["dil_conv_5x5"]
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        scales = weights.t().repeat_interleave(self.channels, 1).unbind(0)  # (edges * channels,) for each of PRIMITIVES
+        scales = (
+            weights.t().repeat_interleave(self.channels, 1).unbind(0)
+        )  # (edges * channels,) for each of PRIMITIVES
         scale = dict(zip(PRIMITIVES, scales))
         relu = F.relu(x)
         parts = []
-        for name, first, second in (("sep_conv_3x3", self.sep_3_a, self.sep_3_b), ("sep_conv_5x5", self.sep_5_a, self.sep_5_b)):
+        for name, first, second in (
+            ("sep_conv_3x3", self.sep_3_a, self.sep_3_b),
+            ("sep_conv_5x5", self.sep_5_a, self.sep_5_b),
+        ):
             parts.append(self.norms_b[name](second(F.relu(self.norms_a[name](first(relu)))), scale[name]))
         for name, layer in (("dil_conv_3x3", self.dil_3), ("dil_conv_5x5", self.dil_5)):
             parts.append(self.norms_b[name](layer(relu), scale[name]))
@@ -113,7 +130,9 @@ class EdgesFrom(nn.Module):
             parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), scale["skip_connect"]))
         # Every edge weighs what they share: a pointwise convolution with weights (edges, 1, shared, 1) * I (1, c, 1, c).
         first = PRIMITIVES.index("max_pool_3x3")
-        mix = weights[:, None, first : first + len(shared), None] * self.identity[:, None]  # (edges, c, shared, c)
+        mix = (
+            weights[:, None, first : first + len(shared), None] * self.identity[:, None]
+        )  # (edges, c, shared, c)
         parts.append(F.conv2d(torch.cat(shared, 1), mix.flatten(0, 1).flatten(1)[..., None, None]))
         return sum(parts[1:], parts[0])
 
@@ -126,16 +145,29 @@ class SearchCell(nn.Module):
     The operations see the first `1 / partial` of the channels; the others pass an edge as they are (Xu et al. 2020, eq. 2).
     """
 
-    def __init__(self, before_before: int, before: int, channels: int, reduction: bool, reduction_before: bool, partial: int = 1):
+    def __init__(
+        self,
+        before_before: int,
+        before: int,
+        channels: int,
+        reduction: bool,
+        reduction_before: bool,
+        partial: int = 1,
+    ):
         super().__init__()
         first = FactorizedReduce if reduction_before else ReLUConvBN
-        self.inputs = nn.ModuleList([first(before_before, channels, False), ReLUConvBN(before, channels, False)])
+        self.inputs = nn.ModuleList(
+            [first(before_before, channels, False), ReLUConvBN(before, channels, False)]
+        )
         self.partial, self.active = partial, channels // partial
         self.sources = nn.ModuleList(
-            EdgesFrom(len(edges_from(state)), self.active, 2 if reduction and state < 2 else 1) for state in range(NODES + 1)
+            EdgesFrom(len(edges_from(state)), self.active, 2 if reduction and state < 2 else 1)
+            for state in range(NODES + 1)
         )
 
-    def forward(self, before_before: Tensor, before: Tensor, weights: Sequence[Tensor], edge_weights: Tensor) -> Tensor:
+    def forward(
+        self, before_before: Tensor, before: Tensor, weights: Sequence[Tensor], edge_weights: Tensor
+    ) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         totals: list[Tensor | None] = [None] * NODES
         others: list[Tensor | None] = [None] * NODES  # the channels that pass by
@@ -174,7 +206,9 @@ class Supernet(nn.Module):
         for place in range(layers):
             reduction = place in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(SearchCell(before_before, before, channels, reduction, reduction_before, partial))
+            self.cells.append(
+                SearchCell(before_before, before, channels, reduction, reduction_before, partial)
+            )
             self.reductions.append(int(reduction))
             before_before, before, reduction_before = before, NODES * channels, reduction
         self.score = nn.Linear(before, classes)
@@ -195,14 +229,21 @@ class Supernet(nn.Module):
         weights = self.alphas.softmax(-1)  # eq. 2
         if self.betas is None:
             return weights, torch.ones_like(weights[..., 0])
-        edges = torch.cat([into.softmax(1) for into in self.betas.split(list(range(2, NODES + 2)), 1)], 1)  # Xu et al. 2020, eq. 3
+        edges = torch.cat(
+            [into.softmax(1) for into in self.betas.split(list(range(2, NODES + 2)), 1)], 1
+        )  # Xu et al. 2020, eq. 3
         return weights * edges[..., None], edges
 
     def forward(self, x: Tensor) -> Tensor:
         weights, edges = self.mixing()
         leaving = []  # the weights of the edges that leave each state, of both kinds of cell
         for rows in (kind.unbind(0) for kind in weights):
-            leaving.append([torch.stack([rows[edge_index(node, state)] for node in edges_from(state)]) for state in range(NODES + 1)])
+            leaving.append(
+                [
+                    torch.stack([rows[edge_index(node, state)] for node in edges_from(state)])
+                    for state in range(NODES + 1)
+                ]
+            )
         before_before = before = self.stem(x)
         for cell, reduction in zip(self.cells, self.reductions):
             before_before, before = before, cell(before_before, before, leaving[reduction], edges[reduction])

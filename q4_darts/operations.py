@@ -11,7 +11,11 @@ class ReLUConvBN(nn.Sequential):
     """ReLU - conv1x1 - BatchNorm: (n, channels_in, h, w) -> (n, channels_out, h, w)."""
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True):
-        super().__init__(nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out, affine=affine))
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels_in, channels_out, 1, bias=False),
+            nn.BatchNorm2d(channels_out, affine=affine),
+        )
 
 
 def separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
@@ -55,9 +59,15 @@ OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "none": lambda c, stride, affine: Zero(stride),
     "max_pool_3x3": lambda c, stride, affine: nn.MaxPool2d(3, stride, 1),
     "avg_pool_3x3": lambda c, stride, affine: nn.AvgPool2d(3, stride, 1, count_include_pad=False),
-    "skip_connect": lambda c, stride, affine: nn.Identity() if stride == 1 else FactorizedReduce(c, c, affine),
-    "sep_conv_3x3": lambda c, stride, affine: nn.Sequential(*separable(c, 3, stride, 1, affine), *separable(c, 3, 1, 1, affine)),
-    "sep_conv_5x5": lambda c, stride, affine: nn.Sequential(*separable(c, 5, stride, 1, affine), *separable(c, 5, 1, 1, affine)),
+    "skip_connect": lambda c, stride, affine: (
+        nn.Identity() if stride == 1 else FactorizedReduce(c, c, affine)
+    ),
+    "sep_conv_3x3": lambda c, stride, affine: nn.Sequential(
+        *separable(c, 3, stride, 1, affine), *separable(c, 3, 1, 1, affine)
+    ),
+    "sep_conv_5x5": lambda c, stride, affine: nn.Sequential(
+        *separable(c, 5, stride, 1, affine), *separable(c, 5, 1, 1, affine)
+    ),
     "dil_conv_3x3": lambda c, stride, affine: nn.Sequential(*separable(c, 3, stride, 2, affine)),
     "dil_conv_5x5": lambda c, stride, affine: nn.Sequential(*separable(c, 5, stride, 2, affine)),
 }

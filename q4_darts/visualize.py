@@ -49,17 +49,32 @@ def draw_cell(axis: Axes, edges: tuple[Edge, ...], title: str) -> None:
             middle, width = (state + end) / 2, end - state
             height = 0.55 * width + 0.3
             angles = {"theta1": 0, "theta2": 180} if side > 0 else {"theta1": 180, "theta2": 360}
-            axis.add_patch(Arc((middle, 0.18 * side), width, 2 * height, color=color, linewidth=1.8, **angles))
+            axis.add_patch(
+                Arc((middle, 0.18 * side), width, 2 * height, color=color, linewidth=1.8, **angles)
+            )
             axis.plot(end, 0.24 * side, marker="v" if side > 0 else "^", color=color, markersize=7)
             box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
             text = operation.replace("_connect", "").replace("_", " ")
-            axis.text(middle, (0.18 + height) * side, text, ha="center", va="center", fontsize=9, color=color, bbox=box)
+            axis.text(
+                middle,
+                (0.18 + height) * side,
+                text,
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=color,
+                bbox=box,
+            )
     for node in range(NODES):  # the output concatenates all nodes
         axis.plot([node + 2, NODES + 2], [0, 0], color="#bbbbbb", linewidth=4, zorder=0)
     for place, name in enumerate(STATES):
         inner = 2 <= place < NODES + 2
         face = "#cfe3f5" if inner else "#d9ead3" if place < 2 else "#fde9c8"
-        box = {"boxstyle": "circle,pad=0.3" if inner else "round,pad=0.3", "facecolor": face, "edgecolor": "black"}
+        box = {
+            "boxstyle": "circle,pad=0.3" if inner else "round,pad=0.3",
+            "facecolor": face,
+            "edgecolor": "black",
+        }
         axis.text(place, 0, name, ha="center", va="center", fontsize=11, bbox=box)
     reach = 0.55 * (NODES + 1) + 0.75
     axis.set(xlim=(-0.6, NODES + 2.5), ylim=(-reach, reach), title=title)
@@ -118,7 +133,10 @@ def draw_alphas(folder: Path, path: Path, title: str) -> Path:
                 interpolation="nearest",
             )
             axis.grid(False)
-            axis.set(xlabel="epoch" if row else "", title="" if row else name.replace("_connect", "").replace("_", " "))
+            axis.set(
+                xlabel="epoch" if row else "",
+                title="" if row else name.replace("_connect", "").replace("_", " "),
+            )
             axis.set_yticks(range(len(edges)), edges, fontsize=8)
         axes[row, 0].set_ylabel(f"edge of the {kind} cell")
     canvas.colorbar(image, ax=axes, label="weight of the operation (softmax)", shrink=0.7)

@@ -11,7 +11,10 @@ import torch
 torch.set_num_threads(1)  # two files run at once
 ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", ROOT / "data"))
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    "OMP_NUM_THREADS": "1",
+}
 
 
 @pytest.fixture
@@ -19,7 +22,13 @@ def script(tmp_path):
     """Runs `python <script> <arguments>` from the project's root, logs and figures going to tmp_path."""
 
     def run(name: str, *arguments: object, status: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run([sys.executable, name, *map(str, arguments)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, name, *map(str, arguments)],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         if status:
             assert "Traceback" not in done.stderr

@@ -54,7 +54,19 @@ def test_a_version_that_fails_is_named_and_left_out(tmp_path):
 
 
 def test_a_whole_benchmark_runs():
-    words = ["benchmarks/protonet.py", "--way", "5", "--shot", "1", "--query", "1", "--steps", "1", "--device", "cpu"]
+    words = [
+        "benchmarks/protonet.py",
+        "--way",
+        "5",
+        "--shot",
+        "1",
+        "--query",
+        "1",
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+    ]
     done = subprocess.run([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -30,7 +30,10 @@ CUDA = torch.device("cuda", 0)
 @pytest.fixture(params=["fp32", "bf16"])
 def runtime(request):
     """A Runtime on a GPU; all tensors that the test makes are fake."""
-    for name, value in (("torch.cuda.is_bf16_supported", True), ("torch.cuda.amp.common.amp_definitely_not_available", False)):
+    for name, value in (
+        ("torch.cuda.is_bf16_supported", True),
+        ("torch.cuda.amp.common.amp_definitely_not_available", False),
+    ):
         mock.patch(name, lambda *_, value=value: value).start()
     mock.patch("torch.autograd.grad", gradients).start()
     cifar10_dataset.colors.cache_clear()
@@ -83,13 +86,20 @@ def test_faults_would_be_seen(runtime):
 
 @pytest.mark.parametrize("size, label_as", [(28, "projection"), (64, "plane")])
 def test_dcgan(runtime, size, label_as):
-    generator, discriminator = on_cuda(dcgan.Generator, 8, 10, size), on_cuda(dcgan.Discriminator, 10, size, label_as)
+    generator, discriminator = (
+        on_cuda(dcgan.Generator, 8, 10, size),
+        on_cuda(dcgan.Discriminator, 10, size, label_as),
+    )
     real, labels = mnist_dataset.prepare(whole(256, 20, 28, 28)[whole(20, 4)], size), whole(10, 4)
     with runtime.autocast():
         fake = generator(torch.randn(4, 8, device=CUDA), labels)
         on_real, on_fake, after = (discriminator(images, labels) for images in (real, fake.detach(), fake))
     assert fake.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[runtime.precision]
-    step(gan_loss.discriminator_loss(on_real, on_fake), adam(discriminator), on_real.detach().float().sigmoid().mean())
+    step(
+        gan_loss.discriminator_loss(on_real, on_fake),
+        adam(discriminator),
+        on_real.detach().float().sigmoid().mean(),
+    )
     step(gan_loss.generator_loss(after), adam(generator))
     assert mnist_dataset.to_uint8(fake.detach()).device == CUDA
 
@@ -99,7 +109,9 @@ def test_protonet(runtime):
         sampler = prototypical_batch_sampler.PrototypicalBatchSampler(torch.full((9,), 20), 5, 2, 3, None)
     sampler.counts = torch.full((9,), 20, device=CUDA)
     (classes,), (drawings,) = sampler.draw(1)
-    images = omniglot_dataset.jitter(omniglot_dataset.prepare(whole(256, 9, 20, 28, 28)[classes, drawings]), None)
+    images = omniglot_dataset.jitter(
+        omniglot_dataset.prepare(whole(256, 9, 20, 28, 28)[classes, drawings]), None
+    )
     network = on_cuda(ProtoNet)
     with runtime.autocast():
         embeddings = network(images)
@@ -121,7 +133,9 @@ def test_pix2pix(runtime):
 
 
 def test_search(runtime):
-    second = runtime.precision == "bf16"  # five passes, two of them in fp32; the other is PC-DARTS in first order
+    second = (
+        runtime.precision == "bf16"
+    )  # five passes, two of them in fp32; the other is PC-DARTS in first order
     network = on_cuda(Supernet, 8, 3, 10, 1 if second else 4)
     sgd = torch.optim.SGD(network.weights(), 0.1, 0.9)
     x, y = cifar10_dataset.augment(whole(256, 9, 32, 32, 3)[whole(9, 4)], None), whole(10, 9)[whole(9, 4)]

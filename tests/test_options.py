@@ -59,11 +59,17 @@ def test_the_help_has_groups_and_every_flag_a_comment_and_a_default(module, capf
     for field in dataclasses.fields(module.Options):
         entry = re.search(rf"│ --{field.name} (.*?)(?=│ --|╰)", text, re.S)
         words = re.sub(r"[│\s]+", " ", entry[1])
-        assert "(default: " in words and len(words.split("(default: ")[0].split()) > 1, f"{field.name}: {words}"
+        assert "(default: " in words and len(words.split("(default: ")[0].split()) > 1, (
+            f"{field.name}: {words}"
+        )
 
 
 def test_what_the_help_groups_is_read_into_one_dataclass():
-    options = parse(q3.Options, "d", ["--epochs", "3", "--dataset", "synthetic", "--run_name", "r", "--seed", "4", "--compile"])
+    options = parse(
+        q3.Options,
+        "d",
+        ["--epochs", "3", "--dataset", "synthetic", "--run_name", "r", "--seed", "4", "--compile"],
+    )
     assert options == q3.Options(epochs=3, dataset="synthetic", run_name="r", seed=4, compile=True)
 
 
@@ -81,27 +87,54 @@ def test_out_of_memory_names_the_flags_that_help_and_what_is_kept(monkeypatch, t
 
     real = q2.prototypical_loss
     monkeypatch.setattr(q2, "prototypical_loss", loss)
-    tiny = {"iterations": 2, "epochs": 2, "classes_per_it_tr": 3, "validation_episodes": 1, "test_episodes": 2, "hidden_channels": 2}
-    options = q2.Options(dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny)
+    tiny = {
+        "iterations": 2,
+        "epochs": 2,
+        "classes_per_it_tr": 3,
+        "validation_episodes": 1,
+        "test_episodes": 2,
+        "hidden_channels": 2,
+    }
+    options = q2.Options(
+        dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny
+    )
     with pytest.raises(SystemExit) as end, one_line_errors(False):
         q2.main(options)
     said = capsys.readouterr().err
-    assert end.value.code == 1 and said.startswith("error: the GPU is out of memory") and "--classes_per_it_tr" in said
+    assert (
+        end.value.code == 1
+        and said.startswith("error: the GPU is out of memory")
+        and "--classes_per_it_tr" in said
+    )
     assert ("--resume goes on" in said) == kept == (tmp_path / "q2_protonet/r/checkpoints/last.pt").exists()
 
 
 def test_deterministic_turns_it_on_and_says_which_operation_cannot(tmp_path, capsys):
-    tiny = {"iterations": 2, "epochs": 1, "classes_per_it_tr": 3, "validation_episodes": 1, "test_episodes": 2, "hidden_channels": 2}
-    options = q2.Options(dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny)
+    tiny = {
+        "iterations": 2,
+        "epochs": 1,
+        "classes_per_it_tr": 3,
+        "validation_episodes": 1,
+        "test_episodes": 2,
+        "hidden_channels": 2,
+    }
+    options = q2.Options(
+        dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny
+    )
     try:
         q2.main(dataclasses.replace(options, deterministic=True))
         assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
     with pytest.raises(SystemExit), one_line_errors(False):
-        raise RuntimeError("median CUDA with indices output does not have a deterministic implementation, but you set ...")
+        raise RuntimeError(
+            "median CUDA with indices output does not have a deterministic implementation, but you set ..."
+        )
     said = capsys.readouterr().err
-    assert said.startswith("error: --deterministic: median CUDA with indices output does not have") and "without the flag it runs" in said
+    assert (
+        said.startswith("error: --deterministic: median CUDA with indices output does not have")
+        and "without the flag it runs" in said
+    )
 
 
 def test_errors_are_documented_where_they_are_raised():

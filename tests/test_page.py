@@ -23,7 +23,13 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no Chromium on the PATH (Debian: apt install chromium)")
     with sync_api.sync_playwright() as playwright:
-        quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        quiet = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ]
         with playwright.chromium.launch(executable_path=CHROMIUM, args=quiet) as chromium:
             yield chromium
 
@@ -32,7 +38,9 @@ def browser():
 def page(request, browser):
     size, scheme = request.param
     width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, offline=True)
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
+    )
     page = context.new_page()
     page.goto((ROOT / "figures" / "report.html").as_uri())
     yield page
@@ -48,7 +56,9 @@ def luminance(page, what):
 
 
 def test_the_page_is_whole_at_every_width_and_colour(page):
-    images = page.evaluate("[...document.querySelectorAll('main img')].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
+    images = page.evaluate(
+        "[...document.querySelectorAll('main img')].map(i => [i.complete && i.naturalWidth > 0, i.alt])"
+    )
     assert len(images) > 30 and all(loaded and alt for loaded, alt in images)
     assert page.evaluate(OVERFLOWING) == []
     text, back = luminance(page, "color"), luminance(page, "backgroundColor")
@@ -59,7 +69,9 @@ def test_the_page_is_whole_at_every_width_and_colour(page):
 
 def test_the_tables_hold_the_numbers_of_the_results_files(page):
     cells = dict(
-        page.evaluate("[...document.querySelectorAll('[data-row]')].map(c => [c.closest('section').id + '/' + c.dataset.row, c.innerText])")
+        page.evaluate(
+            "[...document.querySelectorAll('[data-row]')].map(c => [c.closest('section').id + '/' + c.dataset.row, c.innerText])"
+        )
     )
     count = 0
     for question, runs in report.read_runs(ROOT / "logs").items():
@@ -72,7 +84,10 @@ def test_the_tables_hold_the_numbers_of_the_results_files(page):
                 assert float(shown[0]) == round(row["value"], digits), row
                 count += 1
     several = sum(
-        len(e["rows"]) for runs in report.read_runs(ROOT / "logs").values() for e in report.over_seeds(runs) if len(e["runs"]) > 1
+        len(e["rows"])
+        for runs in report.read_runs(ROOT / "logs").values()
+        for e in report.over_seeds(runs)
+        if len(e["runs"]) > 1
     )
     assert count == len(cells) - several > 50
 
@@ -82,7 +97,9 @@ def test_a_run_name_leads_to_its_command_and_a_picture_opens(page):
     name = page.evaluate("decodeURIComponent(location.hash)").partition("/")[2]
     assert f"--run_name {name}" in page.inner_text(".run:target .command")
     page.click("figure figure img >> nth=0")
-    assert page.evaluate("document.querySelector('dialog').open && document.querySelector('dialog img').naturalWidth > 0")
+    assert page.evaluate(
+        "document.querySelector('dialog').open && document.querySelector('dialog img').naturalWidth > 0"
+    )
 
 
 def test_the_page_prints(browser):

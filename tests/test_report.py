@@ -23,11 +23,35 @@ def make_run(root, name="20w1s", question="q2_protonet", value=90.0, **options):
     """A finished run's folder with two rows."""
     folder = root / question / name
     folder.mkdir(parents=True)
-    rows = [{"name": "20-way 1-shot", "value": value, "interval": 0.25, "unit": "% accuracy", "count": "9 episodes", "paper": 96.0}]
+    rows = [
+        {
+            "name": "20-way 1-shot",
+            "value": value,
+            "interval": 0.25,
+            "unit": "% accuracy",
+            "count": "9 episodes",
+            "paper": 96.0,
+        }
+    ]
     rows += [{"name": "other", "value": 3, "unit": "of 8"}]
-    results = {"question": question, "title": "A title", "rows": rows, "epochs": 2, "minutes": 1, "device": "CPU", "precision": "fp32"}
+    results = {
+        "question": question,
+        "title": "A title",
+        "rows": rows,
+        "epochs": 2,
+        "minutes": 1,
+        "device": "CPU",
+        "precision": "fp32",
+    }
     (folder / "results.json").write_text(json.dumps(results))
-    options = {"dataset": "omniglot", "split": "vinyals", "epochs": 100, "classes_per_it_tr": 60, "seed": 0, "run_name": name} | options
+    options = {
+        "dataset": "omniglot",
+        "split": "vinyals",
+        "epochs": 100,
+        "classes_per_it_tr": 60,
+        "seed": 0,
+        "run_name": name,
+    } | options
     command = f"python q2_protonet/train.py --run_name {name} --resume"
     leg = {"command": command, "commit": "0123456789+changes", "versions": {"torch": "9.9"}}
     (folder / "config.json").write_text(json.dumps({"options": options, "legs": [leg]}))
@@ -42,7 +66,9 @@ def test_the_committed_page_and_tables_are_what_the_committed_logs_give(official
         return page if pinned else re.sub(r"data:image[^\"]*", "", page)
 
     again = "python report.py makes it anew"
-    assert comparable(report.html(*official)) == comparable((ROOT / "figures" / "report.html").read_text()), again
+    assert comparable(report.html(*official)) == comparable((ROOT / "figures" / "report.html").read_text()), (
+        again
+    )
     assert report.report_markdown(*official[1:]) == (ROOT / "REPORT.md").read_text(), again
 
 
@@ -66,14 +92,23 @@ def test_every_number_of_the_page_leads_to_its_command(official):
             place = f"{question}/{run['name']}"
             assert f'href="#{place}"' in page
             entry = page.partition(f'id="{place}"')[2].partition('<div class="run"')[0]
-            assert run["command"].replace("'", "&#39;") in entry and run["commit"] in entry and str(run["minutes"]) in entry
+            assert (
+                run["command"].replace("'", "&#39;") in entry
+                and run["commit"] in entry
+                and str(run["minutes"]) in entry
+            )
             config = json.loads((ROOT / "logs" / place / "config.json").read_text())
-            assert run["command"].split() == [word for word in config["legs"][-1]["command"].split() if word != "--resume"]
+            assert run["command"].split() == [
+                word for word in config["legs"][-1]["command"].split() if word != "--resume"
+            ]
 
 
 def test_an_anchor_of_the_tables_is_a_heading_of_the_tables(official):
     text = (ROOT / "REPORT.md").read_text()
-    headings = {re.sub(r"[^a-z0-9_ -]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)$", text, re.M)}
+    headings = {
+        re.sub(r"[^a-z0-9_ -]", "", line.lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", text, re.M)
+    }
     links = re.findall(r"\]\((?:\.\./)?(?:REPORT\.md)?#([^)]+)\)", text + (ROOT / "README.md").read_text())
     assert len(links) > 20 and set(links) <= headings
 
@@ -99,16 +134,25 @@ def test_seeds_of_one_experiment_are_one_row_with_mean_and_deviation(tmp_path):
     runs = report.read_runs(tmp_path)["q2_protonet"]
     first, second = report.over_seeds(runs)
     assert [run["name"] for run in first["runs"]] == ["20w1s", "20w1s-seed1", "20w1s-seed2"]
-    assert report.number(first["rows"][0]) == "91.00 ± 1.00 % (3 seeds)" and report.number(second["rows"][0]) == "50.00 ± 0.25 %"
+    assert (
+        report.number(first["rows"][0]) == "91.00 ± 1.00 % (3 seeds)"
+        and report.number(second["rows"][0]) == "50.00 ± 0.25 %"
+    )
     table = report.results_table("q2_protonet", runs, ("20-way",))
-    assert "| 20w1s | 20-way 1-shot | 96.0 | – | 91.00 ± 1.00 % (3 seeds) | full size |" in table and "other |" in table
+    assert (
+        "| 20w1s | 20-way 1-shot | 96.0 | – | 91.00 ± 1.00 % (3 seeds) | full size |" in table
+        and "other |" in table
+    )
 
 
 def test_equal_settings_under_another_name_are_another_row(tmp_path):
     make_run(tmp_path, "20w1s")
     make_run(tmp_path, "mine")
     make_run(tmp_path, "20w1s-seed1", seed=1)
-    assert [e["name"] for e in report.over_seeds(report.read_runs(tmp_path)["q2_protonet"])] == ["20w1s", "mine"]
+    assert [e["name"] for e in report.over_seeds(report.read_runs(tmp_path)["q2_protonet"])] == [
+        "20w1s",
+        "mine",
+    ]
 
 
 def test_a_choice_of_runs_leaves_the_committed_page_alone(tmp_path, monkeypatch):
@@ -131,7 +175,9 @@ def test_missing_and_unfinished_runs_are_named_with_their_command(tmp_path):
     assert names == {(row.question, row.label) for row in PRESETS["small"]} - {("q2_protonet", "20w1s")}
     entry = {run["name"]: run for run in missing["q2_protonet"]}
     roots = f"--log_root {tmp_path} --figure_root {tmp_path}/figures"
-    assert entry["20w5s"]["begun"] and entry["20w5s"]["command"].endswith(f"--run_name 20w5s {roots} --resume")
+    assert entry["20w5s"]["begun"] and entry["20w5s"]["command"].endswith(
+        f"--run_name 20w5s {roots} --resume"
+    )
     assert entry["5w1s"]["command"].endswith(f"--run_name 5w1s {roots}")
     page = report.html(options, questions, missing, [])
     assert entry["5w1s"]["command"] in page and "missing" in page and "DARTS on CIFAR-10" in page
@@ -141,7 +187,9 @@ def test_quick_and_smoke_runs_are_shown_only_when_named(tmp_path):
     for name in ("quick-5w1s", "smoke", "mine"):
         make_run(tmp_path, name)
     assert [run["name"] for run in report.read_runs(tmp_path)["q2_protonet"]] == ["mine"]
-    assert [run["name"] for run in report.read_runs(tmp_path, ("q2_protonet/smoke",))["q2_protonet"]] == ["smoke"]
+    assert [run["name"] for run in report.read_runs(tmp_path, ("q2_protonet/smoke",))["q2_protonet"]] == [
+        "smoke"
+    ]
 
 
 def test_the_small_preset_is_what_the_committed_runs_were_made_with():
@@ -152,11 +200,18 @@ def test_the_small_preset_is_what_the_committed_runs_were_made_with():
         if row not in training and not file.exists():
             continue  # not every run was made with other seeds
         asked = shlex.split(json.loads(file.read_text())["legs"][-1]["command"])
-        assert sorted(row.words()) == sorted(word for word in asked if word != "--resume"), f"{row.question}/{row.name}"
+        assert sorted(row.words()) == sorted(word for word in asked if word != "--resume"), (
+            f"{row.question}/{row.name}"
+        )
 
 
 def test_readmes_name_only_files_that_exist():
-    for file in [ROOT / "README.md", ROOT / "REPORT.md", *ROOT.glob("*/README.md"), *ROOT.glob("tests/*/README.md")]:
+    for file in [
+        ROOT / "README.md",
+        ROOT / "REPORT.md",
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("tests/*/README.md"),
+    ]:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", file.read_text()):
             target = "".join(link)
             if not target.startswith("http"):

@@ -57,21 +57,28 @@ def rows(monkeypatch, tmp_path):
     def make(*names, seconds=0.0):
         script = tmp_path / "script.py"
         script.write_text(SCRIPT.format(root=str(tmp_path), seconds=seconds))
-        monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", name, str(script), flags) for name, flags in names])
+        monkeypatch.setitem(
+            PRESETS, "quick", [Row("q2_protonet", name, str(script), flags) for name, flags in names]
+        )
         return reproduce.Options(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", device="cpu")
 
     return make
 
 
 def test_a_failing_run_is_named_and_only_stops_what_needs_it(rows, capfd, tmp_path):
-    options = rows(("bad", ""), ("after", "--genotype logs/bad/genotype.json"), ("bad-not", "--x not-bad"), ("good", ""))
+    options = rows(
+        ("bad", ""), ("after", "--genotype logs/bad/genotype.json"), ("bad-not", "--x not-bad"), ("good", "")
+    )
     assert reproduce.main(options) == 1
     out, err = capfd.readouterr()
     assert "q2_protonet bad: FAILED (exit status 3" in err and "NOT RUN: q2_protonet after" in err
     assert [line.split()[0] for line in (tmp_path / "ran").read_text().splitlines()] == ["bad-not", "good"]
     assert "| good | 20-way 1-shot | 96.0 | – | 2.50 ± 0.25 % | synthetic |" in out
     page = (options.figure_root / "report-quick.html").read_text()
-    assert "2.50 ± 0.25" in page and "//" not in page.replace("data:image", "").split("<script>")[0].split("base64")[0]
+    assert (
+        "2.50 ± 0.25" in page
+        and "//" not in page.replace("data:image", "").split("<script>")[0].split("base64")[0]
+    )
     assert ">after <" in page  # as missing
     capfd.readouterr()
     assert reproduce.main(options) == 1  # a second call does only what is missing
@@ -108,9 +115,19 @@ def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(tmp_path, number):
-    words = ["reproduce.py", "--only", "q3_pix2pix", "--log_root", f"{tmp_path}/logs", "--figure_root", f"{tmp_path}/figures"]
+    words = [
+        "reproduce.py",
+        "--only",
+        "q3_pix2pix",
+        "--log_root",
+        f"{tmp_path}/logs",
+        "--figure_root",
+        f"{tmp_path}/figures",
+    ]
     ready = {"cwd": ROOT, "env": ENVIRONMENT, "stdout": -1, "stderr": -1, "text": True}
-    ready["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job would ignore
+    ready["preexec_fn"] = lambda: signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which a background job would ignore
     with subprocess.Popen([sys.executable, *words], **ready) as process:
         log = tmp_path / "logs" / "q3_pix2pix" / "quick-gan" / "train.log"
         while not log.exists() or "epoch 1," not in log.read_text():
@@ -120,7 +137,9 @@ def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(tmp_path
         out, err = process.communicate()
     assert process.returncode == 130 and "Stopped. The same command goes on from here." in err
     assert "quick-gan: stopped" in out and "quick-l1" not in out
-    again = subprocess.run([sys.executable, *words, "--dry_run"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    again = subprocess.run(
+        [sys.executable, *words, "--dry_run"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert "--resume" in again.stdout.splitlines()[0] and "--resume" not in again.stdout.splitlines()[1]
 
 
@@ -167,11 +186,20 @@ def test_every_command_of_every_preset_is_understood():
     """Each row's flags are read by its own script's options, and pass its checks where they need no file."""
     modules = {"q1_dcgan/train.py": q1, "q2_protonet/train.py": q2, "q3_pix2pix/train.py": q3}
     modules |= {"q4_darts/train.py": q4, "q4_darts/train_search.py": q4_search}
-    evaluations = {"q1_dcgan/evaluate.py": q1_evaluate, "q3_pix2pix/evaluate.py": q3_evaluate, "q4_darts/evaluate.py": q4_evaluate}
+    evaluations = {
+        "q1_dcgan/evaluate.py": q1_evaluate,
+        "q3_pix2pix/evaluate.py": q3_evaluate,
+        "q4_darts/evaluate.py": q4_evaluate,
+    }
     for rows in PRESETS.values():
         for row in presets.with_seeds(rows, (0, 1)):
             module = (modules | evaluations)[row.script]
-            options = tyro.cli(module.Options, args=row.words()[2:], use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,))
+            options = tyro.cli(
+                module.Options,
+                args=row.words()[2:],
+                use_underscores=True,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
             assert row.script.startswith(row.question)
             assert row.evaluates or options.run_name == row.name
             if not row.evaluates and "/genotype.json" not in row.flags and "--trainval" not in row.flags:
@@ -186,7 +214,9 @@ def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp
     assert reproduce.main(options) == 0
     results = json.loads((options.log_root / "q2_protonet" / "run" / "results.json").read_text())
     assert results["evaluations"] == {"last.pt": []} and results["rows"]
-    assert "evaluations" not in json.loads((options.log_root / "q2_protonet" / "other" / "results.json").read_text())
+    assert "evaluations" not in json.loads(
+        (options.log_root / "q2_protonet" / "other" / "results.json").read_text()
+    )
     capfd.readouterr()
     assert reproduce.main(options) == 0
     assert "[1/3] q2_protonet run, evaluation: done" in capfd.readouterr().out
@@ -203,14 +233,34 @@ def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys,
 
 
 def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
-    rows = [Row("q", "a", "train.py", ""), Row("q", "a", "evaluate.py", ""), Row("q", "a-seed1", "train.py", "--seed 1")]
+    rows = [
+        Row("q", "a", "train.py", ""),
+        Row("q", "a", "evaluate.py", ""),
+        Row("q", "a-seed1", "train.py", "--seed 1"),
+    ]
     made = [(row.name, row.script, row.flags) for row in presets.with_seeds(rows, (0, 3))]
-    assert made == [("a", "train.py", ""), ("a", "evaluate.py", ""), ("a-seed3", "train.py", "--seed 3"), ("a-seed3", "evaluate.py", "")]
+    assert made == [
+        ("a", "train.py", ""),
+        ("a", "evaluate.py", ""),
+        ("a-seed3", "train.py", "--seed 3"),
+        ("a-seed3", "evaluate.py", ""),
+    ]
     assert rows[1].needs(rows[0]) and not rows[1].needs(rows[2]) and not rows[0].needs(rows[1])
     beside = Row("q", "b", "evaluate.py", "--l1_checkpoint {log_root}/q/a/checkpoints/last.pt")
     assert beside.needs(rows[0]) and beside.needs(Row("q", "b", "train.py", "")) and not beside.needs(rows[1])
     words = beside.words(log_root="l", figure_root="f", data_root="d")
-    assert words[2:] == ["--l1_checkpoint", "l/q/a/checkpoints/last.pt", "--checkpoint", "l/q/b/checkpoints/last.pt", *words[-4:]]
+    assert words[2:] == [
+        "--l1_checkpoint",
+        "l/q/a/checkpoints/last.pt",
+        "--checkpoint",
+        "l/q/b/checkpoints/last.pt",
+        *words[-4:],
+    ]
     assert words[-4:] == ["--data_root", "d", "--figure_root", "f"]
     assert (rows[0].label, rows[1].label) == ("a", "a, evaluation")
-    assert rows[1].words(log_root="l") == ["python", "evaluate.py", "--checkpoint", "l/q/a/checkpoints/last.pt"]
+    assert rows[1].words(log_root="l") == [
+        "python",
+        "evaluate.py",
+        "--checkpoint",
+        "l/q/a/checkpoints/last.pt",
+    ]

@@ -59,7 +59,11 @@ class Foreign:
 
 @pytest.mark.parametrize(
     "content, message",
-    [({"format": checkpoint.FORMAT, "x": Foreign()}, "refused"), ({"x": 1}, "not a checkpoint of"), ([1], "not a checkpoint of")],
+    [
+        ({"format": checkpoint.FORMAT, "x": Foreign()}, "refused"),
+        ({"x": 1}, "not a checkpoint of"),
+        ([1], "not a checkpoint of"),
+    ],
 )
 def test_foreign_contents_are_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "last.pt")

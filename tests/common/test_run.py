@@ -39,7 +39,11 @@ def test_folder_holds_what_was_asked_and_what_came_out(options):
     folder = finished(options)
     assert read_table(folder / "metrics.csv") == {"epoch": [1, 2], "train_loss": [0.123457, 0.5]}
     config = json.loads((folder / "config.json").read_text())
-    assert config["options"]["rate"] == 0.1 and len(config["legs"]) == 1 and config["legs"][0]["versions"]["torch"] == torch.__version__
+    assert (
+        config["options"]["rate"] == 0.1
+        and len(config["legs"]) == 1
+        and config["legs"][0]["versions"]["torch"] == torch.__version__
+    )
     assert json.loads((folder / "results.json").read_text())["question"] == "q"
     assert not (folder / "steps.csv").exists()  # nothing was written to it
 
@@ -141,7 +145,12 @@ def test_states_come_back_bit_for_bit(options):
     def parts(seed):
         torch.manual_seed(seed)
         net = nn.Linear(2, 1)
-        return {"net": net, "optimizer": torch.optim.Adam(net.parameters()), "draws": torch.Generator().manual_seed(seed), "none": None}
+        return {
+            "net": net,
+            "optimizer": torch.optim.Adam(net.parameters()),
+            "draws": torch.Generator().manual_seed(seed),
+            "none": None,
+        }
 
     first = parts(0)
     with opened(options) as run:

@@ -32,11 +32,16 @@ def test_errors_are_one_line_with_the_right_status(error, status, text, capsys):
 PRINTS = "from common.runtime import *; command(lambda _: print(flush=True), ScriptOptions, '')"
 
 
-@pytest.mark.parametrize("words", [["reproduce.py", "--dry_run"], ["report.py", "--help"], ["-c", PRINTS], ["-c", PRINTS, "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["reproduce.py", "--dry_run"], ["report.py", "--help"], ["-c", PRINTS], ["-c", PRINTS, "--help"]],
+)
 def test_output_that_nobody_reads_ends_quietly(words):
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE
+    )
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
 

@@ -74,7 +74,11 @@ def draw_data(folder: Path) -> None:
     from PIL import Image
 
     draws = np.random.default_rng(0)
-    shapes = {"characters/c{i}": (16, 6, (20, 20)), "shapes/train/c{i}": (4, 16, (32, 32, 3)), "shapes/test/c{i}": (4, 2, (32, 32, 3))}
+    shapes = {
+        "characters/c{i}": (16, 6, (20, 20)),
+        "shapes/train/c{i}": (4, 16, (32, 32, 3)),
+        "shapes/test/c{i}": (4, 2, (32, 32, 3)),
+    }
     shapes |= {"pairs/train": (1, 6, (32, 64, 3)), "pairs/val": (1, 2, (32, 64, 3))}
     for pattern, (classes, count, shape) in shapes.items():
         for i in range(classes):
@@ -157,7 +161,9 @@ def serve() -> None:
     from q4_darts import train as _q4  # noqa: F401
     from q4_darts import train_search as _q4_search  # noqa: F401
 
-    dcgan.LAYOUTS = {28: ((16, 8, 8), (3, 4, 4), (8, 8, 16), 3)}  # networks and a judge for which seconds are enough
+    dcgan.LAYOUTS = {
+        28: ((16, 8, 8), (3, 4, 4), (8, 8, 16), 3)
+    }  # networks and a judge for which seconds are enough
     classifier.EPOCHS = 1
     for line in sys.stdin:
         pid = os.fork()
@@ -176,7 +182,9 @@ class Server:
     def __init__(self, folder: Path):
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         words = [sys.executable, __file__, "--serve"]
-        self.process = subprocess.Popen(words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.folder, self.file = folder, folder / f"output-{self.process.pid}"
 
     def start_until(self, words: list[str], file: Path) -> int:
@@ -207,9 +215,26 @@ class Server:
 
 def words_of(script: Script, folder: Path, name: str) -> list[str]:
     """The command of a run; --resume or --overwrite as its folder asks for."""
-    roots = ["--data_root", f"{folder}/{name}-data", "--log_root", f"{folder}/logs", "--figure_root", f"{folder}/figures"]
-    words = [f"{script.question}/{script.file}", *script.flags.format(data=folder).split(), *roots, "--run_name", name, "--device", "cpu"]
-    return words + {"cut": ["--resume"], "empty": ["--overwrite"]}.get(state(folder / "logs" / script.question / name), [])
+    roots = [
+        "--data_root",
+        f"{folder}/{name}-data",
+        "--log_root",
+        f"{folder}/logs",
+        "--figure_root",
+        f"{folder}/figures",
+    ]
+    words = [
+        f"{script.question}/{script.file}",
+        *script.flags.format(data=folder).split(),
+        *roots,
+        "--run_name",
+        name,
+        "--device",
+        "cpu",
+    ]
+    return words + {"cut": ["--resume"], "empty": ["--overwrite"]}.get(
+        state(folder / "logs" / script.question / name), []
+    )
 
 
 def outcome(run: Path) -> dict[str, object]:
@@ -287,7 +312,9 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
         ended = outcome(folder / "logs" / script.question / run)
         different = sorted(key for key in calm.keys() | ended.keys() if calm.get(key) != ended.get(key))
         tally.lost += bool(different)
-        assert not different, f"seed {seed}, {run}, {history}: {different[:10]} differ from the undisturbed run"
+        assert not different, (
+            f"seed {seed}, {run}, {history}: {different[:10]} differ from the undisturbed run"
+        )
         shutil.rmtree(folder / "logs" / script.question / run)
     return tally
 
@@ -310,11 +337,19 @@ if __name__ == "__main__":
         serve()
     else:
         kills = int(sys.argv[sys.argv.index("--kills") + 1]) if "--kills" in sys.argv else 20
-        seed = int(sys.argv[sys.argv.index("--seed") + 1]) if "--seed" in sys.argv else random.SystemRandom().randrange(10**6)
+        seed = (
+            int(sys.argv[sys.argv.index("--seed") + 1])
+            if "--seed" in sys.argv
+            else random.SystemRandom().randrange(10**6)
+        )
         began = time.perf_counter()
         print(f"seed {seed}", flush=True)
-        print("| script | kills | at a random time | in the middle of writing | runs brought to their end | ends that differed |")
+        print(
+            "| script | kills | at a random time | in the middle of writing | runs brought to their end | ends that differed |"
+        )
         print("| --- | --- | --- | --- | --- | --- |")
         for t in main(kills, seed, [n for n in SCRIPTS if n in sys.argv] or list(SCRIPTS)):
-            print(f"| {t.script} | {t.kills} | {t.by_time} | {t.in_writing} | {t.runs} | {t.lost} |", flush=True)
+            print(
+                f"| {t.script} | {t.kills} | {t.by_time} | {t.in_writing} | {t.runs} | {t.lost} |", flush=True
+            )
         print(f"{(time.perf_counter() - began) / 60:.1f} minutes")

@@ -44,7 +44,9 @@ def small_disk(server):
     """A disk of its own for logs/, 256 MiB large."""
     disk = server.folder / "logs-small"
     disk.mkdir(exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.strip()}")
     yield disk
@@ -61,7 +63,9 @@ def test_killed_at_any_moment_a_run_ends_as_if_nothing_had_been(server, name):
 def test_a_full_disk_says_so_and_keeps_the_checkpoint(server, calm, small_disk, name):
     script = SCRIPTS[name]
     words = words_of(script, server.folder, f"{name}-alone")
-    words = [str(small_disk) if word == f"{server.folder}/logs" else word for word in words if word != "--resume"]
+    words = [
+        str(small_disk) if word == f"{server.folder}/logs" else word for word in words if word != "--resume"
+    ]
     run = small_disk / script.question / f"{name}-alone"
     pid = server.start_until(words, run / "checkpoints" / "last.pt")
     os.kill(pid, signal.SIGKILL)
@@ -76,7 +80,9 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint(server, calm, small_disk, 
                 size //= 2
     server.start([*words, "--resume"])
     assert server.end() == 1, server.output()
-    assert "error: the disk is full" in server.output() and "Traceback" not in server.output(), server.output()
+    assert "error: the disk is full" in server.output() and "Traceback" not in server.output(), (
+        server.output()
+    )
     assert (run / "checkpoints" / "last.pt").read_bytes() == before
     (small_disk / "filler").unlink()
     server.start([*words, "--resume"])
@@ -89,10 +95,14 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint(server, calm, small_disk, 
 def test_a_signal_saves_and_the_run_goes_on(server, calm, name, number):
     script, run = SCRIPTS[name], f"{name}-{number.name}"
     folder = server.folder / "logs" / script.question / run
-    pid = server.start_until(words_of(script, server.folder, run), folder / "train.log")  # from here on the loop has the signal
+    pid = server.start_until(
+        words_of(script, server.folder, run), folder / "train.log"
+    )  # from here on the loop has the signal
     os.kill(pid, number)
     time.sleep(0.05)
-    with contextlib.suppress(ProcessLookupError):  # a cluster signals the whole job, and reproduce.py passes its signal on
+    with contextlib.suppress(
+        ProcessLookupError
+    ):  # a cluster signals the whole job, and reproduce.py passes its signal on
         os.kill(pid, signal.SIGINT)
     assert server.end() == 130, server.output()
     assert "Stopped and saved at epoch" in server.output() and "--resume" in server.output()

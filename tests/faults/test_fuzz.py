@@ -29,7 +29,25 @@ from q4_darts.cifar10_dataset import read_image
 from tests.faults.test_hostile_input import write_archive
 
 TIMES = 10 if os.environ.get("SOAK") == "1" else 1
-ODD = [None, True, -1, 0, 5, 10**30, 1e308, float("nan"), float("inf"), "", "none", "skip_connect", "\ud800", [], {}, [[]], {"normal": 1}]
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    5,
+    10**30,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "none",
+    "skip_connect",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    {"normal": 1},
+]
 
 
 @pytest.fixture
@@ -66,9 +84,16 @@ def restructure(random, value):
     if random.random() < 0.04:
         return ODD[random.integers(len(ODD))]
     if isinstance(value, dict):
-        return {key if random.random() > 0.02 else "odd": restructure(random, inner) for key, inner in value.items()}
+        return {
+            key if random.random() > 0.02 else "odd": restructure(random, inner)
+            for key, inner in value.items()
+        }
     if isinstance(value, list):
-        changed = [restructure(random, inner) for inner in value for _ in range(random.choice([0, 1, 2], p=[0.01, 0.98, 0.01]))]
+        changed = [
+            restructure(random, inner)
+            for inner in value
+            for _ in range(random.choice([0, 1, 2], p=[0.01, 0.98, 0.01]))
+        ]
         return changed if random.random() > 0.02 else [changed]
     return value
 
@@ -78,7 +103,9 @@ def sealed(random, data):
     parts, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
     with zipfile.ZipFile(out, "w") as file:
         for name in parts.namelist():
-            file.writestr(name, mutate(random, parts.read(name)) if name.endswith("data.pkl") else parts.read(name))
+            file.writestr(
+                name, mutate(random, parts.read(name)) if name.endswith("data.pkl") else parts.read(name)
+            )
     return out.getvalue()
 
 
@@ -112,10 +139,28 @@ def pictures(size):
     image = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[274] = 3  # upside down
-    deep, real = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257), Image.fromarray(pixels[..., 0].astype(np.float32))
-    kinds = [(image, "PNG", {}), (image, "JPEG", {"exif": exif}), (image, "BMP", {}), (image, "TIFF", {"exif": exif}), (image, "WEBP", {})]
-    kinds += [(image.convert("P"), "GIF", {}), (image.convert("P"), "PNG", {"transparency": 3}), (image.convert("RGBA"), "PNG", {})]
-    kinds += [(deep, "PNG", {}), (deep, "TIFF", {}), (real, "TIFF", {}), (image.convert("1"), "TIFF", {"compression": "group4"})]
+    deep, real = (
+        Image.fromarray(pixels[..., 0].astype(np.uint16) * 257),
+        Image.fromarray(pixels[..., 0].astype(np.float32)),
+    )
+    kinds = [
+        (image, "PNG", {}),
+        (image, "JPEG", {"exif": exif}),
+        (image, "BMP", {}),
+        (image, "TIFF", {"exif": exif}),
+        (image, "WEBP", {}),
+    ]
+    kinds += [
+        (image.convert("P"), "GIF", {}),
+        (image.convert("P"), "PNG", {"transparency": 3}),
+        (image.convert("RGBA"), "PNG", {}),
+    ]
+    kinds += [
+        (deep, "PNG", {}),
+        (deep, "TIFF", {}),
+        (real, "TIFF", {}),
+        (image.convert("1"), "TIFF", {"compression": "group4"}),
+    ]
     kinds += [(image, "TIFF", {"compression": "tiff_lzw"}), (image, "PPM", {}), (image, "JPEG2000", {})]
     written = []
     for picture, kind, options in kinds:
@@ -128,7 +173,14 @@ def pictures(size):
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_checkpoint(tmp_path):
     path = tmp_path / "last.pt"
-    checkpoint.save(path, "q", {"width": 3, "cell": (("a", 1),)}, model={"w": torch.arange(20.0)}, position={"epoch": 3}, names=["a"])
+    checkpoint.save(
+        path,
+        "q",
+        {"width": 3, "cell": (("a", 1),)},
+        model={"w": torch.arange(20.0)},
+        position={"epoch": 3},
+        names=["a"],
+    )
     sample = [path.read_bytes()]
 
     def read():
@@ -171,7 +223,9 @@ def test_idx(tmp_path):
 
 def test_split_list(tmp_path):
     path = tmp_path / "val.txt"
-    known = [f"{alphabet}/character{i:02d}" for alphabet in ("Greek", "Japanese_(katakana)") for i in range(1, 6)]
+    known = [
+        f"{alphabet}/character{i:02d}" for alphabet in ("Greek", "Japanese_(katakana)") for i in range(1, 6)
+    ]
     sample = ["\n".join(f"{name}/rot{turn:03d}" for name in known for turn in (0, 90, 180, 270)).encode()]
 
     def read():
@@ -192,7 +246,12 @@ def test_images(tmp_path):
 
     square, wide = pictures((24, 24)), pictures((48, 24))
     ours = [
-        ("pair image of q3", wide, functools.partial(read, lambda path: read_pair((path, None), 16), (6, 16, 16)), 1500),
+        (
+            "pair image of q3",
+            wide,
+            functools.partial(read, lambda path: read_pair((path, None), 16), (6, 16, 16)),
+            1500,
+        ),
         ("ink image of q2", square, functools.partial(read, read_ink, (28, 28)), 1500),
         ("image of q4", square, functools.partial(read, read_image, (32, 32, 3)), 750),
         ("image of q1", square, functools.partial(load_folder, tmp_path, 0), 750),

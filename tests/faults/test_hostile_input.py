@@ -74,17 +74,28 @@ def offline(*_, **__):
 
 
 def test_the_code_has_no_other_reader_of_objects():
-    unsafe = re.compile(r"(?<![\w.])(eval|exec|__import__)\(|pickle\.loads?\(|importlib|joblib|yaml\.|allow_pickle|weights_only=False")
-    for file in [*ROOT.glob("*.py"), *ROOT.glob("common/*.py"), *ROOT.glob("q?_*/*.py"), *ROOT.glob("benchmarks/*.py")]:
+    unsafe = re.compile(
+        r"(?<![\w.])(eval|exec|__import__)\(|pickle\.loads?\(|importlib|joblib|yaml\.|allow_pickle|weights_only=False"
+    )
+    for file in [
+        *ROOT.glob("*.py"),
+        *ROOT.glob("common/*.py"),
+        *ROOT.glob("q?_*/*.py"),
+        *ROOT.glob("benchmarks/*.py"),
+    ]:
         text = file.read_text()
         found = unsafe.search(text)
-        assert not found or found[0] == "importlib" and "from importlib.metadata import version" in text, f"{file}: {found[0]}"
+        assert not found or found[0] == "importlib" and "from importlib.metadata import version" in text, (
+            f"{file}: {found[0]}"
+        )
         assert text.count("torch.load(") == (file == ROOT / "common/checkpoint.py"), file
 
 
 def test_a_hostile_checkpoint(evil, tmp_path):
     evil(tmp_path / "last.pt")
-    with pytest.raises(RunError, match="last.pt (holds more than tensors .* refused|is cut short or damaged)"):
+    with pytest.raises(
+        RunError, match="last.pt (holds more than tensors .* refused|is cut short or damaged)"
+    ):
         checkpoint.load(tmp_path / "last.pt", "q")
 
 
@@ -104,10 +115,14 @@ def trees(folder):
     for name in ("a", "b"):
         (folder / "tree" / name).mkdir(parents=True, exist_ok=True)
         for i in range(2):
-            Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 64, 3), dtype=np.uint8)).save(folder / f"tree/{name}/{i}.png")
+            Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 64, 3), dtype=np.uint8)).save(
+                folder / f"tree/{name}/{i}.png"
+            )
     pairs = [(file, None) for file in sorted((folder / "tree/a").iterdir())]
     return {
-        "q2": lambda: omniglot_dataset.decode({"a": folder / "tree/a", "b": folder / "tree/b"}, folder).images,
+        "q2": lambda: (
+            omniglot_dataset.decode({"a": folder / "tree/a", "b": folder / "tree/b"}, folder).images
+        ),
         "q3": lambda: maps_dataset.decode(pairs, 32, folder).images,
         "q4": lambda: cifar10_dataset.read_tree(folder / "tree", folder).images,
     }
@@ -151,7 +166,10 @@ def test_hostile_files_where_torchvision_reads_pickles(evil, tmp_path, monkeypat
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", offline)
     monkeypatch.setattr("torchvision.datasets.utils.download_url", offline)
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", offline)
-    for folder, names in (("MNIST/processed", ["training.pt", "test.pt"]), ("cifar-10-batches-py", ["data_batch_1", "batches.meta"])):
+    for folder, names in (
+        ("MNIST/processed", ["training.pt", "test.pt"]),
+        ("cifar-10-batches-py", ["data_batch_1", "batches.meta"]),
+    ):
         (tmp_path / folder).mkdir(parents=True)
         for name in names:
             evil(tmp_path / folder / name)
@@ -172,7 +190,11 @@ def write_archive(path, *hostile):
             for name, *content in members:
                 info = zipfile.ZipInfo(name)
                 if len(content) == 2:
-                    kinds = {tarfile.SYMTYPE: stat.S_IFLNK, tarfile.CHRTYPE: stat.S_IFCHR, tarfile.FIFOTYPE: stat.S_IFIFO}
+                    kinds = {
+                        tarfile.SYMTYPE: stat.S_IFLNK,
+                        tarfile.CHRTYPE: stat.S_IFCHR,
+                        tarfile.FIFOTYPE: stat.S_IFIFO,
+                    }
                     info.external_attr = (kinds.get(content[0], stat.S_IFLNK) | 0o777) << 16
                 file.writestr(info, content[-1], zipfile.ZIP_DEFLATED)
     else:
@@ -212,14 +234,25 @@ def test_a_good_archive_replaces_what_was_there(packed):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside", "maps/../../outside", "{}/outside", "..\\outside", "C:\\outside", "//host/outside", "m/" * 99]
+    "name",
+    [
+        "../outside",
+        "maps/../../outside",
+        "{}/outside",
+        "..\\outside",
+        "C:\\outside",
+        "//host/outside",
+        "m/" * 99,
+    ],
 )
 def test_members_outside(packed, name):
     write_archive(packed, (name.format(packed.parent.parent), b"x"))
     refused(packed, "would lie outside")
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
 def test_links_and_devices(packed, kind):
     write_archive(packed, ("maps/link", kind, ".."), ("maps/link/outside", b"x"))
     refused(packed, "neither a plain file nor a folder")
@@ -250,7 +283,9 @@ def test_zip_headers_that_lie(tmp_path, monkeypatch):
     claimed = packed.read_bytes().replace(struct.pack("<I", 1_000_000), struct.pack("<I", 10))
     packed.write_bytes(claimed)
     refused(packed, "Bad CRC-32")
-    monkeypatch.setattr(archive, "members", lambda file: ((i.filename, i.is_dir(), True, 0, i) for i in file.infolist()))
+    monkeypatch.setattr(
+        archive, "members", lambda file: ((i.filename, i.is_dir(), True, 0, i) for i in file.infolist())
+    )
     monkeypatch.setattr(archive, "MOST_BYTES", 100)
     write_archive(packed)
     refused(packed, "more than .* 100 bytes")  # as the bytes come out
@@ -275,7 +310,9 @@ def test_both_questions_use_it(tmp_path, monkeypatch):
 
     (tmp_path / "omniglot-py").mkdir()
     write_archive(tmp_path / "omniglot-py/tiny.zip", ("../outside", b"x"))
-    monkeypatch.setitem(omniglot_dataset.ARCHIVES, "tiny", (calculate_md5(tmp_path / "omniglot-py/tiny.zip"), 3))
+    monkeypatch.setitem(
+        omniglot_dataset.ARCHIVES, "tiny", (calculate_md5(tmp_path / "omniglot-py/tiny.zip"), 3)
+    )
     with pytest.raises(RunError, match="tiny.zip is damaged or unsafe .*outside"):
         omniglot_dataset.alphabets(tmp_path, "tiny")
     write_archive(tmp_path / "maps.tar.gz", ("maps/link", tarfile.SYMTYPE, "/etc"))
@@ -370,17 +407,42 @@ def claims(side_x, side_y):
     """Files of under 200 bytes, whose headers claim so many pixels: name -> bytes."""
 
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", side_x, side_y, 8, 0, 0, 0, 0)
-    yield "b.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    yield (
+        "b.png",
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(99)))
+        + chunk(b"IEND", b""),
+    )
     x, y = min(side_x, 65535), min(side_y, 65535)
     screen = struct.pack("<HH", x, y)
-    yield "b.gif", b"GIF89a" + screen + b"\x80\0\0" + bytes(6) + b"," + bytes(4) + screen + b"\0\x02\x02\x4c\x01\0;"
-    tags = [(256, 4, side_x), (257, 4, side_y), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 4, side_y), (279, 4, 99)]
+    yield (
+        "b.gif",
+        b"GIF89a" + screen + b"\x80\0\0" + bytes(6) + b"," + bytes(4) + screen + b"\0\x02\x02\x4c\x01\0;",
+    )
+    tags = [
+        (256, 4, side_x),
+        (257, 4, side_y),
+        (258, 3, 8),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (278, 4, side_y),
+        (279, 4, 99),
+    ]
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     yield "b.tif", b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
-    yield "b.bmp", b"BM" + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, side_x, side_y, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(99)
+    yield (
+        "b.bmp",
+        b"BM"
+        + struct.pack("<IIIIiiHHIIiiII", 99, 0, 54, 40, side_x, side_y, 1, 24, 0, 0, 0, 0, 0, 0)
+        + bytes(99),
+    )
     yield "b.ppm", b"P5 %d %d 255\n" % (side_x, side_y) + bytes(99)
 
 
@@ -411,12 +473,16 @@ for file in map(Path, sys.argv[1:]):
         except RunError as error:
             print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code, *files], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *files], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert done.returncode == 0 and done.stderr == "", done.stderr  # no warning either
     lines = done.stdout.splitlines()
     assert len(lines) == 4 * len(files)
     for line in lines:
-        assert re.search(r"b\.\w+ cannot be read as an image \(.*(claims [\d,]+ x [\d,]+|size \(\d{9,}) pixels", line), line
+        assert re.search(
+            r"b\.\w+ cannot be read as an image \(.*(claims [\d,]+ x [\d,]+|size \(\d{9,}) pixels", line
+        ), line
 
 
 def test_a_thin_picture_and_pixels_that_are_no_numbers(tmp_path):
@@ -433,7 +499,9 @@ def test_a_thin_picture_and_pixels_that_are_no_numbers(tmp_path):
 
 def test_no_program_is_started_for_an_image(tmp_path, monkeypatch):
     """Pillow gives EPS, under any ending, to Ghostscript."""
-    (tmp_path / "e.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n")
+    (tmp_path / "e.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n"
+    )
     monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
     with pytest.raises(RunError, match="e.png cannot be read as an image"):
         maps_dataset.open_rgb(tmp_path / "e.png")
@@ -447,11 +515,18 @@ def test_idx_files(tmp_path, monkeypatch):
 
     folder = tmp_path / "MNIST/raw"
     folder.mkdir(parents=True)
-    shapes = {"train-images-idx3": (60_000, 28, 28), "train-labels-idx1": (60_000,), "t10k-images-idx3": (10_000, 28, 28)}
+    shapes = {
+        "train-images-idx3": (60_000, 28, 28),
+        "train-labels-idx1": (60_000,),
+        "t10k-images-idx3": (10_000, 28, 28),
+    }
     shapes["t10k-labels-idx1"] = (10_000,)
     monkeypatch.setitem(mnist_dataset.MD5, "MNIST", {})
     for name, shape in shapes.items():
-        content = struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape) + np.arange(np.prod(shape), dtype=np.uint8).tobytes()
+        content = (
+            struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape)
+            + np.arange(np.prod(shape), dtype=np.uint8).tobytes()
+        )
         (folder / f"{name}-ubyte").write_bytes(content)
         monkeypatch.setitem(mnist_dataset.MD5["MNIST"], f"{name}-ubyte", hashlib.md5(content).hexdigest())
     parts = mnist_dataset.load(tmp_path, mnist_dataset.DataOptions())
@@ -460,7 +535,14 @@ def test_idx_files(tmp_path, monkeypatch):
     for name, shape in list(shapes.items())[1:]:
         file = folder / f"{name}-ubyte"
         whole, md5 = file.read_bytes(), mnist_dataset.MD5["MNIST"][file.name]
-        for damaged in (b"", whole[:7], whole[:-1], whole + b"x", whole[:3] + b"\x09" + whole[4:], whole[:99] + b"\x99\x01" + whole[101:]):
+        for damaged in (
+            b"",
+            whole[:7],
+            whole[:-1],
+            whole + b"x",
+            whole[:3] + b"\x09" + whole[4:],
+            whole[:99] + b"\x99\x01" + whole[101:],
+        ):
             file.write_bytes(damaged)
             with pytest.raises(RunError, match=f"{name}-ubyte is damaged, or another file"):
                 mnist_dataset.read_idx(file, md5, shape)
@@ -468,7 +550,10 @@ def test_idx_files(tmp_path, monkeypatch):
         mnist_dataset.load(tmp_path, mnist_dataset.DataOptions())
 
 
-@pytest.mark.parametrize("line", ["Greek/character99/rot000", "Greek/character01/rot045", "Greek", "/", "x" * 10**6, "\0", "\udcff"])
+@pytest.mark.parametrize(
+    "line",
+    ["Greek/character99/rot000", "Greek/character01/rot045", "Greek", "/", "x" * 10**6, "\0", "\udcff"],
+)
 def test_a_foreign_line_of_a_split_list(tmp_path, line):
     good = "".join(f"Greek/character01/rot{turn:03d}\n" for turn in (0, 90, 180, 270))
     (tmp_path / "val.txt").write_text(good)
@@ -535,7 +620,10 @@ def test_checkpoints_of_odd_contents(tmp_path, content):
 
 def test_a_compressed_checkpoint_is_a_bomb(tmp_path):
     checkpoint.save(tmp_path / "last.pt", "q", {"width": 3}, weight=torch.zeros(1_000_000))
-    with zipfile.ZipFile(tmp_path / "last.pt") as whole, zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as small:
+    with (
+        zipfile.ZipFile(tmp_path / "last.pt") as whole,
+        zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
         for name in whole.namelist():
             small.writestr(name, whole.read(name))
     with pytest.raises(checkpoint.Damaged, match="b.pt"):
@@ -550,5 +638,7 @@ def test_two_photos_of_one_name_are_refused_before_anything_is_computed(tmp_path
     for name in ("a.jpg", "a.png", "b.png"):
         Image.new("RGB", (32, 32)).save(tmp_path / "photos" / name)
     with pytest.raises(UsageError, match="several endings.*: a$"):
-        predict.main(predict.Options(checkpoint=Path("not read"), input=tmp_path / "photos", output=tmp_path / "maps"))
+        predict.main(
+            predict.Options(checkpoint=Path("not read"), input=tmp_path / "photos", output=tmp_path / "maps")
+        )
     assert not (tmp_path / "maps").exists()

@@ -10,7 +10,15 @@ from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import classifier as judge_module
 from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, accuracy, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
-from q1_dcgan.evaluate import as_drawn, as_rows, draw_samples, floor, frechet_distance, measure, nearest_training
+from q1_dcgan.evaluate import (
+    as_drawn,
+    as_rows,
+    draw_samples,
+    floor,
+    frechet_distance,
+    measure,
+    nearest_training,
+)
 from q1_dcgan.mnist_dataset import DataOptions, draw_digits, load, prepare, to_uint8
 from tests.conftest import DATA_ROOT, ROOT
 
@@ -30,7 +38,9 @@ def test_frechet_distance_against_the_closed_form_and_by_hand():
     one, other = torch.randn(500, 6) @ torch.randn(6, 6), torch.randn(400, 6) * 2 + 1
     assert frechet_distance(one, other) == pytest.approx(plain_frechet(one, other), rel=1e-4)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-3)
-    assert frechet_distance(one, one + 3) == pytest.approx(6 * 9, rel=1e-3)  # equal shape, moved by 3 in six dimensions
+    assert frechet_distance(one, one + 3) == pytest.approx(
+        6 * 9, rel=1e-3
+    )  # equal shape, moved by 3 in six dimensions
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +64,15 @@ def test_classifier_is_pinned_cached_and_checked(judged, digits, monkeypatch):
         patch.setattr(judge_module, "fit", lambda *_: pytest.fail("the cache was not used"))
         torch.manual_seed(99)  # the recipe's seed is its own
         again, facts_again = trained_classifier(digits, root, CPU)
-    assert facts_again == facts and torch.equal(judge(again, digits["test"].images)[0], judge(classifier, digits["test"].images)[0])
+    assert facts_again == facts and torch.equal(
+        judge(again, digits["test"].images)[0], judge(classifier, digits["test"].images)[0]
+    )
     (cache,) = (root / "cache").glob("*.pt")
     cache.write_bytes(cache.read_bytes()[:-1000])
     monkeypatch.setattr(judge_module, "EPOCHS", 6)
-    assert trained_classifier(digits, root, CPU)[1]["sha256"] == facts["sha256"]  # trained again, to the same bits
+    assert (
+        trained_classifier(digits, root, CPU)[1]["sha256"] == facts["sha256"]
+    )  # trained again, to the same bits
 
 
 def test_real_pictures_measure_as_real(judged, digits):
@@ -86,8 +100,14 @@ def test_class_figures_by_hand(monkeypatch):
     shares = np.array([3, 2, 1, 2]) / 8
     assert figures["kl_to_uniform"] == pytest.approx((shares * np.log(shares * 4)).sum())
     assert (figures["rarest_class"], figures["commonest_class"]) == (0.5, 1.5)
-    assert figures["confidence"] == pytest.approx(0.85) and figures["label_accuracy"] == 6 / 8 and figures["label_accuracy_0"] == 2 / 3
-    assert as_rows(figures, 1.0, 8, "x")[-1]["interval"] == pytest.approx(196 * (0.75 * 0.25 / 8) ** 0.5, abs=0.01)
+    assert (
+        figures["confidence"] == pytest.approx(0.85)
+        and figures["label_accuracy"] == 6 / 8
+        and figures["label_accuracy_0"] == 2 / 3
+    )
+    assert as_rows(figures, 1.0, 8, "x")[-1]["interval"] == pytest.approx(
+        196 * (0.75 * 0.25 / 8) ** 0.5, abs=0.01
+    )
 
 
 def test_nearest_training_picture():
@@ -104,20 +124,30 @@ def test_samples_are_the_seeds_and_labels_are_even():
     again, _ = draw_samples(generator, 40, 3, torch.device("cpu"))
     other, _ = draw_samples(generator, 40, 4, torch.device("cpu"))
     assert torch.equal(images, again) and not torch.equal(images, other)
-    assert images.shape == (40, 28, 28) and images.dtype == torch.uint8 and torch.bincount(labels).tolist() == [4] * 10
+    assert (
+        images.shape == (40, 28, 28)
+        and images.dtype == torch.uint8
+        and torch.bincount(labels).tolist() == [4] * 10
+    )
     assert generator.training
 
 
 def test_uint8_and_back():
     images = torch.arange(256, dtype=torch.uint8).repeat(4)[: 28 * 28].view(1, 28, 28)
     assert torch.equal(to_uint8(prepare(images)), images)
-    assert prepare(images).min() == -1 and prepare(images).max() == 1 and prepare(images, 64).shape == (1, 1, 64, 64)
+    assert (
+        prepare(images).min() == -1
+        and prepare(images).max() == 1
+        and prepare(images, 64).shape == (1, 1, 64, 64)
+    )
 
 
 def test_synthetic_digits_are_seeded_and_of_all_classes():
     one, two, other = draw_digits(200, 0), draw_digits(200, 0), draw_digits(200, 1)
     assert torch.equal(one.images, two.images) and not torch.equal(one.images, other.images)
-    assert one.labels.unique().tolist() == list(range(10)) and (one.images.flatten(1).max(1).values > 150).all()
+    assert (
+        one.labels.unique().tolist() == list(range(10)) and (one.images.flatten(1).max(1).values > 150).all()
+    )
 
 
 def test_folder(tmp_path):
@@ -154,7 +184,18 @@ def test_real_mnist():
     if not (DATA_ROOT / "MNIST" / "raw").is_dir():
         pytest.skip(f"MNIST is not in {DATA_ROOT / 'MNIST' / 'raw'}")
     parts = load(DATA_ROOT, DataOptions("mnist"))
-    assert torch.bincount(parts["test"].labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert torch.bincount(parts["test"].labels).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
     assert parts["train"].names == [str(i) for i in range(10)]
     torch.manual_seed(0)
     classifier = Classifier()
@@ -169,7 +210,10 @@ def test_the_judge_of_the_official_runs_is_good_enough():
 
 def test_a_poor_judge_is_refused(digits, tmp_path):
     with pytest.raises(RunError, match="less than 100.00%"):
-        few = {part: replace(pictures, images=pictures.images[:64], labels=pictures.labels[:64]) for part, pictures in digits.items()}
+        few = {
+            part: replace(pictures, images=pictures.images[:64], labels=pictures.labels[:64])
+            for part, pictures in digits.items()
+        }
         trained_classifier(few, tmp_path, Runtime(torch.device("cpu"), "fp32"), least=1.0)
     assert not list(tmp_path.rglob("*.pt"))
 
@@ -178,5 +222,8 @@ def test_reality_is_measured_as_samples_of_its_size_are():
     pictures = draw_digits(20, 0)
     assert as_drawn(pictures, 28) is pictures
     there_and_back = as_drawn(pictures, 64, batch=7)
-    assert torch.equal(there_and_back.images, to_uint8(prepare(pictures.images, 64))) and there_and_back.names == pictures.names
+    assert (
+        torch.equal(there_and_back.images, to_uint8(prepare(pictures.images, 64)))
+        and there_and_back.names == pictures.names
+    )
     assert 0 < (there_and_back.images.float() - pictures.images.float()).abs().mean() < 10

@@ -9,7 +9,9 @@ from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss
 
 
-@pytest.mark.parametrize("size, sides", [(28, [4, 7, 14, 28, 28, 14, 7]), (64, [4, 8, 16, 32, 64, 64, 32, 16, 8])])
+@pytest.mark.parametrize(
+    "size, sides", [(28, [4, 7, 14, 28, 28, 14, 7]), (64, [4, 8, 16, 32, 64, 64, 32, 16, 8])]
+)
 @pytest.mark.parametrize("classes", [0, 10])
 def test_sizes_layer_by_layer(size, sides, classes):
     generator, discriminator = Generator(16, classes, size), Discriminator(classes, size)
@@ -31,7 +33,9 @@ def test_norms_and_activations_are_where_the_paper_has_them():
     generator, discriminator = Generator(), Discriminator()
     assert isinstance(generator.layers[-1], nn.Tanh) and isinstance(generator.layers[-2], nn.ConvTranspose2d)
     assert not isinstance(discriminator.features[1], nn.BatchNorm2d)
-    assert all(layer.negative_slope == 0.2 for layer in discriminator.features if isinstance(layer, nn.LeakyReLU))
+    assert all(
+        layer.negative_slope == 0.2 for layer in discriminator.features if isinstance(layer, nn.LeakyReLU)
+    )
     assert sum(isinstance(layer, nn.ReLU) for layer in generator.layers) == 3
 
 
@@ -41,10 +45,17 @@ def test_initial_weights():
         for module in network.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 n = module.weight.numel()
-                assert abs(module.weight.mean()) < 5 * 0.02 / n**0.5 and abs(module.weight.std() / 0.02 - 1) < 5 / (2 * n) ** 0.5
+                assert (
+                    abs(module.weight.mean()) < 5 * 0.02 / n**0.5
+                    and abs(module.weight.std() / 0.02 - 1) < 5 / (2 * n) ** 0.5
+                )
                 assert module.bias is None or not module.bias.any()
             elif isinstance(module, nn.BatchNorm2d):
-                assert abs(module.weight.mean() - 1) < 0.02 and 0.01 < module.weight.std() < 0.03 and not module.bias.any()
+                assert (
+                    abs(module.weight.mean() - 1) < 0.02
+                    and 0.01 < module.weight.std() < 0.03
+                    and not module.bias.any()
+                )
 
 
 @pytest.mark.parametrize("label_as", ["projection", "plane"])
@@ -64,7 +75,9 @@ def test_losses_by_hand():
     zero, one = torch.zeros(4), torch.ones(4)
     assert discriminator_loss(zero, zero).item() == pytest.approx(2 * math.log(2))
     assert discriminator_loss(one, -one).item() == pytest.approx(2 * math.log(1 + math.exp(-1)))
-    assert generator_loss(torch.tensor([0.0, 1.0])).item() == pytest.approx((math.log(2) + math.log(1 + math.exp(-1))) / 2)
+    assert generator_loss(torch.tensor([0.0, 1.0])).item() == pytest.approx(
+        (math.log(2) + math.log(1 + math.exp(-1))) / 2
+    )
     assert generator_loss(torch.tensor([-200.0])).item() == pytest.approx(200)  # no log(0)
 
 
@@ -72,7 +85,9 @@ def test_losses_are_the_binary_cross_entropies():
     torch.manual_seed(0)
     real, fake = torch.randn(9), torch.randn(9)
     ones, zeros = torch.ones(9), torch.zeros(9)
-    expected = F.binary_cross_entropy_with_logits(real, ones) + F.binary_cross_entropy_with_logits(fake, zeros)
+    expected = F.binary_cross_entropy_with_logits(real, ones) + F.binary_cross_entropy_with_logits(
+        fake, zeros
+    )
     torch.testing.assert_close(discriminator_loss(real, fake), expected)
     torch.testing.assert_close(generator_loss(fake), F.binary_cross_entropy_with_logits(fake, ones))
 
@@ -81,11 +96,15 @@ def test_the_discriminators_step_leaves_no_gradient_in_the_generator():
     generator, discriminator = Generator(8), Discriminator()
     fake = generator(torch.randn(4, 8))
     discriminator_loss(discriminator(torch.rand(4, 1, 28, 28)), discriminator(fake.detach())).backward()
-    assert all(p.grad is None for p in generator.parameters()) and all(p.grad is not None for p in discriminator.parameters())
+    assert all(p.grad is None for p in generator.parameters()) and all(
+        p.grad is not None for p in discriminator.parameters()
+    )
     discriminator.zero_grad(set_to_none=True)
     discriminator.requires_grad_(False)
     generator_loss(discriminator(fake)).backward()
-    assert all(p.grad is not None for p in generator.parameters()) and all(p.grad is None for p in discriminator.parameters())
+    assert all(p.grad is not None for p in generator.parameters()) and all(
+        p.grad is None for p in discriminator.parameters()
+    )
 
 
 def test_a_discriminator_learns_one_batch_and_a_generator_fools_a_frozen_one():

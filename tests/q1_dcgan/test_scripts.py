@@ -20,14 +20,37 @@ TINY = [*TINY.split(), "--conditional", "--average_weights", "0.9"]
 def cached(tmp_path_factory):
     """A data root in which the judge of the synthetic digits is trained once for all tests here, and a finished tiny run."""
     folder = tmp_path_factory.mktemp("q1")
-    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", "--data_root", folder / "data", "--log_root", folder / "logs"]
-    subprocess.run([*command, "--figure_root", folder / "figures"], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    command = [
+        sys.executable,
+        TRAIN,
+        *TINY,
+        "--run_name",
+        "a",
+        "--data_root",
+        folder / "data",
+        "--log_root",
+        folder / "logs",
+    ]
+    subprocess.run(
+        [*command, "--figure_root", folder / "figures"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        check=True,
+        capture_output=True,
+    )
     return folder
 
 
 def test_a_run_leaves_everything(cached):
     folder, figures = cached / "logs/q1_dcgan/a", cached / "figures/q1_dcgan/a"
-    for name in ("config.json", "metrics.csv", "steps.csv", "results.json", "samples/epoch_002.png", "checkpoints/epoch_1.pt"):
+    for name in (
+        "config.json",
+        "metrics.csv",
+        "steps.csv",
+        "results.json",
+        "samples/epoch_002.png",
+        "checkpoints/epoch_1.pt",
+    ):
         assert (folder / name).exists(), name
     for name in ("curves.png", "losses.png", "samples.png", "samples.gif"):
         with Image.open(figures / name) as image:
@@ -44,7 +67,14 @@ def test_a_run_leaves_everything(cached):
 def test_a_finished_run_measures_the_same_again(cached, script):
     folder = cached / "logs/q1_dcgan/a"
     before = json.loads((folder / "results.json").read_text())["rows"]
-    roots = ["--data_root", cached / "data", "--log_root", cached / "logs", "--figure_root", cached / "figures"]
+    roots = [
+        "--data_root",
+        cached / "data",
+        "--log_root",
+        cached / "logs",
+        "--figure_root",
+        cached / "figures",
+    ]
     script(TRAIN, *TINY, "--run_name", "a", *roots, "--resume")
     assert json.loads((folder / "results.json").read_text())["rows"] == before
 
@@ -60,7 +90,14 @@ def test_the_discriminators_step_sees_detached_pictures(cached, monkeypatch):
 
     monkeypatch.setattr(train, "Discriminator", Recording)
     roots = {"data_root": cached / "data", "log_root": cached / "detach", "figure_root": cached / "detach"}
-    tiny = {"synthetic_pictures": 2048, "batch_size": 512, "latent_size": 8, "epochs": 1, "quality_samples": 0, "test_samples": 200}
+    tiny = {
+        "synthetic_pictures": 2048,
+        "batch_size": 512,
+        "latent_size": 8,
+        "epochs": 1,
+        "quality_samples": 0,
+        "test_samples": 200,
+    }
     train.main(train.Options(dataset="synthetic", device="cpu", **tiny, **roots))
     assert seen == [(False, True), (False, True), (True, False)] * 4
 
@@ -71,10 +108,23 @@ def test_smoke(script, roots, cached):
 
 def test_sample_grid_array_digit_and_walk(cached, script, tmp_path):
     last = cached / "logs/q1_dcgan/a/checkpoints/last.pt"
-    arguments = ["--checkpoint", last, "--n", 12, "--output", tmp_path / "grid.png", "--array", tmp_path / "samples.npz"]
+    arguments = [
+        "--checkpoint",
+        last,
+        "--n",
+        12,
+        "--output",
+        tmp_path / "grid.png",
+        "--array",
+        tmp_path / "samples.npz",
+    ]
     script("q1_dcgan/sample.py", *arguments, "--digit", 4)
     saved = np.load(tmp_path / "samples.npz")
-    assert saved["images"].shape == (12, 28, 28) and saved["images"].dtype == np.uint8 and saved["labels"].tolist() == [4] * 12
+    assert (
+        saved["images"].shape == (12, 28, 28)
+        and saved["images"].dtype == np.uint8
+        and saved["labels"].tolist() == [4] * 12
+    )
     script("q1_dcgan/sample.py", *arguments)
     assert np.load(tmp_path / "samples.npz")["labels"].tolist() == [*range(10), 0, 1]
     script("q1_dcgan/sample.py", *arguments[:2], "--interpolate", "--output", tmp_path / "walk.png")
@@ -86,7 +136,16 @@ def test_sample_grid_array_digit_and_walk(cached, script, tmp_path):
 
 def test_evaluate(cached, script, tmp_path):
     last = cached / "logs/q1_dcgan/a/checkpoints/last.pt"
-    arguments = ["--checkpoint", last, "--samples", 200, "--data_root", cached / "data", "--figure_root", tmp_path]
+    arguments = [
+        "--checkpoint",
+        last,
+        "--samples",
+        200,
+        "--data_root",
+        cached / "data",
+        "--figure_root",
+        tmp_path,
+    ]
     done = script("q1_dcgan/evaluate.py", *arguments)
     assert "label accuracy by class" in done.stdout and "(floor)" in done.stdout
     assert (tmp_path / "q1_dcgan/a/nearest.png").exists() and (tmp_path / "q1_dcgan/a/classes.png").exists()

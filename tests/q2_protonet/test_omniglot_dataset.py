@@ -8,7 +8,16 @@ from torchvision.datasets.utils import calculate_md5
 
 from common.runtime import RunError, UsageError
 from q2_protonet import omniglot_dataset
-from q2_protonet.omniglot_dataset import Characters, DataOptions, decode, jitter, load, merge, prepare, read_ink
+from q2_protonet.omniglot_dataset import (
+    Characters,
+    DataOptions,
+    decode,
+    jitter,
+    load,
+    merge,
+    prepare,
+    read_ink,
+)
 from tests.conftest import DATA_ROOT
 
 
@@ -26,7 +35,9 @@ def tree(tmp_path):
     for name in range(12):
         (tmp_path / "tree" / f"c{name:02d}").mkdir(parents=True)
         for drawing in range(4):
-            letter(60 + name).rotate(3 * drawing, fillcolor=255).save(tmp_path / "tree" / f"c{name:02d}" / f"{drawing}.png")
+            letter(60 + name).rotate(3 * drawing, fillcolor=255).save(
+                tmp_path / "tree" / f"c{name:02d}" / f"{drawing}.png"
+            )
     return tmp_path / "tree"
 
 
@@ -37,7 +48,9 @@ def test_rotations_are_new_classes_turned_as_pillow_turns_them(tmp_path):
     assert turned.names == ["a/rot000", "a/rot090", "a/rot180", "a/rot270"] and len(turned) == 4
     for quarter in range(4):
         letter().rotate(90 * quarter).save(tmp_path / "t.png")
-        difference = turned.images[quarter, 0].int() - torch.from_numpy(read_ink(tmp_path / "t.png").copy()).int()
+        difference = (
+            turned.images[quarter, 0].int() - torch.from_numpy(read_ink(tmp_path / "t.png").copy()).int()
+        )
         assert difference.abs().max() <= 1  # rotate then resize, as the paper does, but for rounding
     assert turned.images.flatten(1).unique(dim=0).shape[0] == 4
 
@@ -56,7 +69,10 @@ def test_ink_is_one_on_zero_whatever_the_picture(tmp_path):
     for name in ("white", "faint", "alpha", "deep"):
         assert np.abs(read_ink(tmp_path / f"{name}.png").astype(int) - expected).max() <= 2, name
     assert read_ink(tmp_path / "black.png", "yes").max() == 0  # nothing is lighter than the paper
-    assert prepare(torch.from_numpy(expected.copy())).shape == (1, 1, 28, 28) and prepare(torch.full((28, 28), 255)).max() == 1
+    assert (
+        prepare(torch.from_numpy(expected.copy())).shape == (1, 1, 28, 28)
+        and prepare(torch.full((28, 28), 255)).max() == 1
+    )
 
 
 def test_wide_pictures_are_padded_not_stretched(tmp_path):
@@ -109,14 +125,23 @@ def test_folder_with_its_own_parts_must_not_share_classes(tree, tmp_path):
 def test_synthetic_has_classes_for_sixty_way_and_is_seeded():
     one, two, other = (load(None, DataOptions("synthetic"), seed) for seed in (0, 0, 1))
     assert [len(part) for part in one.values()] == [508, 84, 208]
-    assert torch.equal(one["train"].images, two["train"].images) and not torch.equal(one["train"].images, other["train"].images)
+    assert torch.equal(one["train"].images, two["train"].images) and not torch.equal(
+        one["train"].images, other["train"].images
+    )
     assert one["train"].images.dtype == torch.uint8
 
 
 def test_merge_pads_the_smaller_part():
-    small, large = (Characters(torch.ones(2, n, 28, 28, dtype=torch.uint8), torch.tensor([n, n]), [f"{n}a", f"{n}b"]) for n in (3, 5))
+    small, large = (
+        Characters(torch.ones(2, n, 28, 28, dtype=torch.uint8), torch.tensor([n, n]), [f"{n}a", f"{n}b"])
+        for n in (3, 5)
+    )
     merged = merge([small, large])
-    assert merged.images.shape == (4, 5, 28, 28) and merged.counts.tolist() == [3, 3, 5, 5] and merged.images[0, 3:].sum() == 0
+    assert (
+        merged.images.shape == (4, 5, 28, 28)
+        and merged.counts.tolist() == [3, 3, 5, 5]
+        and merged.images[0, 3:].sum() == 0
+    )
 
 
 def test_jitter_is_small_and_seeded():
@@ -142,7 +167,10 @@ def test_omniglot_missing_or_damaged_without_network(tmp_path, monkeypatch, dama
     folder.mkdir()
     if damage != "missing":
         (folder / "images_background_small1.zip").write_bytes(b"PK" if damage == "truncated" else b"x" * 5000)
-    with pytest.raises(RunError, match="images_background_small1.zip .*(missing|wrong MD5).*put https.*MD5 e704a628.*--dataset synthetic"):
+    with pytest.raises(
+        RunError,
+        match="images_background_small1.zip .*(missing|wrong MD5).*put https.*MD5 e704a628.*--dataset synthetic",
+    ):
         load(tmp_path, DataOptions(split="small"))
 
 
@@ -162,11 +190,15 @@ def test_half_extracted_is_extracted_again_from_the_archive(tmp_path, monkeypatc
 
 
 def blank_omniglot(names):
-    return Characters(torch.zeros(len(names), 1, 28, 28, dtype=torch.uint8), torch.ones(len(names), dtype=torch.long), names)
+    return Characters(
+        torch.zeros(len(names), 1, 28, 28, dtype=torch.uint8), torch.ones(len(names), dtype=torch.long), names
+    )
 
 
 def test_random_split_has_the_sizes_of_vinyals(monkeypatch):
-    monkeypatch.setattr(omniglot_dataset, "alphabets", lambda *_: blank_omniglot([f"a/{i}" for i in range(1623)]))
+    monkeypatch.setattr(
+        omniglot_dataset, "alphabets", lambda *_: blank_omniglot([f"a/{i}" for i in range(1623)])
+    )
     parts = load(None, DataOptions(split="random"))
     assert [len(part) for part in parts.values()] == [4112, 688, 1692]
     assert len({name for part in parts.values() for name in part.names}) == 6492
@@ -176,7 +208,13 @@ def test_vinyals_lists(monkeypatch):
     lists = DATA_ROOT / "omniglot-py" / "splits" / "vinyals"
     if not lists.is_dir():
         pytest.skip(f"the lists of the Vinyals split are not in {lists}")
-    names = sorted({line.rpartition("/")[0] for file in ("train", "val", "test") for line in (lists / f"{file}.txt").read_text().split()})
+    names = sorted(
+        {
+            line.rpartition("/")[0]
+            for file in ("train", "val", "test")
+            for line in (lists / f"{file}.txt").read_text().split()
+        }
+    )
     monkeypatch.setattr(omniglot_dataset, "alphabets", lambda *_: blank_omniglot(names))
     parts = load(DATA_ROOT, DataOptions(split="vinyals"))
     assert [len(part) for part in parts.values()] == [4112, 688, 1692]

@@ -10,7 +10,9 @@ from q2_protonet.protonet import ProtoNet
 def plain_network(model: ProtoNet) -> nn.Sequential:
     """The network in the paper's order, conv - BatchNorm - ReLU - pool, from torch's own layers, with `model`'s weights."""
     layers = [
-        layer for block in model.blocks for layer in (copy.deepcopy(block.conv), copy.deepcopy(block.norm), nn.ReLU(), nn.MaxPool2d(2))
+        layer
+        for block in model.blocks
+        for layer in (copy.deepcopy(block.conv), copy.deepcopy(block.norm), nn.ReLU(), nn.MaxPool2d(2))
     ]
     return nn.Sequential(*layers, nn.Flatten())
 
@@ -26,7 +28,9 @@ def test_agrees_with_the_plain_network(training):
     torch.manual_seed(0)
     model = ProtoNet(16).double()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):  # scales of both signs and used statistics, or half the code would go untested
+        if isinstance(
+            module, nn.BatchNorm2d
+        ):  # scales of both signs and used statistics, or half the code would go untested
             nn.init.normal_(module.weight)
             nn.init.normal_(module.bias)
             nn.init.uniform_(module.running_var, 0.5, 2)
@@ -40,6 +44,8 @@ def test_agrees_with_the_plain_network(training):
     (ours * weights).sum().backward()
     (theirs * weights).sum().backward()
     for (name, mine), other in zip(model.named_parameters(), plain.parameters()):
-        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            mine.grad, other.grad, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )
     for mine, other in zip(model.buffers(), plain.buffers()):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-11)

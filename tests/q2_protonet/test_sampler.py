@@ -8,11 +8,18 @@ from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 
 
 def sampler(counts, way, shot, query, seed=0):
-    return PrototypicalBatchSampler(torch.as_tensor(counts), way, shot, query, torch.Generator().manual_seed(seed))
+    return PrototypicalBatchSampler(
+        torch.as_tensor(counts), way, shot, query, torch.Generator().manual_seed(seed)
+    )
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(3, 12), min_size=2, max_size=12), st.integers(1, 12), st.integers(1, 2), st.integers(0, 1000))
+@given(
+    st.lists(st.integers(3, 12), min_size=2, max_size=12),
+    st.integers(1, 12),
+    st.integers(1, 2),
+    st.integers(0, 1000),
+)
 def test_no_class_and_no_drawing_twice_and_only_real_drawings(counts, way, shot, seed):
     way = min(way, len(counts))
     classes, drawings = sampler(counts, way, shot, 1, seed).draw(5)
@@ -32,7 +39,11 @@ def test_every_class_and_drawing_comes_equally_often():
 
 
 def test_the_seed_decides_and_the_state_goes_on():
-    first, second, other = sampler([9] * 9, 4, 1, 2), sampler([9] * 9, 4, 1, 2), sampler([9] * 9, 4, 1, 2, seed=1)
+    first, second, other = (
+        sampler([9] * 9, 4, 1, 2),
+        sampler([9] * 9, 4, 1, 2),
+        sampler([9] * 9, 4, 1, 2, seed=1),
+    )
     one = first.draw(3)[1]
     assert torch.equal(one, second.draw(3)[1]) and not torch.equal(one, other.draw(3)[1])
     state = first.generator.get_state()

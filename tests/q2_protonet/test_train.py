@@ -30,7 +30,17 @@ TINY = (
 def trained(tmp_path_factory):
     """A tiny run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("trained")
-    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", "--log_root", folder / "logs", "--figure_root", folder / "figures"]
+    command = [
+        sys.executable,
+        TRAIN,
+        *TINY,
+        "--run_name",
+        "a",
+        "--log_root",
+        folder / "logs",
+        "--figure_root",
+        folder / "figures",
+    ]
     subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
     return folder
 
@@ -38,7 +48,9 @@ def trained(tmp_path_factory):
 def same_result(one, two):
     assert (one / "metrics.csv").read_text() == (two / "metrics.csv").read_text()
     for name in ("last.pt", "best.pt"):
-        first, second = (checkpoint.load(folder / "checkpoints" / name, "q2_protonet") for folder in (one, two))
+        first, second = (
+            checkpoint.load(folder / "checkpoints" / name, "q2_protonet") for folder in (one, two)
+        )
         for key in ("model", "average", "optimizer", "draws", "moves", "position"):
             if key in first:
                 torch.testing.assert_close(first[key], second[key], rtol=0, atol=0)
@@ -48,24 +60,42 @@ def same_result(one, two):
 
 def test_a_run_leaves_everything(trained):
     folder, figures = trained / "logs/q2_protonet/a", trained / "figures/q2_protonet/a"
-    for name in ("config.json", "metrics.csv", "results.json", "train.log", "episode.csv", "episode_drawings.png", "tensorboard"):
+    for name in (
+        "config.json",
+        "metrics.csv",
+        "results.json",
+        "train.log",
+        "episode.csv",
+        "episode_drawings.png",
+        "tensorboard",
+    ):
         assert (folder / name).exists(), name
     for name in ("curves.png", "episode.png", "embedding.png"):
         with Image.open(figures / name) as image:
             assert image.width > 400 and len(np.unique(np.asarray(image.convert("L")))) > 20
     results = json.loads((folder / "results.json").read_text())
     assert [row["name"] for row in results["rows"]] == ["5-way 5-shot", "5-way 5-shot, untrained network"]
-    assert results["parameters"] == 111_936 and "paper" not in results["rows"][0] and results["rows"][0]["interval"] > 0
+    assert (
+        results["parameters"] == 111_936
+        and "paper" not in results["rows"][0]
+        and results["rows"][0]["interval"] > 0
+    )
     with open(folder / "metrics.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2", "3"] and all(0 < float(row["validation_accuracy"]) <= 1 for row in rows)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"] and all(
+        0 < float(row["validation_accuracy"]) <= 1 for row in rows
+    )
 
 
-@pytest.mark.parametrize("moment", ["before any checkpoint", "after an epoch", "inside an epoch", "while saving"])
+@pytest.mark.parametrize(
+    "moment", ["before any checkpoint", "after an epoch", "inside an epoch", "while saving"]
+)
 def test_kill_9_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots, moment):
     folder = tmp_path / "logs/q2_protonet/a"
     command = [sys.executable, TRAIN, *TINY, "--run_name", "a", *roots]
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
     def reached() -> bool:
         if moment == "before any checkpoint":
@@ -80,7 +110,11 @@ def test_kill_9_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots, m
             tries += 1
             assert process.returncode == 0 and tries < 5
             process = subprocess.Popen(
-                [*command, "--overwrite"], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                [*command, "--overwrite"],
+                cwd=ROOT,
+                env=ENVIRONMENT,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
         time.sleep(0.0005)
     if moment == "inside an epoch":
@@ -202,14 +236,19 @@ def test_embedding_once_equals_a_forward_pass_an_episode():
     sampler.generator.manual_seed(3)
     classes, drawings = sampler.draw(4)
     with torch.no_grad():
-        each = [prototypical_loss(model(prepare(part.images[c, d])).unflatten(0, (5, 5)), 2) for c, d in zip(classes, drawings)]
+        each = [
+            prototypical_loss(model(prepare(part.images[c, d])).unflatten(0, (5, 5)), 2)
+            for c, d in zip(classes, drawings)
+        ]
     assert accuracies.tolist() == [accuracy.item() for _, accuracy in each]
     assert loss == pytest.approx(sum(value.item() for value, _ in each) / 4, rel=1e-5)
 
 
 def test_evaluate_many_settings(trained, script):
     best = trained / "logs/q2_protonet/a/checkpoints/best.pt"
-    done = script("q2_protonet/evaluate.py", "--checkpoint", best, "--way", 5, 20, "--shot", 1, 5, "--episodes", 20)
+    done = script(
+        "q2_protonet/evaluate.py", "--checkpoint", best, "--way", 5, 20, "--shot", 1, 5, "--episodes", 20
+    )
     for name in ("5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot"):
         assert name in done.stdout
     results = json.loads((trained / "logs/q2_protonet/a/results.json").read_text())
@@ -217,7 +256,9 @@ def test_evaluate_many_settings(trained, script):
     assert len(rows) == 4 and all(0 < row["value"] <= 100 for row in rows) and len(results["rows"]) == 2
     script("q2_protonet/evaluate.py", status=2)
     assert "208" in script("q2_protonet/evaluate.py", "--checkpoint", best, "--way", 300, status=2).stderr
-    assert "no checkpoint at" in script("q2_protonet/evaluate.py", "--checkpoint", "nowhere.pt", status=1).stderr
+    assert (
+        "no checkpoint at" in script("q2_protonet/evaluate.py", "--checkpoint", "nowhere.pt", status=1).stderr
+    )
 
 
 def test_predict_finds_the_class_of_hand_made_images(trained, script, tmp_path):
@@ -227,7 +268,9 @@ def test_predict_finds_the_class_of_hand_made_images(trained, script, tmp_path):
         (tmp_path / "support" / f"class{i}").mkdir(parents=True)
         drawing = Image.fromarray(255 - part.images[i, 0].numpy())
         drawing.resize((90, 90)).save(tmp_path / "support" / f"class{i}" / "a.png")
-        Image.fromarray(part.images[i, 0].numpy()).resize((56, 56)).save(tmp_path / "query" / f"{i}.jpg")  # light ink on dark
+        Image.fromarray(part.images[i, 0].numpy()).resize((56, 56)).save(
+            tmp_path / "query" / f"{i}.jpg"
+        )  # light ink on dark
     arguments = [
         "--checkpoint",
         trained / "logs/q2_protonet/a/checkpoints/best.pt",
@@ -250,9 +293,7 @@ def test_predict_finds_the_class_of_hand_made_images(trained, script, tmp_path):
 
 
 def test_trains_on_the_real_drawings(real_omniglot, script, roots, tmp_path):
-    flags = (
-        "--classes_per_it_tr 20 --dataset omniglot --split small --epochs 2 --iterations 15 --num_support_tr 1 --test_episodes 50".split()
-    )
+    flags = "--classes_per_it_tr 20 --dataset omniglot --split small --epochs 2 --iterations 15 --num_support_tr 1 --test_episodes 50".split()
     script(TRAIN, *flags, "--data_root", real_omniglot, "--run_name", "real", *roots)
     trained, untrained = json.loads((tmp_path / "logs/q2_protonet/real/results.json").read_text())["rows"]
     assert trained["value"] > untrained["value"] + 5

@@ -11,7 +11,16 @@ from PIL import Image
 from common.runtime import RunError, UsageError
 from q3_pix2pix import maps_dataset
 from q3_pix2pix.evaluate import controls, find_palette, measure, pixel_accuracy
-from q3_pix2pix.maps_dataset import DataOptions, Pairs, draw_towns, load, load_side, prepare, random_crop_and_mirror, to_unit
+from q3_pix2pix.maps_dataset import (
+    DataOptions,
+    Pairs,
+    draw_towns,
+    load,
+    load_side,
+    prepare,
+    random_crop_and_mirror,
+    to_unit,
+)
 from q3_pix2pix.predict import tiled
 from tests.conftest import DATA_ROOT
 
@@ -20,7 +29,9 @@ def gradient_pair(path, side=64):
     """A pair whose halves are told apart by colour: red ramps on the left, blue on the right."""
     ramp = np.tile(np.linspace(0, 255, side, dtype=np.uint8), (side, 1))
     zero = np.zeros_like(ramp)
-    Image.fromarray(np.concatenate([np.stack([ramp, zero, zero], -1), np.stack([zero, zero, ramp], -1)], 1)).save(path)
+    Image.fromarray(
+        np.concatenate([np.stack([ramp, zero, zero], -1), np.stack([zero, zero, ramp], -1)], 1)
+    ).save(path)
 
 
 @pytest.fixture
@@ -39,13 +50,19 @@ def test_sides():
 def test_folder_of_pairs_and_direction(folder):
     parts = load(folder.parent, DataOptions("folder", folder), 32)
     assert parts["train"].images.shape == (3, 6, 35, 35) and parts["val"].images.shape == (2, 6, 32, 32)
-    assert parts["val"].images[0, 0].float().std() > 50 and parts["val"].images[0, 3].max() == 0  # red left, blue right
+    assert (
+        parts["val"].images[0, 0].float().std() > 50 and parts["val"].images[0, 3].max() == 0
+    )  # red left, blue right
     turned = load(folder.parent, DataOptions("folder", folder, "BtoA"), 32)
     assert torch.equal(turned["val"].images[:, :3], parts["val"].images[:, 3:]) and torch.equal(
         turned["val"].images[:, 3:], parts["val"].images[:, :3]
     )
     again = load(folder.parent, DataOptions("folder", folder), 32)  # from the cache
-    assert torch.equal(again["train"].images, parts["train"].images) and again["train"].names == ["train0", "train1", "train2"]
+    assert torch.equal(again["train"].images, parts["train"].images) and again["train"].names == [
+        "train0",
+        "train1",
+        "train2",
+    ]
 
 
 def test_a_validation_picture_is_never_a_training_picture(folder):
@@ -76,7 +93,10 @@ def test_grey_alpha_and_palette_images_are_converted(folder, mode, size):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda file: Image.new("RGB", (60, 32)).save(file), "60 x 32: a side-by-side pair is twice as wide as high"),
+        (
+            lambda file: Image.new("RGB", (60, 32)).save(file),
+            "60 x 32: a side-by-side pair is twice as wide as high",
+        ),
         (lambda file: Image.new("RGB", (8, 4)).save(file), "only 8 x 4"),
         (lambda file: file.write_bytes(b"no"), "cannot be read"),
     ],
@@ -114,7 +134,9 @@ def test_maps_archive_is_extracted_safely(tmp_path, monkeypatch):
             archive.add(tmp_path / "p.jpg", f"maps/{part}/1.jpg")
     monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
     assert len(load(tmp_path, DataOptions("maps"), 32)["train"]) == 1
-    with pytest.raises(RunError, match="'train': 1, 'val': 1} pairs instead of {'train': 1096, 'val': 1098}: move it away"):
+    with pytest.raises(
+        RunError, match="'train': 1, 'val': 1} pairs instead of {'train': 1096, 'val': 1098}: move it away"
+    ):
         load(tmp_path, DataOptions("maps"), 32)
     assert len(list((tmp_path / "maps").rglob("*.jpg"))) == 2  # left alone
     shutil.rmtree(tmp_path / "maps")
@@ -123,7 +145,9 @@ def test_maps_archive_is_extracted_safely(tmp_path, monkeypatch):
     monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
     with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe .*outside.txt"):
         load(tmp_path, DataOptions("maps"), 32)
-    (tmp_path / "maps.tar.gz").write_bytes((tmp_path / "maps.tar.gz").read_bytes()[:40].ljust(maps_dataset.MAPS_BYTES))
+    (tmp_path / "maps.tar.gz").write_bytes(
+        (tmp_path / "maps.tar.gz").read_bytes()[:40].ljust(maps_dataset.MAPS_BYTES)
+    )
     with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe"):
         load(tmp_path, DataOptions("maps"), 32)
     assert not (tmp_path / "maps").exists()
@@ -165,9 +189,16 @@ def test_measures_against_numpy():
     a, b = outputs.double().numpy(), targets.double().numpy()
     for i in range(2):
         assert figures["l1"][i].item() == pytest.approx(np.abs(a[i] - b[i]).mean() * 255, rel=1e-5)
-        assert figures["psnr"][i].item() == pytest.approx(10 * np.log10(1 / ((a[i] - b[i]) ** 2).mean()), rel=1e-5)
-    edges = [[np.abs(np.diff(x, axis=2)).mean() + np.abs(np.diff(x, axis=1)).mean() for x in pictures] for pictures in (a, b)]
-    assert figures["sharpness"].tolist() == pytest.approx((np.array(edges[0]) / np.mean(edges[1])).tolist(), rel=1e-5)
+        assert figures["psnr"][i].item() == pytest.approx(
+            10 * np.log10(1 / ((a[i] - b[i]) ** 2).mean()), rel=1e-5
+        )
+    edges = [
+        [np.abs(np.diff(x, axis=2)).mean() + np.abs(np.diff(x, axis=1)).mean() for x in pictures]
+        for pictures in (a, b)
+    ]
+    assert figures["sharpness"].tolist() == pytest.approx(
+        (np.array(edges[0]) / np.mean(edges[1])).tolist(), rel=1e-5
+    )
     same = measure(targets, targets)
     assert same["l1"].max() == 0 and same["ssim"].min() == pytest.approx(1, abs=1e-5)
     assert same["sharpness"].mean().item() == pytest.approx(1)
@@ -236,7 +267,9 @@ def test_tiling_equals_the_whole_picture_away_from_the_borders():
 @pytest.mark.parametrize("shape", [(64, 64), (20, 50), (64, 65), (17, 300), (129, 64)])
 def test_tiling_of_any_size_gives_back_the_identity(shape):
     image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
-    torch.testing.assert_close(tiled(lambda tiles: tiles.float(), image, 64, 0.5), image.float(), rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(
+        tiled(lambda tiles: tiles.float(), image, 64, 0.5), image.float(), rtol=1e-4, atol=1e-2
+    )
 
 
 def test_real_pairs():
@@ -245,5 +278,8 @@ def test_real_pairs():
     parts = load(DATA_ROOT, DataOptions("aerial_maps"), 64)
     assert [len(part) for part in parts.values()] == [1106, 63]
     assert 4 <= len(find_palette(parts["train"].images[:200, 3:])) <= 8
-    files = {part: [file.read_bytes() for file in (DATA_ROOT / "aerial_maps" / part).iterdir()] for part in ("train", "val")}
+    files = {
+        part: [file.read_bytes() for file in (DATA_ROOT / "aerial_maps" / part).iterdir()]
+        for part in ("train", "val")
+    }
     assert not set(files["train"]) & set(files["val"])

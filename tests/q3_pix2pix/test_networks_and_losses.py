@@ -57,7 +57,9 @@ def test_paper_inference_is_train_mode_with_a_batch_of_one_and_leaves_no_trace()
             module.p = 0.0  # the draws would differ between one batch of three and three of one
     with paper_inference(generator), torch.no_grad():
         together = generator(images)
-    assert not generator.training and all(torch.equal(before[name], value) for name, value in generator.state_dict().items())
+    assert not generator.training and all(
+        torch.equal(before[name], value) for name, value in generator.state_dict().items()
+    )
     generator.train()
     with torch.no_grad():
         single = torch.cat([generator(image[None]) for image in images])
@@ -76,8 +78,12 @@ def test_losses_by_hand():
     real, fake = discriminator_loss(zero, zero)
     assert real.item() == pytest.approx(math.log(2) / 2) and fake.item() == pytest.approx(math.log(2) / 2)
     real, fake = discriminator_loss(zero + 2, zero - 1)
-    assert real.item() == pytest.approx(math.log(1 + math.exp(-2)) / 2) and fake.item() == pytest.approx(math.log(1 + math.exp(-1)) / 2)
-    assert generator_loss(zero + 1).item() == pytest.approx(F.binary_cross_entropy_with_logits(zero + 1, zero + 1).item())
+    assert real.item() == pytest.approx(math.log(1 + math.exp(-2)) / 2) and fake.item() == pytest.approx(
+        math.log(1 + math.exp(-1)) / 2
+    )
+    assert generator_loss(zero + 1).item() == pytest.approx(
+        F.binary_cross_entropy_with_logits(zero + 1, zero + 1).item()
+    )
     assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
 
 
@@ -86,12 +92,18 @@ def test_the_discriminators_step_leaves_no_gradient_in_the_generator():
     photo, real = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     fake = generator(photo)
     sum(discriminator_loss(discriminator(photo, real), discriminator(photo, fake.detach()))).backward()
-    assert all(p.grad is None for p in generator.parameters()) and all(p.grad is not None for p in discriminator.parameters())
+    assert all(p.grad is None for p in generator.parameters()) and all(
+        p.grad is not None for p in discriminator.parameters()
+    )
 
 
 def test_learning_rate_is_constant_then_falls_linearly_to_zero_after_the_last_epoch():
     factors = [rate_factor(epoch, 200, 100) for epoch in range(1, 201)]
     assert factors[:100] == [1.0] * 100
-    assert factors[100] == pytest.approx(100 / 101) and factors[149] == pytest.approx(51 / 101) and factors[199] == pytest.approx(1 / 101)
+    assert (
+        factors[100] == pytest.approx(100 / 101)
+        and factors[149] == pytest.approx(51 / 101)
+        and factors[199] == pytest.approx(1 / 101)
+    )
     assert rate_factor(201, 200, 100) == 0
     assert [rate_factor(epoch, 4, 4) for epoch in (1, 4)] == [1, 1]

@@ -18,14 +18,31 @@ TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_chann
 def trained(tmp_path_factory):
     """A tiny run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("q3")
-    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", "--log_root", folder / "logs", "--figure_root", folder / "figures"]
+    command = [
+        sys.executable,
+        TRAIN,
+        *TINY,
+        "--run_name",
+        "a",
+        "--log_root",
+        folder / "logs",
+        "--figure_root",
+        folder / "figures",
+    ]
     subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
     return folder
 
 
 def test_a_run_leaves_everything(trained):
     folder, figures = trained / "logs/q3_pix2pix/a", trained / "figures/q3_pix2pix/a"
-    for name in ("config.json", "metrics.csv", "steps.csv", "results.json", "samples/epoch_003.jpg", "checkpoints/best.pt"):
+    for name in (
+        "config.json",
+        "metrics.csv",
+        "steps.csv",
+        "results.json",
+        "samples/epoch_003.jpg",
+        "checkpoints/best.pt",
+    ):
         assert (folder / name).exists(), name
     for name in ("curves.png", "losses.png", "triplets.png"):
         with Image.open(figures / name) as image:
@@ -33,14 +50,29 @@ def test_a_run_leaves_everything(trained):
     with Image.open(figures / "samples.gif") as gif:
         assert gif.n_frames >= 3
     names = [row["name"] for row in json.loads((folder / "results.json").read_text())["rows"]]
-    for control in ("train-mode inference (the paper's)", "eval mode", "mean training map", "nearest training pair's map"):
+    for control in (
+        "train-mode inference (the paper's)",
+        "eval mode",
+        "mean training map",
+        "nearest training pair's map",
+    ):
         assert f"L1, {control}" in names
 
 
 def test_a_finished_run_measures_the_same_again(trained, script):
     results = trained / "logs/q3_pix2pix/a/results.json"
     before = json.loads(results.read_text())["rows"]
-    script(TRAIN, *TINY, "--run_name", "a", "--log_root", trained / "logs", "--figure_root", trained / "figures", "--resume")
+    script(
+        TRAIN,
+        *TINY,
+        "--run_name",
+        "a",
+        "--log_root",
+        trained / "logs",
+        "--figure_root",
+        trained / "figures",
+        "--resume",
+    )
     assert json.loads(results.read_text())["rows"] == before
 
 
@@ -55,7 +87,9 @@ def test_the_discriminators_step_sees_detached_pictures(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "PatchGAN", Recording)
     tiny = {"epochs": 1, "image_size": 32, "base_channels": 4, "batch_size": 32}
-    train.main(train.Options(dataset="synthetic", device="cpu", log_root=tmp_path, figure_root=tmp_path, **tiny))
+    train.main(
+        train.Options(dataset="synthetic", device="cpu", log_root=tmp_path, figure_root=tmp_path, **tiny)
+    )
     assert seen == [(False, True), (False, True), (True, False)] * 2
 
 
@@ -68,17 +102,44 @@ def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script
     header, first = (tmp_path / "logs/q3_pix2pix/l1/metrics.csv").read_text().splitlines()[:2]
     row = dict(zip(header.split(","), first.split(",")))
     assert row["g_gan"] == row["d_real"] == row["d_fake"] == "0" and float(row["g_l1"]) > 0
-    arguments = ["--checkpoint", trained / "logs/q3_pix2pix/a/checkpoints/last.pt", "--figure_root", tmp_path / "f", "--triplets", 4]
+    arguments = [
+        "--checkpoint",
+        trained / "logs/q3_pix2pix/a/checkpoints/last.pt",
+        "--figure_root",
+        tmp_path / "f",
+        "--triplets",
+        4,
+    ]
     done = script(
-        "q3_pix2pix/evaluate.py", *arguments, "--l1_checkpoint", tmp_path / "logs/q3_pix2pix/l1/checkpoints/last.pt", "--choose", "best"
+        "q3_pix2pix/evaluate.py",
+        *arguments,
+        "--l1_checkpoint",
+        tmp_path / "logs/q3_pix2pix/l1/checkpoints/last.pt",
+        "--choose",
+        "best",
     )
     assert "SSIM, L1-only network" in done.stdout
-    assert (tmp_path / "f/q3_pix2pix/a/triplets.png").exists() and (tmp_path / "f/q3_pix2pix/a/worst.png").exists()
+    assert (tmp_path / "f/q3_pix2pix/a/triplets.png").exists() and (
+        tmp_path / "f/q3_pix2pix/a/worst.png"
+    ).exists()
 
 
 def test_torchrun(roots, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TRAIN, *TINY, "--epochs", "1"]
-    subprocess.run([*command, "--run_name", "two", *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        TRAIN,
+        *TINY,
+        "--epochs",
+        "1",
+    ]
+    subprocess.run(
+        [*command, "--run_name", "two", *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True
+    )
     folder = tmp_path / "logs/q3_pix2pix/two"
     assert json.loads((folder / "config.json").read_text())["legs"][0]["processes"] == 2
     steps = [line.split(",") for line in (folder / "steps.csv").read_text().splitlines()[1:]]
@@ -98,7 +159,9 @@ def test_predict_any_size_and_names(trained, script, tmp_path):
         tmp_path / "maps",
     ]
     script("q3_pix2pix/predict.py", *arguments)
-    assert Image.open(tmp_path / "maps" / "small.png").size == (32, 32) and Image.open(tmp_path / "maps" / "large.png").size == (90, 41)
+    assert Image.open(tmp_path / "maps" / "small.png").size == (32, 32) and Image.open(
+        tmp_path / "maps" / "large.png"
+    ).size == (90, 41)
     script("q3_pix2pix/predict.py", *arguments, "--side_by_side")
     assert Image.open(tmp_path / "maps" / "large.png").size == (180, 41)
     (tmp_path / "photos" / "bad.png").write_bytes(b"")
@@ -122,7 +185,18 @@ def test_wrong_commands_get_a_clear_line(script, roots, arguments, status, messa
 
 
 def test_checkpoint_of_another_size_or_direction(trained, script):
-    flags = [*TINY, "--run_name", "a", "--log_root", trained / "logs", "--figure_root", trained / "figures", "--resume"]
+    flags = [
+        *TINY,
+        "--run_name",
+        "a",
+        "--log_root",
+        trained / "logs",
+        "--figure_root",
+        trained / "figures",
+        "--resume",
+    ]
     assert "--image_size was 32, now 64" in script(TRAIN, *flags, "--image_size", 64, status=2).stderr
-    assert "--direction was 'AtoB', now 'BtoA'" in script(TRAIN, *flags, "--direction", "BtoA", status=2).stderr
+    assert (
+        "--direction was 'AtoB', now 'BtoA'" in script(TRAIN, *flags, "--direction", "BtoA", status=2).stderr
+    )
     assert "--epochs was 3, now 5" in script(TRAIN, *flags, "--epochs", 5, status=2).stderr

@@ -22,7 +22,11 @@ def setting():
         optimizer.step()
     optimizer.zero_grad()
     model.alphas.grad = None
-    return model, optimizer, *[lambda batch=batch: F.cross_entropy(model(batch[0]), batch[1]) for batch in batches]
+    return (
+        model,
+        optimizer,
+        *[lambda batch=batch: F.cross_entropy(model(batch[0]), batch[1]) for batch in batches],
+    )
 
 
 def test_first_order_is_the_plain_gradient_and_leaves_the_weights_alone():
@@ -48,7 +52,9 @@ def test_second_order_against_exact_differentiation_through_the_step():
         name: weights[name] - 0.05 * (0.9 * buffer + gradient + 3e-4 * weights[name])
         for name, gradient, buffer in zip(names, gradients, buffers)
     }
-    loss = F.cross_entropy(torch.func.functional_call(model, stepped | {"alphas": model.alphas}, (images,)), labels)
+    loss = F.cross_entropy(
+        torch.func.functional_call(model, stepped | {"alphas": model.alphas}, (images,)), labels
+    )
     (exact,) = torch.autograd.grad(loss, [model.alphas])
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -58,7 +64,9 @@ def test_second_order_against_exact_differentiation_through_the_step():
     first = model.alphas.grad.clone()
     assert (first - exact).norm() / exact.norm() < 1e-3
     first_order(model, validation_loss)
-    assert (model.alphas.grad - exact).norm() / exact.norm() > 0.01  # the second-order part is not negligible here
+    assert (
+        model.alphas.grad - exact
+    ).norm() / exact.norm() > 0.01  # the second-order part is not negligible here
 
 
 def test_perturbed_passes_run_neither_in_bf16_nor_in_tf32():
@@ -69,7 +77,13 @@ def test_perturbed_passes_run_neither_in_bf16_nor_in_tf32():
     seen = []
 
     def loss():
-        seen.append((torch.is_autocast_enabled("cpu"), torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        seen.append(
+            (
+                torch.is_autocast_enabled("cpu"),
+                torch.backends.cudnn.allow_tf32,
+                torch.backends.cuda.matmul.allow_tf32,
+            )
+        )
         return F.cross_entropy(model(images).float(), labels)
 
     try:
@@ -107,7 +121,9 @@ def product_errors(channels, layers, size, pictures):
         torch.manual_seed(0)
         model = Supernet(channels, layers)
         optimizer = torch.optim.SGD(model.weights(), 0.05, 0.9, weight_decay=3e-4)
-        batches = [(torch.randn(pictures, 3, size, size), torch.randint(0, 10, (pictures,))) for _ in range(2)]
+        batches = [
+            (torch.randn(pictures, 3, size, size), torch.randint(0, 10, (pictures,))) for _ in range(2)
+        ]
         for _ in range(2):
             optimizer.zero_grad()
             F.cross_entropy(model(batches[0][0]), batches[0][1]).backward()
@@ -134,7 +150,11 @@ def product_errors(channels, layers, size, pictures):
 
     exact = alphas_gradient(torch.float64)
     size_of_product = (exact - alphas_gradient(torch.float64, without_product=True)).norm()
-    found = {"fp32": alphas_gradient(torch.float32), "tf32": alphas_gradient(torch.float64, 10), "bf16": alphas_gradient(torch.float64, 7)}
+    found = {
+        "fp32": alphas_gradient(torch.float32),
+        "tf32": alphas_gradient(torch.float64, 10),
+        "bf16": alphas_gradient(torch.float64, 7),
+    }
     return {name: float((gradient - exact).norm() / size_of_product) for name, gradient in found.items()}
 
 

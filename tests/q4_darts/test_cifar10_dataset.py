@@ -5,7 +5,16 @@ from PIL import Image
 
 from common.runtime import RunError, UsageError
 from q4_darts import cifar10_dataset
-from q4_darts.cifar10_dataset import MEAN, STD, DataOptions, augment, draw_shapes, load, normalise, search_halves
+from q4_darts.cifar10_dataset import (
+    MEAN,
+    STD,
+    DataOptions,
+    augment,
+    draw_shapes,
+    load,
+    normalise,
+    search_halves,
+)
 from tests.conftest import DATA_ROOT
 
 
@@ -28,7 +37,9 @@ def test_every_crop_is_a_window_of_the_padded_picture_or_its_mirror():
             for left in range(9):
                 window = padded[top : top + 32, left : left + 32]
                 for mirrored in (False, True):
-                    expected = normalise(torch.from_numpy((window[:, ::-1] if mirrored else window).copy())[None])[0]
+                    expected = normalise(
+                        torch.from_numpy((window[:, ::-1] if mirrored else window).copy())[None]
+                    )[0]
                     if torch.equal(expected, crop):
                         hits.append((top, left, mirrored))
         assert len(hits) == 1
@@ -41,7 +52,9 @@ def test_cutout_area():
     x = augment(images, torch.Generator().manual_seed(0), cutout=16, padding=0)
     area = (x == 0).all(1).sum((1, 2)).double()
     assert area.min() == 8 * 8 and area.max() == 16 * 16
-    assert abs(area.mean() - 14**2) < 3  # a side is 16, and less for the 15 of 32 centres near a border: 14 on average
+    assert (
+        abs(area.mean() - 14**2) < 3
+    )  # a side is 16, and less for the 15 of 32 centres near a border: 14 on average
     assert ((x == 0).any(1) == (x == 0).all(1)).all()
 
 
@@ -67,7 +80,9 @@ def test_folder(tmp_path):
         parts = load(tmp_path, options)
         assert len(list((tmp_path / "cache").iterdir())) == 2
         assert parts["train"].names == ["ant", "bee"] and parts["train"].images.shape == (6, 32, 32, 3)
-        assert (parts["train"].images[:, 5, 5, 0] == 100 * parts["train"].labels).all()  # labels follow their pictures
+        assert (
+            parts["train"].images[:, 5, 5, 0] == 100 * parts["train"].labels
+        ).all()  # labels follow their pictures
         assert parts["train"].labels.tolist() != sorted(parts["train"].labels.tolist())  # mixed
     for file in (tmp_path / "cache").iterdir():
         file.write_bytes(file.read_bytes()[:100])
@@ -109,6 +124,8 @@ def test_real_tree():
     assert {part: len(pictures) for part, pictures in parts.items()} == {"train": 50_000, "test": 10_000}
     for half in search_halves(parts["train"]):
         counts = torch.bincount(half.labels)
-        assert len(counts) == 10 and counts.min() > 2350 and counts.max() < 2650  # both halves hold all classes alike
+        assert (
+            len(counts) == 10 and counts.min() > 2350 and counts.max() < 2650
+        )  # both halves hold all classes alike
     pixels = parts["train"].images.double().mean((0, 1, 2)) / 255
     assert (pixels - torch.tensor(MEAN)).abs().max() < 0.005

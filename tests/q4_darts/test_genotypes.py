@@ -30,7 +30,13 @@ def test_published_cells_keep_the_rules_and_have_their_sizes():
 
 def test_edges_are_sorted_by_node_then_state():
     assert [edge_index(node, state) for node in range(4) for state in range(node + 2)] == list(range(14))
-    assert [list(edges_from(state)) for state in range(5)] == [[0, 1, 2, 3], [0, 1, 2, 3], [1, 2, 3], [2, 3], [3]]
+    assert [list(edges_from(state)) for state in range(5)] == [
+        [0, 1, 2, 3],
+        [0, 1, 2, 3],
+        [1, 2, 3],
+        [2, 3],
+        [3],
+    ]
 
 
 def test_derive_by_hand():
@@ -38,10 +44,17 @@ def test_derive_by_hand():
     weights[:, 0] = 0.9  # `none` is strongest everywhere and must never be chosen
     sep, skip = PRIMITIVES.index("sep_conv_3x3"), PRIMITIVES.index("skip_connect")
     weights[edge_index(0, 0), sep], weights[edge_index(0, 1), skip] = 0.3, 0.2
-    weights[edge_index(3, 4), skip], weights[edge_index(3, 2), sep], weights[edge_index(3, 2), skip] = 0.5, 0.4, 0.39
+    weights[edge_index(3, 4), skip], weights[edge_index(3, 2), sep], weights[edge_index(3, 2), skip] = (
+        0.5,
+        0.4,
+        0.39,
+    )
     genotype = derive(weights, weights)
     assert genotype.normal[:2] == (("sep_conv_3x3", 0), ("skip_connect", 1))
-    assert genotype.normal[6:] == (("skip_connect", 4), ("sep_conv_3x3", 2))  # one operation an edge, the states distinct
+    assert genotype.normal[6:] == (
+        ("skip_connect", 4),
+        ("sep_conv_3x3", 2),
+    )  # one operation an edge, the states distinct
 
 
 def test_derived_and_random_genotypes_keep_the_rules():
@@ -54,12 +67,21 @@ def test_derived_and_random_genotypes_keep_the_rules():
 
 def test_json_round_trip_names_and_seeds(tmp_path):
     save(DARTS_V2, tmp_path / "g.json")
-    assert read(str(tmp_path / "g.json")) == DARTS_V2 == read("DARTS_V2") and read("random:7") == random_genotype(7)
+    assert read(str(tmp_path / "g.json")) == DARTS_V2 == read("DARTS_V2") and read(
+        "random:7"
+    ) == random_genotype(7)
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"normal": 3, "reduce": 4}', '{"normal": [["sep_conv_3x3", 1.0]], "reduce": []}', "__import__('os').system('true')"],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"normal": 3, "reduce": 4}',
+        '{"normal": [["sep_conv_3x3", 1.0]], "reduce": []}',
+        "__import__('os').system('true')",
+    ],
 )
 def test_a_file_that_is_not_a_genotype(tmp_path, content):
     (tmp_path / "g.json").write_text(content)

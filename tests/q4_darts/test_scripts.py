@@ -24,7 +24,9 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("q4")
     roots = ["--log_root", folder / "logs", "--figure_root", folder / "figures"]
     for command in ([SEARCH, *TINY_SEARCH], [TRAIN, *TINY_TRAIN]):
-        subprocess.run([sys.executable, *command, *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, *command, *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True
+        )
     return folder
 
 
@@ -41,36 +43,60 @@ def test_a_search_leaves_everything(finished):
     with Image.open(figures / "cells.gif") as gif:
         assert gif.n_frames == 3
     genotype = read(str(folder / "genotype.json"))
-    assert json.loads((folder / "results.json").read_text())["genotype"]["normal"] == [list(edge) for edge in genotype.normal]
+    assert json.loads((folder / "results.json").read_text())["genotype"]["normal"] == [
+        list(edge) for edge in genotype.normal
+    ]
     weights = np.array(json.loads((folder / "genotypes/epoch_003.json").read_text())["weights"])
     assert weights.shape == (2, 14, 8) and np.allclose(weights.sum(-1), 1)
     assert derive(*weights) == genotype
     metrics = rows(folder / "metrics.csv")
     rates = [float(row["learning_rate"]) for row in metrics]
     assert np.allclose(rates, [0.001 + 0.024 * (1 + cos(pi * e / 3)) / 2 for e in range(3)], rtol=1e-5)
-    assert {"train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "skip_connections"} <= set(metrics[0])
+    assert {
+        "train_loss",
+        "validation_loss",
+        "train_accuracy",
+        "validation_accuracy",
+        "skip_connections",
+    } <= set(metrics[0])
 
 
 def test_a_training_leaves_everything(finished):
     folder = finished / "logs/q4_darts/t"
     metrics = rows(folder / "metrics.csv")
-    assert np.allclose([float(row["learning_rate"]) for row in metrics], [0.025 * (1 + cos(pi * e / 3)) / 2 for e in range(3)], rtol=1e-5)
+    assert np.allclose(
+        [float(row["learning_rate"]) for row in metrics],
+        [0.025 * (1 + cos(pi * e / 3)) / 2 for e in range(3)],
+        rtol=1e-5,
+    )
     assert np.allclose([float(row["drop_path"]) for row in metrics], [0, 0.2 / 3, 0.4 / 3], rtol=1e-5)
     first = json.loads((folder / "results.json").read_text())["rows"][0]
-    assert first["name"] == "test, epoch 3" and first["count"] == 512 and "paper" not in first  # not beside synthetic data
+    assert (
+        first["name"] == "test, epoch 3" and first["count"] == 512 and "paper" not in first
+    )  # not beside synthetic data
 
 
-@pytest.mark.parametrize("flags", [[], ["--partial_channels", "2", "--warm_up_epochs", "1"], ["--order", "second", "--precision", "bf16"]])
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--partial_channels", "2", "--warm_up_epochs", "1"], ["--order", "second", "--precision", "bf16"]],
+)
 def test_other_searches(finished, script, roots, tmp_path, flags):
     script(SEARCH, *DATA, "--epochs", 2, "--run_name", "o", *flags, *roots)
     metrics = rows(tmp_path / "logs/q4_darts/o/metrics.csv")
     assert len(metrics) == 2
-    before, after = (json.loads((tmp_path / f"logs/q4_darts/o/genotypes/epoch_00{e}.json").read_text()) for e in (1, 2))
+    before, after = (
+        json.loads((tmp_path / f"logs/q4_darts/o/genotypes/epoch_00{e}.json").read_text()) for e in (1, 2)
+    )
     assert before["weights"] != after["weights"]
-    mixed = [np.array(weights) * np.array(edges)[:, None] for weights, edges in zip(after["weights"], after["edges"])]
+    mixed = [
+        np.array(weights) * np.array(edges)[:, None]
+        for weights, edges in zip(after["weights"], after["edges"])
+    ]
     assert derive(*mixed) == parse(after)
     losses = [row["alpha_loss"] for row in rows(tmp_path / "logs/q4_darts/o/steps.csv")]
-    assert ("nan" in losses) == ("--warm_up_epochs" in flags)  # while the alphas wait there is no loss of theirs
+    assert ("nan" in losses) == (
+        "--warm_up_epochs" in flags
+    )  # while the alphas wait there is no loss of theirs
     assert losses[0] != rows(finished / "logs/q4_darts/s/steps.csv")[0]["alpha_loss"]  # second order in fp32
 
 
@@ -82,7 +108,10 @@ def test_stop_on_skips(script, roots, tmp_path):
     counts = [int(row["skip_connections"]) for row in metrics]
     assert counts[-1] >= 1 and max(counts[:-1], default=0) == 0 and "--stop_on_skips" in done.stdout
     again = script(SEARCH, *DATA, *flags, *roots, "--resume")  # a search that stopped itself stays stopped
-    assert len(rows(tmp_path / "logs/q4_darts/o/metrics.csv")) == len(metrics) and "--stop_on_skips" in again.stdout
+    assert (
+        len(rows(tmp_path / "logs/q4_darts/o/metrics.csv")) == len(metrics)
+        and "--stop_on_skips" in again.stdout
+    )
 
 
 def test_from_search_to_test(finished, script, roots, tmp_path):
@@ -90,25 +119,56 @@ def test_from_search_to_test(finished, script, roots, tmp_path):
     done = script(TRAIN, *DATA, "--epochs", 1, "--genotype", genotype, *roots)
     assert (tmp_path / "logs/q4_darts/train-s-1/results.json").exists() and "test, epoch 1:" in done.stdout
     for run in (finished / "logs/q4_darts/s", tmp_path / "logs/q4_darts/train-s-1"):
-        done = script("q4_darts/evaluate.py", "--checkpoint", run / "checkpoints/last.pt", "--figure_root", tmp_path / "f")
-        assert "of 512 pictures of synthetic" in done.stdout and (tmp_path / "f/q4_darts" / run.name / "confusion.png").exists()
+        done = script(
+            "q4_darts/evaluate.py",
+            "--checkpoint",
+            run / "checkpoints/last.pt",
+            "--figure_root",
+            tmp_path / "f",
+        )
+        assert (
+            "of 512 pictures of synthetic" in done.stdout
+            and (tmp_path / "f/q4_darts" / run.name / "confusion.png").exists()
+        )
     results = json.loads((tmp_path / "logs/q4_darts/train-s-1/results.json").read_text())
-    assert results["evaluations"]["last.pt"]["rows"][0]["value"] == results["rows"][0]["value"]  # the same test
+    assert (
+        results["evaluations"]["last.pt"]["rows"][0]["value"] == results["rows"][0]["value"]
+    )  # the same test
 
 
 def test_skips_of_alphas_that_wait_do_not_end_the_search(script, roots, tmp_path):
-    flags = ["--partial_channels", 2, "--epochs", 2, "--warm_up_epochs", 1, "--stop_on_skips", 1, "--run_name", "o"]
+    flags = [
+        "--partial_channels",
+        2,
+        "--epochs",
+        2,
+        "--warm_up_epochs",
+        1,
+        "--stop_on_skips",
+        1,
+        "--run_name",
+        "o",
+    ]
     counts = []
     for seed in range(4):
         script(SEARCH, *DATA, *flags, "--seed", seed, "--overwrite", *roots)
-        counts.append([int(row["skip_connections"]) for row in rows(tmp_path / "logs/q4_darts/o/metrics.csv")])
+        counts.append(
+            [int(row["skip_connections"]) for row in rows(tmp_path / "logs/q4_darts/o/metrics.csv")]
+        )
         if counts[-1][0]:
             break
     assert counts[-1][0] >= 1 and len(counts[-1]) == 2
 
 
 def test_defaults_are_the_papers():
-    names = ("batch_size", "learning_rate", "learning_rate_min", "arch_learning_rate", "warm_up_epochs", "epochs")
+    names = (
+        "batch_size",
+        "learning_rate",
+        "learning_rate_min",
+        "arch_learning_rate",
+        "warm_up_epochs",
+        "epochs",
+    )
     first = train_search.check(train_search.Options())
     assert [getattr(first, name) for name in names] == [64, 0.025, 0.001, 3e-4, 0, 50]
     partial = train_search.check(train_search.Options(partial_channels=4))
@@ -132,8 +192,24 @@ def test_visualize(script, tmp_path):
 
 
 def test_torchrun(script, roots, tmp_path):
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", TRAIN, *TINY_TRAIN, "--epochs", "1"]
-    subprocess.run([sys.executable, *command, "--batch_size", "16", *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        TRAIN,
+        *TINY_TRAIN,
+        "--epochs",
+        "1",
+    ]
+    subprocess.run(
+        [sys.executable, *command, "--batch_size", "16", *roots],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        check=True,
+        capture_output=True,
+    )
     folder = tmp_path / "logs/q4_darts/t"
     assert json.loads((folder / "config.json").read_text())["legs"][0]["processes"] == 2
     two = rows(folder / "steps.csv")
@@ -141,7 +217,9 @@ def test_torchrun(script, roots, tmp_path):
     script(TRAIN, *TINY_TRAIN, "--epochs", 1, "--batch_size", 32, "--run_name", "one", *roots)
     one = rows(tmp_path / "logs/q4_darts/one/steps.csv")
     # The same pictures a step. BatchNorm normalises each half by itself, so the losses are near and not equal.
-    assert [float(row["train_loss"]) for row in two] == pytest.approx([float(row["train_loss"]) for row in one], rel=0.05)
+    assert [float(row["train_loss"]) for row in two] == pytest.approx(
+        [float(row["train_loss"]) for row in one], rel=0.05
+    )
     assert two[0] != one[0]
 
 
@@ -149,7 +227,12 @@ def test_torchrun(script, roots, tmp_path):
     "name, arguments, status, message",
     [
         (SEARCH, ["--layers", "2"], 2, "--layers must be 3 or more"),
-        (SEARCH, ["--init_channels", "6", "--partial_channels", "4"], 2, "--init_channels must be a multiple of 8"),
+        (
+            SEARCH,
+            ["--init_channels", "6", "--partial_channels", "4"],
+            2,
+            "--init_channels must be a multiple of 8",
+        ),
         (SEARCH, ["--batch_size", "97"], 2, "more than the 96 pictures of a half"),
         (SEARCH, ["--warm_up_epochs", "3"], 2, "leaves none of the 3 epochs"),
         (SEARCH, ["--learning_rate_min", "0.1"], 2, "must lie between 0 and --learning_rate 0.025"),
@@ -157,14 +240,24 @@ def test_torchrun(script, roots, tmp_path):
         (TRAIN, ["--batch_size", "1"], 2, "--batch_size must be 2 or more"),
         (SEARCH, ["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
         (SEARCH, ["--train_pictures", "5000"], 2, "more than the 2048"),
-        (TRAIN, ["--genotype", "DARTS_V3"], 1, "the names known are DARTS_V1, DARTS_V2, PC_DARTS and random:SEED"),
+        (
+            TRAIN,
+            ["--genotype", "DARTS_V3"],
+            1,
+            "the names known are DARTS_V1, DARTS_V2, PC_DARTS and random:SEED",
+        ),
         (TRAIN, ["--drop_path", "1"], 2, "--drop_path must be 0 or more and below 1, not 1"),
         (TRAIN, ["--batch_size", "500"], 2, "more than the 192 training pictures"),
         (TRAIN, ["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
     ],
 )
 def test_wrong_commands_get_a_clear_line(script, roots, name, arguments, status, message):
-    assert message in script(name, *(TINY_SEARCH if name == SEARCH else TINY_TRAIN), *roots, *arguments, status=status).stderr
+    assert (
+        message
+        in script(
+            name, *(TINY_SEARCH if name == SEARCH else TINY_TRAIN), *roots, *arguments, status=status
+        ).stderr
+    )
 
 
 def test_another_genotype_cannot_be_resumed_into(finished, script):
