@@ -1,0 +1,86 @@
+"""What the DCGAN paper claims, what the first report got, and how this folder's results are laid out beside them."""
+
+QUESTION = "q1_dcgan"
+TITLE = "DCGAN on MNIST"
+CITATION = (
+    "Radford, Metz and Chintala, Unsupervised Representation Learning with Deep Convolutional Generative "
+    "Adversarial Networks, 2016"
+)
+CLAIM = (
+    "A convolutional generator and discriminator with the right normalisation train stably and draw convincing "
+    "pictures. The paper shows pictures; for digits its supplement (table 3) gives the error of a nearest-neighbour "
+    "classifier that knows only generated ones: 2.98 % with 50,000 of them, 3.1 % with 50,000 real ones."
+)
+FIRST_REPORT = (
+    "15 epochs on MNIST: samples after epochs 1, 7 and 15 and the loss curves, no numbers; and the remark that a "
+    "plain DCGAN gives no control over the class, which a conditional one does."
+)
+
+# Error in % on the MNIST test set of 1-nearest-neighbour on raw pixels (supplement, table 3).
+PAPER = {"50,000 samples": 2.98, "10,000,000 samples": 1.48, "50,000 real digits": 3.1}
+REPORT: dict[str, float] = {}  # it gives no numbers
+
+# script -> (option, its value at full size, what it counts)
+FULL_SIZE = {"q1_dcgan/train.py": (("epochs", 15, "epochs"),)}
+STAND_INS = {
+    "fashion_mnist": "Fashion-MNIST in place of MNIST"
+}  # data set -> how it differs from the paper's
+
+FLOOR = " of real training pictures (floor)"
+# The front page: measure, paper, first report, row of results.json, its floor or control (name, row; or just words),
+# and (run, run of the control), of which the first that is finished is shown.
+FRONT = (
+    (
+        "Fréchet distance",
+        None,
+        None,
+        "Frechet distance",
+        ("real digits", f"Frechet distance{FLOOR}"),
+        (("mnist", "mnist"),),
+    ),
+    (
+        "Fréchet distance, conditional",
+        None,
+        None,
+        "Frechet distance",
+        ("real digits", f"Frechet distance{FLOOR}"),
+        (("mnist-conditional", "mnist-conditional"),),
+    ),
+    (
+        "label accuracy, conditional, %",
+        None,
+        None,
+        "label accuracy",
+        "chance 10",
+        (("mnist-conditional", ""),),
+    ),
+)
+THUMBNAIL = "mnist-conditional/samples.png"  # run/picture beside the front rows
+
+# The README's tables, one row per run: column -> row of results.json; controls -> what their rows add to that name.
+TABLES = (
+    {
+        "columns": {
+            "Fréchet distance": "Frechet distance",
+            "after epoch 1": "Frechet distance after epoch 1",
+            "after epoch 7": "Frechet distance after epoch 7",
+            "rarest class, times uniform": "rarest class",
+            "label accuracy, %": "label accuracy",
+        },
+        "references": {},
+        "controls": {"real training pictures": FLOOR},
+    },
+)
+
+# file -> caption, in the order of the page
+PICTURES = {
+    "samples.png": "Samples from one fixed noise after the first, middle and last epoch; a conditional network "
+    "draws one class per row",
+    "losses.png": "Losses of generator and discriminator, and the probability of being real that the "
+    "discriminator gives to real and to generated pictures",
+    "classes.png": "How often each digit is drawn, as the classifier reads it",
+    "nearest.png": "Samples and, below each, the nearest training picture: they are not copies",
+    "interpolation.png": "From one noise vector to another in equal steps",
+    "curves.png": "The measures after every epoch, on 2,000 samples",
+    "samples.gif": "The fixed noise after every epoch",
+}

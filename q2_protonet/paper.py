@@ -1,0 +1,59 @@
+"""What the ProtoNet paper claims, what the first report got, and how this folder's results are laid out beside them."""
+
+QUESTION = "q2_protonet"
+TITLE = "Prototypical Networks on Omniglot"
+CITATION = "Snell, Swersky and Zemel, Prototypical Networks for Few-shot Learning, 2017"
+CLAIM = (
+    "A class is the mean of its few embedded examples, and a query belongs to the nearest mean. Accuracy on Omniglot: "
+    "98.8 % (5-way 1-shot), 99.7 % (5-way 5-shot), 96.0 % (20-way 1-shot), 98.9 % (20-way 5-shot)."
+)
+FIRST_REPORT = "97.06, 99.31, 91.47 and 97.61 % for the same four settings, on all of Omniglot, with the four pairs of curves."
+
+# (way, shot) -> test accuracy in % on all of Omniglot
+PAPER = {(5, 1): 98.8, (5, 5): 99.7, (20, 1): 96.0, (20, 5): 98.9}  # Snell et al. 2017, table 1
+REPORT = {(5, 1): 97.06, (5, 5): 99.31, (20, 1): 91.47, (20, 5): 97.61}
+
+# script -> (option, its value at full size, what it counts)
+FULL_SIZE = {
+    "q2_protonet/train.py": (("epochs", 100, "epochs"), ("classes_per_it_tr", 60, "classes per episode"))
+}
+# split -> how it differs from the paper's
+STAND_INS = {"small": "8 of 50 alphabets", "small1": "7 of 50 alphabets"}
+
+SETTINGS = {setting: f"{setting[0]}-way {setting[1]}-shot" for setting in PAPER}
+UNTRAINED = ", untrained network"
+# The front page: measure, paper, first report, row of results.json, its floor or control (name, row; or just words),
+# and (run, run of the control), of which the first that is finished is shown.
+FRONT = tuple(
+    (
+        f"{name}, %",
+        PAPER[way, shot],
+        REPORT[way, shot],
+        name,
+        ("untrained", name + UNTRAINED),
+        tuple((run, run) for run in (f"omniglot-{way}w{shot}s", f"{way}w{shot}s")),
+    )
+    for (way, shot), name in SETTINGS.items()
+)
+THUMBNAIL = "20w1s/episode.png"  # run/picture beside the front rows
+
+# The README's tables, one row per run: column -> row of results.json; controls -> what their rows add to that name.
+TABLES = (
+    {
+        "columns": {f"{name}, %": name for name in SETTINGS.values()},
+        "references": {
+            "paper, all of Omniglot": {f"{SETTINGS[setting]}, %": value for setting, value in PAPER.items()},
+            "first report, all of Omniglot": {
+                f"{SETTINGS[setting]}, %": value for setting, value in REPORT.items()
+            },
+        },
+        "controls": {"untrained network": UNTRAINED},
+    },
+)
+
+# file -> caption, in the order of the page
+PICTURES = {
+    "curves.png": "Loss, accuracy and learning rate, training and validation episodes",
+    "episode.png": "A test episode: support drawings, and queries with the class predicted for each",
+    "embedding.png": "The episode's embeddings on their two principal axes, each prototype among its queries",
+}

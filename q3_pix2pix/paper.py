@@ -1,0 +1,65 @@
+"""What the pix2pix paper claims, what the first report got, and how this folder's results are laid out beside them."""
+
+QUESTION = "q3_pix2pix"
+TITLE = "pix2pix, from satellite photo to map"
+CITATION = (
+    "Isola, Zhu, Zhou and Efros, Image-to-Image Translation with Conditional Adversarial Networks, 2017"
+)
+CLAIM = (
+    "An adversarial loss beside L1 makes translated pictures sharp. From photo to map 6.1 ± 1.3 % of the people asked "
+    "took the result for real, and 2.8 ± 1.0 % with L1 alone; the paper gives no pixel measure for maps."
+)
+FIRST_REPORT = "Ten triplets of photo, true map and generated map, and the loss curves; no numbers."
+
+# Share in % of the generated maps that people took for real (Isola et al. 2017, table 4).
+PAPER = {"L1 + cGAN": "6.1 ± 1.3", "L1": "2.8 ± 1.0"}
+REPORT: dict[str, float] = {}  # it gives no numbers
+
+# script -> (option, its value at full size, what it counts)
+FULL_SIZE = {
+    "q3_pix2pix/train.py": (
+        ("epochs", 200, "epochs"),
+        ("image_size", 256, "pixels a side"),
+        ("base_channels", 64, "channels"),
+    )
+}
+STAND_INS = {"aerial_maps": "aerial_maps in place of maps"}  # data set -> how it differs from the paper's
+
+TRAIN_MODE = ", train-mode inference (the paper's)"
+RUNS = (("aerial-128-100", "aerial-128-100-l1"), ("aerial-128", "aerial-128-l1"))
+# The front page: measure, paper, first report, row of results.json, its floor or control (name, row; or just words),
+# and (run, run of the control), of which the first that is finished is shown.
+FRONT = tuple(
+    (f"{name}, {unit}", None, None, name + TRAIN_MODE, ("L1-only network", name + TRAIN_MODE), RUNS)
+    for name, unit in (("pixel accuracy", "%"), ("sharpness", "1 is the true maps'"))
+)
+THUMBNAIL = "aerial-128/samples.gif"  # run/picture beside the front rows
+
+# The README's tables, one row per run and way of inference: column -> row of results.json; controls -> what their
+# rows add to that name.
+TABLES = (
+    {
+        "columns": {
+            "L1, grey levels": "L1",
+            "PSNR, dB": "PSNR",
+            "SSIM": "SSIM",
+            "sharpness, 1 is the true maps'": "sharpness",
+            "pixel accuracy, %": "pixel accuracy",
+        },
+        "references": {},
+        "variants": {"": TRAIN_MODE, ", eval mode": ", eval mode"},
+        "controls": {
+            "mean training map": ", mean training map",
+            "map of the nearest training photo": ", nearest training pair's map",
+        },
+    },
+)
+
+# file -> caption, in the order of the page
+PICTURES = {
+    "triplets.png": "Ten validation pairs: photo, true map, generated map",
+    "losses.png": "Losses of generator and discriminator",
+    "worst.png": "The ten validation pairs with the largest L1",
+    "curves.png": "The measures on all validation pairs after every epoch",
+    "samples.gif": "Four validation pairs after every epoch",
+}
