@@ -20,7 +20,7 @@ import tyro
 from PIL import Image
 
 from common import plots
-from common.run import short
+from common.provenance import short
 from common.runtime import quiet_pipe
 from papers import MARKS, PAPERS, STAND_INS
 from presets import PRESETS, Row, more_seeds

@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.run import command_line, commit, short, write_json
+from common.provenance import command_line, commit, short
+from common.results import write_json
 from common.runtime import Runtime
 
 WARM_UP = 3  # steps

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.run import read_table
+from common.results import read_table
 
 STYLE = {
     "font.size": 11,

@@ -4,126 +4,71 @@ logs/<question>/<run_name>/   config.json  metrics.csv  steps.csv  results.json 
 figures/<question>/<run_name>/   the pictures
 """
 
-import csv
 import dataclasses
 import json
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from importlib.metadata import version
+from datetime import datetime
 from pathlib import Path
 
 import filelock
-import numpy
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from common import checkpoint
-from common.runtime import OUT_OF_MEMORY, RunError, Runtime, ScriptOptions, Stopped, UsageError
+from common.provenance import provenance, script_here
+from common.results import Table, write_json
+from common.runtime import OUT_OF_MEMORY, RunError, Runtime, ScriptOptions, StopSignal, UsageError
 
 
 @dataclass
 class RunOptions(ScriptOptions):
-    """What every training script takes."""
+    """Options of every training script."""
 
     data_root: Path = Path("data")  # folder of the data sets
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures
     run_name: str = ""  # name of the run folder (default: made from the settings)
-    resume: bool = False  # go on with the run of this name, exactly where its last checkpoint was
+    resume: bool = False  # continue the run of this name exactly where its last checkpoint was saved
     overwrite: bool = False  # delete the run of this name first
     compile: bool = False  # torch.compile the network (worth it on a GPU)
-    smoke: bool = False  # a tiny run on synthetic data that shows that everything works (seconds)
+    smoke: bool = False  # a tiny run on synthetic data to check that everything works (seconds)
 
     def check(self) -> None:
         super().check()
         if self.resume and self.overwrite:
-            raise UsageError("--resume goes on with a run and --overwrite deletes it: give one of them")
+            raise UsageError("--resume continues a run and --overwrite deletes it: give only one of them")
         if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
             raise UsageError(
                 f"--run_name must be the name of a folder in <log_root>/<question>, not a path: {self.run_name}"
             )
 
 
-# May differ between the legs of one run; every other option must stay, or the run would not be one.
-FREE_ON_RESUME = {
-    "resume",
-    "overwrite",
-    "debug",
-    "device",
-    "compile",
-    "data_root",
-    "log_root",
-    "figure_root",
-    "epochs",
-    "run_name",
-}
-
-
-class Table:
-    """A CSV file that grows a row at a time and can be cut back to what it was at a checkpoint."""
-
-    def __init__(self, path: Path, keep_bytes: int = 0):
-        if keep_bytes and (not path.exists() or path.stat().st_size < keep_bytes):
-            raise RunError(
-                f"{path} is shorter than its checkpoint says: it was changed; start again with --overwrite"
-            )
-        self.file = open(path, "a", newline="")
-        self.file.truncate(keep_bytes)
-        with open(path, newline="") as start:  # a resumed table keeps its columns
-            self.columns = next(csv.reader(start), None)
-
-    def write(self, row: dict[str, float | int | str]) -> None:
-        """Adds a row; the first one decides the columns. Floats keep six digits."""
-        out = csv.writer(self.file, lineterminator="\n")
-        if self.columns is None:
-            self.columns = list(row)
-            out.writerow(self.columns)
-        assert list(row) == self.columns, f"columns changed from {self.columns} to {list(row)}"
-        out.writerow(f"{value:.6g}" if isinstance(value, float) else value for value in row.values())
-
-    def sync(self) -> int:
-        """Brings every row to the disk; the size in bytes goes into the checkpoint."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        return os.fstat(self.file.fileno()).st_size
-
-
-def read_table(path: Path) -> dict[str, list[float]]:
-    """A CSV of numbers, column by column; an empty cell is NaN."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else [])}
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_suffix(".json.partial")
-    temporary.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    os.replace(temporary, path)
+# These may differ between the legs of a run; any other option would make it another run. The data in `folder` and
+# `pairs` are compared by content instead.
+FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root"}
+FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs"}
 
 
 class Run:
-    """One run's folder, owned by one process (rank 0 of torchrun; on the other ranks nothing is written).
+    """One run's folder. Rank 0 of torchrun owns it; the other ranks write nothing.
 
     Args:
-        question: the folder's name, "q2_protonet".
+        question: the folder's name, such as "q2_protonet".
         options: the script's options; `options.run_name` names the folder.
         runtime: where it computes.
-        architecture: the numbers that rebuild the network, kept and checked in every checkpoint.
+        architecture: the numbers that rebuild the network; kept and checked in every checkpoint.
         fixed_epochs: the schedule depends on --epochs, so a resumed run may not change it.
-        facts: what else config.json should record, such as the data's fingerprint.
+        facts: what else config.json should record, such as the fingerprint of the data.
 
     Raises:
-        UsageError: the folder exists and neither --resume nor --overwrite was given; --resume and the options differ from
-            the run's own; the folder is not a run's.
+        UsageError: the folder exists and neither --resume nor --overwrite was given; --resume and there is no such
+            run, or its options were different; the folder belongs to something else.
         RunError: another process is writing this run.
     """
 
@@ -146,17 +91,21 @@ class Run:
         self.folder = options.log_root / question / options.run_name
         self.figures = options.figure_root / question / options.run_name
         self.last = self.folder / "checkpoints" / "last.pt"
+        self.stop_signal = StopSignal()
         self.writing = runtime.rank == 0
-        self.restarted = runtime.any(self.writing and self._restarted())
+        self.restarted = runtime.on_any_rank(self.writing and self._restarted())
         self.tables: dict[str, Table] = {}
         self.boards: dict[str, SummaryWriter] = {}
-        words = [word for word in command_line() if word not in ("--overwrite", "--resume")]
-        self.resume_command = shlex.join(
-            words if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world), *words[1:]]
-        )
-        self.resume_command += " --resume"
+        self.warnings: list[str] = []
+        words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+        launcher = ["python"] if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world)]
+        self.resume_command = shlex.join([*launcher, script_here(sys.argv[0]), *words, "--resume"])
         if not self.writing:
             return
+        if options.resume and not self.folder.exists():
+            known = sorted(path.parent.name for path in self.folder.parent.glob("*/config.json"))
+            there = f"the runs there are {', '.join(known)}" if known else "there are no runs in that folder"
+            raise UsageError(f"--resume: there is no run {self.folder}; {there}")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = filelock.FileLock(self.folder / ".lock")
         try:
@@ -170,29 +119,18 @@ class Run:
         self.figures.mkdir(parents=True, exist_ok=True)
         config = self.folder / "config.json"
         legs = json.loads(config.read_text())["legs"] if config.exists() else []
-        legs.append(
-            {
-                "torchrun": os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None,
-                "command": shlex.join(command_line()),
-                "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                "commit": commit(),
-                "device": runtime.device_name,
-                "processes": runtime.world,
-                "precision": runtime.precision,
-                "versions": {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "torchvision": version("torchvision"),
-                    "numpy": numpy.__version__,
-                },
-            }
-        )
-        write_json(config, {"question": question, "options": plain(options), **facts, "legs": legs})
+        leg = {
+            "torchrun": os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
+        } | provenance()
+        leg |= {"device": runtime.device_name, "processes": runtime.world, "precision": runtime.precision}
+        write_json(config, {"question": question, "options": plain(options), **facts, "legs": [*legs, leg]})
 
     def __enter__(self) -> "Run":
+        self.stop_signal.__enter__()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
+        self.stop_signal.__exit__()
         if self.writing:
             for table in self.tables.values():
                 table.file.close()
@@ -200,17 +138,21 @@ class Run:
                 board.close()
             self.lock.release()
         if isinstance(error, torch.OutOfMemoryError):
-            kept = f" (start again with --overwrite). What was trained is kept: with room on the GPU, {self.resume_command} goes on"
-            raise RunError(OUT_OF_MEMORY + (kept if self.last.exists() else "")) from error
+            kept = ""
+            if self.last.exists():
+                kept = " (start again with --overwrite). What was trained is kept: with room on the GPU, "
+                kept += f"{self.resume_command} continues it"
+            raise RunError(OUT_OF_MEMORY + kept) from error
 
     def _restarted(self) -> bool:
-        """torchrun --max_restarts started this run again after a worker died: its last leg is of the same torchrun process."""
+        """torchrun --max_restarts has restarted this run: its last leg belongs to the same torchrun process."""
         config = self.folder / "config.json"
         if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not config.exists():
             return False
         return json.loads(config.read_text())["legs"][-1].get("torchrun") == os.getppid()
 
     def _claim(self, options: RunOptions, free: set[str], facts: dict) -> None:
+        """Makes sure that the folder may be written: a new one, one to delete, or one to continue."""
         config = self.folder / "config.json"
         files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
         if not files:
@@ -224,39 +166,37 @@ class Run:
         if afresh and not self.restarted:
             for file in sorted(
                 files, key=lambda file: file == config
-            ):  # config.json last: it says whose folder this is
+            ):  # config.json last: it tells whose folder it is
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
-            others = [
-                f"{key} is another than it began with"
-                for key, fact in facts.items()
-                if before.get(key, fact) != fact
-            ]
+            changed = [f"its {key} changed" for key, fact in facts.items() if before.get(key, fact) != fact]
             leg, before, now = before["legs"][-1], before["options"], plain(options)
-            changed = others + [
-                f"--{key} was {before[key]!r}, now {now[key]!r}"
-                for key in before.keys() & now.keys() - free
-                if before[key] != now[key]
-            ]
+            for key in sorted(before.keys() & now.keys() - free):
+                if before[key] != now[key]:
+                    changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}")
             if leg["processes"] != self.runtime.world:
                 changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
-            if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
-                changed.append(f"it ran on {leg['device']}, now {self.runtime.device_name} (--device)")
             if changed:
                 raise UsageError(
-                    f"--resume must go on with the options the run began with: {'; '.join(changed)}"
+                    f"--resume needs the options and data the run began with: {'; '.join(changed)}"
+                )
+            if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
+                self.warnings.append(
+                    f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with other "
+                    "random numbers, so it no longer repeats an undisturbed run to the bit"
                 )
         else:
             raise UsageError(
-                f"the run {self.folder} exists: --resume goes on with it, --overwrite starts it again, --run_name NAME keeps both"
+                f"the run {self.folder} exists: --resume continues it, --overwrite starts it again, "
+                "--run_name NAME keeps both"
             )
 
     def restore(self, parts: dict[str, object]) -> dict:
-        """Opens the run: puts every part and table back to the last checkpoint, if --resume finds one.
+        """Opens the tables and, with --resume, restores every part from the last checkpoint.
 
         Args:
-            parts: what has a state: networks, optimisers, schedulers, torch.Generators; None is passed over.
+            parts: what has a state: networks, optimisers, schedulers, torch.Generators; None is left out.
 
         Returns:
             The values given to `save_last`, or {} at the start of a run.
@@ -269,12 +209,16 @@ class Run:
             saved, warning = checkpoint.load_last(
                 self.last, self.question, self.architecture, self.runtime.device
             )
-        for name, part in parts.items():
-            if saved and part is not None:
-                part.set_state(saved[name].cpu()) if isinstance(
-                    part, torch.Generator
-                ) else part.load_state_dict(saved[name])
         position = saved["position"] if saved else {}
+        for name, part in parts.items():
+            if not saved or part is None:
+                continue
+            if not isinstance(part, torch.Generator):
+                part.load_state_dict(saved[name])
+            elif len(saved[name]) == len(part.get_state()):
+                part.set_state(saved[name].cpu())
+            else:  # the state of another kind of device
+                part.manual_seed(part.initial_seed() + 10**6 * position["epoch"] + position["step"])
         self._seconds_before, self._opened = (saved["seconds"] if saved else 0.0), time.perf_counter()
         if self.writing:
             sizes = saved["tables"] if saved else {}
@@ -284,16 +228,14 @@ class Run:
             purge = {
                 "metrics": position.get("epoch", 0),
                 "steps": None,
-            }  # rows of the epoch that begins again are dropped
-            self.boards = {
-                name: SummaryWriter(self.folder / "tensorboard" / name, purge_step=step)
-                for name, step in purge.items()
-            }
+            }  # rows of the epoch that begins again
+            board = self.folder / "tensorboard"
+            self.boards = {name: SummaryWriter(board / name, purge_step=step) for name, step in purge.items()}
             (self.folder / "results.json").unlink(
                 missing_ok=True
-            )  # a finished run that goes on is not finished
-        if warning:
-            self.log(f"warning: {warning}")
+            )  # a finished run that continues is not finished
+        for text in [*self.warnings, warning] if warning else self.warnings:
+            self.log(f"warning: {text}")
         return position
 
     @property
@@ -301,21 +243,29 @@ class Run:
         """Time spent training, over all legs."""
         return self._seconds_before + time.perf_counter() - self._opened
 
+    @property
+    def advice(self) -> str:
+        """What to do after a loss or weights that are not finite."""
+        good = (
+            f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
+        )
+        return f"{good}; start again (--overwrite) with a lower learning rate or --precision fp32"
+
     def save_last(self, parts: dict[str, object], **position: object) -> None:
-        """Saves all there is to resume from: the parts' states, the tables' sizes, and where the loop is."""
-        if self.writing:
-            states = {
-                n: p.get_state() if isinstance(p, torch.Generator) else p.state_dict()
-                for n, p in parts.items()
-                if p is not None
-            }
-            sizes = {name: table.sync() for name, table in self.tables.items()}
-            done = position["epoch"] - (
-                position.get("step") == 0
-            )  # at the start of an epoch the one before is what is trained
-            for part in parts.values():
+        """Saves everything needed to resume: the parts' states, the tables' sizes, and the loop's position."""
+        if not self.writing:
+            return
+        done = position["epoch"] - (
+            position.get("step") == 0
+        )  # at the start of an epoch the one before is trained
+        states = {}
+        for name, part in parts.items():
+            if isinstance(part, torch.nn.Module):
                 self._check_weights(part, done)
-            self._save(self.last, done, **states, position=position, tables=sizes, seconds=self.seconds)
+            if part is not None:
+                states[name] = part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
+        sizes = {name: table.sync() for name, table in self.tables.items()}
+        self._save(self.last, done, **states, position=position, tables=sizes, seconds=self.seconds)
 
     def save_network(self, name: str, model: torch.nn.Module, epoch: int) -> None:
         """Saves a network alone as checkpoints/<name>.pt: "best" is the best so far."""
@@ -323,43 +273,21 @@ class Run:
             self._check_weights(model, epoch)
             self._save(self.last.with_name(f"{name}.pt"), epoch, model=model.state_dict())
 
-    def _check_weights(self, part: object, epoch: int) -> None:
-        if isinstance(part, torch.nn.Module) and not all(p.isfinite().all() for p in part.parameters()):
-            self.not_finite(epoch, "last")
+    def _check_weights(self, model: torch.nn.Module, epoch: int) -> None:
+        if not all(p.isfinite().all() for p in model.parameters()):
+            raise RunError(f"the weights are not finite at epoch {epoch} and were not saved; {self.advice}")
 
     def _save(self, path: Path, epoch: int, **state: object) -> None:
-        checkpoint.save(
-            path, self.question, self.architecture, options=plain(self.options), epoch=epoch, **state
-        )
+        options = plain(self.options)
+        checkpoint.save(path, self.question, self.architecture, options=options, epoch=epoch, **state)
 
     def load_network(self, name: str, model: torch.nn.Module) -> None:
-        """Puts a network saved by `save_network` into `model`."""
+        """Loads a network saved by `save_network` into `model`, on every rank once rank 0 has written it."""
+        self.runtime.barrier()
         path = self.last.with_name(f"{name}.pt")
         model.load_state_dict(
             checkpoint.load(path, self.question, self.architecture, self.runtime.device)["model"]
         )
-
-    def stop(self, epoch: int, step: int) -> None:
-        """Ends the process after Ctrl-C, once everything is saved.
-
-        Raises:
-            Stopped: always, with the command that goes on.
-        """
-        raise Stopped(
-            f"Stopped and saved at epoch {epoch}, step {step}. Go on with:\n    {self.resume_command}"
-        )
-
-    def not_finite(self, epoch: int, step: int | str) -> None:
-        """Ends a run whose loss became NaN or infinite.
-
-        Raises:
-            RunError: always, with the step, the last good checkpoint and advice.
-        """
-        good = (
-            f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
-        )
-        advice = "start again (--overwrite) with a lower learning rate or --precision fp32"
-        raise RunError(f"the loss is not finite at epoch {epoch}, step {step}; {good}; {advice}")
 
     def write(self, table: str, row: dict[str, float | int | str]) -> None:
         """Adds a row to metrics.csv ("metrics") or steps.csv ("steps"), and its numbers to TensorBoard.
@@ -374,37 +302,33 @@ class Run:
             if isinstance(value, (int, float)):
                 self.boards[table].add_scalar(f"{table}/{name}", value, at)
 
-    def progress(self, what: str, total: int, done: int, unit: str) -> tqdm:
+    def write_epoch(self, row: dict[str, float | int]) -> None:
+        """Adds the epoch's row to metrics.csv and TensorBoard, and shows it."""
+        self.write("metrics", row)
+        self.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
+
+    def progress(self, what: str, total: int, done: int) -> tqdm:
         """A progress bar on rank 0, when the screen is a terminal."""
-        return tqdm(
-            desc=what,
-            total=total,
-            initial=done,
-            unit=unit,
-            leave=False,
-            disable=None if self.writing else True,
-        )
+        disable = None if self.writing else True
+        return tqdm(desc=what, total=total, initial=done, unit=" steps", leave=False, disable=disable)
 
     def log(self, message: str) -> None:
-        """A line on the screen (above the progress bar) and in train.log, there with the time."""
+        """Shows a line above the progress bar, and adds it to train.log with the time."""
         if self.writing:
             tqdm.write(message)
             with open(self.folder / "train.log", "a") as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {message}\n")
 
     def finish(self, results: dict) -> None:
-        """Writes results.json, the mark of a finished run, and drops the tables that stayed empty.
+        """Writes results.json, which marks a finished run, and deletes tables that stayed empty.
 
         Args:
-            results: "title", "rows" (name, value, interval, unit, count, paper, report) and what else there is to say.
+            results: "title", "rows" (name, value, interval, unit, count, paper, report) and anything else to keep.
         """
         if not self.writing:
             return
-        made = {
-            "minutes": round(self.seconds / 60, 2),
-            "device": self.runtime.device_name,
-            "precision": self.runtime.precision,
-        }
+        made = {"minutes": round(self.seconds / 60, 2), "device": self.runtime.device_name}
+        made["precision"] = self.runtime.precision
         write_json(self.folder / "results.json", {"question": self.question, **results, **made})
         for table in self.tables.values():
             if table.columns is None:
@@ -414,36 +338,3 @@ class Run:
 def plain(options: object) -> dict:
     """A dataclass as JSON holds it."""
     return json.loads(json.dumps(dataclasses.asdict(options), default=str))
-
-
-def command_line() -> list[str]:
-    """The command as it was typed, from the project's root."""
-    script = Path(sys.argv[0])
-    root = Path(__file__).resolve().parent.parent
-    return [
-        "python",
-        str(script.resolve().relative_to(root) if script.resolve().is_relative_to(root) else script.name),
-        *sys.argv[1:],
-    ]
-
-
-def short(commit: str) -> str:
-    """A commit as `commit` gives it, in eight digits."""
-    return commit[:8] + "+changes" * commit.endswith("+changes")
-
-
-def commit() -> str:
-    """The git commit of the code, with "+changes" when files differ from it; "unknown" outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", root, *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + (
-            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

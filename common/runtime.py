@@ -118,11 +118,15 @@ class Runtime:
             yield
         finally:
             lock.release()
+        self.barrier()
+
+    def barrier(self) -> None:
+        """Waits until every process of torchrun has come this far."""
         if self.world > 1:
             dist.barrier()
 
-    def any(self, flag: bool) -> bool:
-        """True on every process as soon as it is true on one."""
+    def on_any_rank(self, flag: bool) -> bool:
+        """True on every process if it is true on one; all must call it."""
         if self.world == 1:
             return flag
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)

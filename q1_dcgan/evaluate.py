@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from common import checkpoint, plots
-from common.run import write_json
+from common.results import write_json
 from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
 from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, judge, trained_classifier
 from q1_dcgan.dcgan import Generator

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from common import checkpoint
-from common.run import write_json
+from common.results import write_json
 from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
 from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet

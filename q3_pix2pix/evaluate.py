@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common import checkpoint, plots
-from common.run import write_json
+from common.results import write_json
 from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
 from q3_pix2pix.maps_dataset import DataOptions, Pairs, load, prepare, to_unit
 from q3_pix2pix.pix2pix import UNet, paper_inference

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import checkpoint, plots
-from common.run import write_json
+from common.results import write_json
 from common.runtime import Runtime, ScriptOptions, UsageError, command, start
 from q4_darts.cifar10_dataset import DataOptions, augment, load, normalise
 from q4_darts.genotypes import parse

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.run import write_json
+from common.results import write_json
 from common.runtime import RunError, UsageError
 
 PRIMITIVES = (

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from common import plots
-from common.run import Run, RunOptions, read_table
+from common.results import read_table
+from common.run import Run, RunOptions
 from common.runtime import StopSignal, UsageError, at_least, command, start
 from q4_darts import architect, visualize
 from q4_darts.cifar10_dataset import DataOptions, augment, load, search_halves

@@ -11,7 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.run import Run, read_table
+from common.results import read_table
+from common.run import Run
 from common.runtime import Runtime, ScriptOptions, start
 from q1_dcgan import classifier, dcgan
 from q1_dcgan import train as q1_train

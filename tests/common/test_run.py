@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.run import Run, RunOptions, Table, read_table
+from common.results import Table, read_table
+from common.run import Run, RunOptions
 from common.runtime import RunError, Runtime, UsageError
 
 CPU = Runtime(torch.device("cpu"), "fp32")

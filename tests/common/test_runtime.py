@@ -82,7 +82,7 @@ for parameter in model.parameters():
     parameter.grad = torch.full_like(parameter, 1.0 + 2 * runtime.rank)
 runtime.average_gradients(model)
 assert all((parameter.grad == 2).all() for parameter in model.parameters())
-assert runtime.any(runtime.rank == 1) and not runtime.any(False)
+assert runtime.on_any_rank(runtime.rank == 1) and not runtime.on_any_rank(False)
 assert runtime.mean(torch.tensor([float(runtime.rank)])) == 0.5
 torch.distributed.destroy_process_group()
 """
