@@ -64,7 +64,7 @@ class Run:
         runtime: where it computes.
         architecture: the numbers that rebuild the network; kept and checked in every checkpoint.
         fixed_epochs: the schedule depends on --epochs, so a resumed run may not change it.
-        facts: what else config.json should record, such as the fingerprint of the data.
+        facts: what else config.json and every checkpoint should record, such as the data's fingerprint or class names.
 
     Raises:
         UsageError: the folder exists and neither --resume nor --overwrite was given; --resume and there is no such
@@ -94,6 +94,7 @@ class Run:
         self.stop_signal = StopSignal()
         self.writing = runtime.rank == 0
         self.restarted = runtime.on_any_rank(self.writing and self._restarted())
+        self.facts = json.loads(json.dumps(facts, default=str))
         self.tables: dict[str, Table] = {}
         self.boards: dict[str, SummaryWriter] = {}
         self.warnings: list[str] = []
@@ -114,8 +115,7 @@ class Run:
             raise RunError(
                 f"another process is writing {self.folder}: wait for it, or give another --run_name"
             ) from error
-        facts = json.loads(json.dumps(facts, default=str))
-        self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME, facts)
+        self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
         self.figures.mkdir(parents=True, exist_ok=True)
         config = self.folder / "config.json"
         legs = json.loads(config.read_text())["legs"] if config.exists() else []
@@ -123,7 +123,9 @@ class Run:
             "torchrun": os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
         } | provenance()
         leg |= {"device": runtime.device_name, "processes": runtime.world, "precision": runtime.precision}
-        write_json(config, {"question": question, "options": plain(options), **facts, "legs": [*legs, leg]})
+        write_json(
+            config, {"question": question, "options": plain(options), **self.facts, "legs": [*legs, leg]}
+        )
 
     def __enter__(self) -> "Run":
         self.stop_signal.__enter__()
@@ -151,7 +153,7 @@ class Run:
             return False
         return json.loads(config.read_text())["legs"][-1].get("torchrun") == os.getppid()
 
-    def _claim(self, options: RunOptions, free: set[str], facts: dict) -> None:
+    def _claim(self, options: RunOptions, free: set[str]) -> None:
         """Makes sure that the folder may be written: a new one, one to delete, or one to continue."""
         config = self.folder / "config.json"
         files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
@@ -170,7 +172,9 @@ class Run:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
-            changed = [f"its {key} changed" for key, fact in facts.items() if before.get(key, fact) != fact]
+            changed = [
+                f"its {key} changed" for key, fact in self.facts.items() if before.get(key, fact) != fact
+            ]
             leg, before, now = before["legs"][-1], before["options"], plain(options)
             for key in sorted(before.keys() & now.keys() - free):
                 if before[key] != now[key]:
@@ -279,7 +283,8 @@ class Run:
 
     def _save(self, path: Path, epoch: int, **state: object) -> None:
         options = plain(self.options)
-        checkpoint.save(path, self.question, self.architecture, options=options, epoch=epoch, **state)
+        about = {"options": options, "facts": self.facts, "epoch": epoch}
+        checkpoint.save(path, self.question, self.architecture, **about, **state)
 
     def load_network(self, name: str, model: torch.nn.Module) -> None:
         """Loads a network saved by `save_network` into `model`, on every rank once rank 0 has written it."""
