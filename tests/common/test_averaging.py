@@ -7,7 +7,7 @@ from common.averaging import averaged
 
 def test_the_decay_ramps_up_to_its_limit():
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    average = averaged(model, 0.5)
+    average, expected = averaged(model, 0.5), []
     for t in range(40):
         nn.init.normal_(model[0].weight)
         model(torch.randn(4, 3))
