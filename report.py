@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import common  # noqa: F401  # isort: skip
+
 import jinja2
-import tyro
 from PIL import Image
 
 from common import plots
+from common.cli import parse, quiet_pipe
 from common.provenance import short
-from common.runtime import quiet_pipe
 from papers import MARKS, PAPERS, STAND_INS
 from presets import PRESETS, Row, more_seeds
 
@@ -487,9 +488,5 @@ def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path 
 
 if __name__ == "__main__":
     with quiet_pipe():
-        made = main(
-            tyro.cli(
-                Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)
-            )
-        )
+        made = main(parse(Options, __doc__))
         print(f"page: {made}") if made else sys.exit(1)

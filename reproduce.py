@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
+import common  # noqa: F401  # isort: skip
+
 import torch
-import tyro
 from tqdm import tqdm
 
 import report
-from common.runtime import quiet_pipe
+from common.cli import parse, quiet_pipe
 from presets import PRESETS, Row, with_seeds
 
 QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
@@ -283,10 +284,4 @@ def main(options: Options) -> int:
 
 if __name__ == "__main__":
     with quiet_pipe():
-        sys.exit(
-            main(
-                tyro.cli(
-                    Options, description=__doc__, use_underscores=True, config=(tyro.conf.FlagCreatePairsOff,)
-                )
-            )
-        )
+        sys.exit(main(parse(Options, __doc__)))

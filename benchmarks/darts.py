@@ -8,8 +8,13 @@ read with .item() every step. The rows below it change only the order in
 memory and the precision; fp32 is without TF32. `--parts` shows where ours spends its time.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +22,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.plain_supernet import PlainSupernet
 from benchmarks.race import modes, run
-from common.runtime import Runtime, ScriptOptions, command, start
+from common.cli import command
+from common.runtime import Runtime, ScriptOptions, start
 from q4_darts.architect import first_order, second_order
 from q4_darts.cifar10_dataset import augment, draw_shapes
 from q4_darts.model_search import Supernet

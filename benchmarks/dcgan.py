@@ -7,8 +7,13 @@ the discriminator in the generator's step too, an optimiser of small kernels, lo
 rows are the original 64x64 layout.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +21,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.race import modes, run
-from common.runtime import Runtime, ScriptOptions, command, start
+from common.cli import command
+from common.runtime import Runtime, ScriptOptions, start
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss
 from q1_dcgan.mnist_dataset import draw_digits, prepare

@@ -7,10 +7,14 @@ discriminator in the generator's step too, losses read with .item() every step.
 """
 
 import random
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
@@ -18,7 +22,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from benchmarks.race import modes, run
-from common.runtime import Runtime, ScriptOptions, command, start
+from common.cli import command
+from common.runtime import Runtime, ScriptOptions, start
 from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
 from q3_pix2pix.pix2pix import PatchGAN, UNet
 from q3_pix2pix.pix2pix_loss import L1_WEIGHT, discriminator_loss, generator_loss, l1_loss

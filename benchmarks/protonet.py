@@ -7,16 +7,21 @@ drawings and to average the prototypes, embeddings moved to the CPU for the loss
 from the same weights and see the same episodes.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.race import modes, run
-from common.runtime import Runtime, ScriptOptions, command, start
+from common.cli import command
+from common.runtime import Runtime, ScriptOptions, start
 from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler

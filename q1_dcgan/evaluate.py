@@ -7,16 +7,21 @@ beside its floor: the same distance between real training pictures and the test 
 """
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from common import checkpoint, plots
+from common.cli import at_least, command
 from common.results import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
+from common.runtime import Runtime, ScriptOptions, UsageError, no_tf32, start
 from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
 from q1_dcgan.mnist_dataset import SIZE, DataOptions, Pictures, load, prepare, to_uint8

@@ -4,14 +4,19 @@ python q1_dcgan/sample.py --checkpoint logs/q1_dcgan/RUN/checkpoints/last.pt --n
 python q1_dcgan/sample.py --checkpoint logs/q1_dcgan/RUN/checkpoints/last.pt --digit 4 --array samples.npz
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
 from PIL import Image
 
-from common.runtime import ScriptOptions, UsageError, at_least, command, start
+from common.cli import at_least, command
+from common.runtime import ScriptOptions, UsageError, start
 from q1_dcgan.evaluate import generate, load_generator
 from q1_dcgan.figures import write_sheet
 

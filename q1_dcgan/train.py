@@ -5,15 +5,21 @@ python q1_dcgan/train.py --conditional
 torchrun --nproc_per_node 2 q1_dcgan/train.py     # a step takes 2 x --batch_size pictures
 """
 
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common import plots
+from common.cli import above, at_least, command
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, above, at_least, command, start
+from common.runtime import StopSignal, UsageError, start
 from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.evaluate import QUESTION, as_drawn, as_rows, draw_samples, floor, generate, measure

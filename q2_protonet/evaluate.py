@@ -7,16 +7,21 @@ from the embeddings. That gives the numbers of one forward pass an episode, and 
 """
 
 import json
+import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 from torch import Tensor
 
 from common import checkpoint
+from common.cli import at_least, command
 from common.results import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
+from common.runtime import Runtime, ScriptOptions, UsageError, no_tf32, start
 from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler

@@ -7,15 +7,20 @@ have any size and format, dark ink on light or light on dark.
 """
 
 import csv
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
 
 from common import plots
-from common.runtime import ScriptOptions, UsageError, at_least, command, start
+from common.cli import at_least, command
+from common.runtime import ScriptOptions, UsageError, start
 from q2_protonet.evaluate import embed, load_model
 from q2_protonet.omniglot_dataset import IMAGE_ENDINGS, read_ink
 from q2_protonet.prototypical_loss import squared_distances

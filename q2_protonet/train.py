@@ -6,14 +6,20 @@ torchrun --nproc_per_node 2 q2_protonet/train.py     # one episode a process and
 
 import copy
 import json
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from common import plots
+from common.cli import above, at_least, command
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, above, at_least, command, start
+from common.runtime import StopSignal, UsageError, start
 from q2_protonet.evaluate import QUESTION, describe, embed, print_table, run_episodes, test
 from q2_protonet.figures import draw_episode, record_episode
 from q2_protonet.omniglot_dataset import DataOptions, jitter, load, merge, prepare

@@ -8,9 +8,13 @@ statistics, and the usual eval mode.
 
 import contextlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
@@ -18,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common import checkpoint, plots
+from common.cli import at_least, command
 from common.results import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, at_least, command, no_tf32, start
+from common.runtime import Runtime, ScriptOptions, UsageError, no_tf32, start
 from q3_pix2pix.maps_dataset import DataOptions, Pairs, load, prepare, to_unit
 from q3_pix2pix.pix2pix import UNet, paper_inference
 

@@ -5,10 +5,14 @@
 A picture larger than the network's size is cut into overlapping tiles whose results are blended; a smaller one is padded by reflection.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
@@ -17,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from common.runtime import RunError, ScriptOptions, UsageError, command, start
+from common.cli import command
+from common.runtime import RunError, ScriptOptions, UsageError, start
 from q3_pix2pix.evaluate import load_generator, translate
 from q3_pix2pix.maps_dataset import IMAGE_ENDINGS, open_rgb
 

@@ -4,15 +4,21 @@ python q3_pix2pix/train.py
 python q3_pix2pix/train.py --dataset aerial_maps --gan_weight 0     # the L1-only control
 """
 
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
 from PIL import Image
 
 from common import plots
+from common.cli import above, at_least, command
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, above, at_least, command, start
+from common.runtime import StopSignal, UsageError, start
 from q3_pix2pix.evaluate import QUESTION, as_rows, controls, draw_triplets, find_palette, measure, translate
 from q3_pix2pix.figures import draw_gif, draw_losses
 from q3_pix2pix.maps_dataset import DataOptions, load, prepare, random_crop_and_mirror

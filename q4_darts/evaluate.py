@@ -4,16 +4,21 @@ python q4_darts/evaluate.py --checkpoint logs/q4_darts/RUN/checkpoints/last.pt
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from common import checkpoint, plots
+from common.cli import command
 from common.results import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, command, start
+from common.runtime import Runtime, ScriptOptions, UsageError, start
 from q4_darts.cifar10_dataset import DataOptions, augment, load, normalise
 from q4_darts.genotypes import parse
 from q4_darts.model import Network

@@ -5,16 +5,21 @@ python q4_darts/train.py --genotype DARTS_V2
 python q4_darts/train.py --genotype random:0    # the control
 """
 
+import sys
 from dataclasses import dataclass, replace
 from math import cos, pi
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
 
 from common import plots
+from common.cli import above, at_least, command
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, above, at_least, command, start
+from common.runtime import StopSignal, UsageError, start
 from q4_darts import visualize
 from q4_darts.cifar10_dataset import DataOptions, augment, load
 from q4_darts.evaluate import QUESTION, accuracy_row, multiply_adds, predict

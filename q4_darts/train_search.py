@@ -5,17 +5,23 @@ python q4_darts/train_search.py --order second
 python q4_darts/train_search.py --partial_channels 4
 """
 
+import sys
 from dataclasses import dataclass, replace
 from math import cos, pi
+from pathlib import Path
 from typing import Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
 
 from common import plots
+from common.cli import at_least, command
 from common.results import read_table
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, at_least, command, start
+from common.runtime import StopSignal, UsageError, start
 from q4_darts import architect, visualize
 from q4_darts.cifar10_dataset import DataOptions, augment, load, search_halves
 from q4_darts.evaluate import QUESTION, accuracy_row, predict

@@ -5,9 +5,13 @@ python q4_darts/visualize.py --genotype logs/q4_darts/RUN/genotype.json --output
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +20,8 @@ from matplotlib.patches import Arc
 from PIL import Image
 
 from common import plots
-from common.runtime import UsageError, command
+from common.cli import command
+from common.runtime import UsageError
 from q4_darts.genotypes import NODES, PRIMITIVES, Edge, Genotype, parse, read
 
 COLORS = {

@@ -7,7 +7,8 @@ import re
 import pytest
 import torch
 
-from common.runtime import RunError, UsageError, one_line_errors, parse
+from common.cli import one_line_errors, parse
+from common.runtime import RunError, UsageError
 from q1_dcgan import train as q1
 from q2_protonet import train as q2
 from q3_pix2pix import train as q3

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from common.runtime import RunError, ScriptOptions, Stopped, UsageError, at_least, one_line_errors, start
+from common.cli import at_least, one_line_errors
+from common.runtime import RunError, ScriptOptions, Stopped, UsageError, start
 from tests.conftest import ENVIRONMENT, ROOT
 
 
@@ -29,7 +30,7 @@ def test_errors_are_one_line_with_the_right_status(error, status, text, capsys):
     assert ended.value.code == status and text in written and len(written.splitlines()) == 1
 
 
-PRINTS = "from common.runtime import *; command(lambda _: print(flush=True), ScriptOptions, '')"
+PRINTS = "from common.cli import *; from common.runtime import *; command(lambda _: print(flush=True), ScriptOptions, '')"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_ranges():
 def test_cuda_that_is_not_there():
     with pytest.raises(UsageError, match="no CUDA GPU"):
         start(ScriptOptions(device="cuda"))
-    with pytest.raises(UsageError, match="tf32 is of a CUDA GPU"):
+    with pytest.raises(UsageError, match="tf32 needs a CUDA GPU"):
         start(ScriptOptions(precision="tf32"))
 
 
