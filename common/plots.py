@@ -1,6 +1,7 @@
 """One look for every figure: readable in print, axes and units named, drawn from log files alone."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
@@ -8,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from common.results import read_table
 
@@ -29,7 +31,7 @@ COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # tells apart in grey pr
 def figure(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object
 ) -> tuple[Figure, np.ndarray]:
-    """A figure of `rows` x `columns` panels of `size` inches each, in the house look; axes come as a 2-D array."""
+    """A figure of `rows` x `columns` panels of `size` inches each; the axes come as a 2-D array."""
     matplotlib.rcParams.update(STYLE)
     canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     return canvas, canvas.subplots(rows, columns, squeeze=False, **keywords)
@@ -98,7 +100,7 @@ def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], d
 
 
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
-    """One image without axes: (height, width) grey or (height, width, 3), 0..1 or uint8, with a line of text below."""
+    """One image without axes, (height, width) grey or (height, width, 3), 0..1 or uint8, and a line of text below."""
     axis.imshow(
         image,
         cmap="gray_r" if image.ndim == 2 else None,
@@ -138,3 +140,24 @@ def image_grid(
         axis.set_title(name, fontsize=9)
     canvas.suptitle(title, fontsize=11)
     return save(canvas, path)
+
+
+def write_gif(
+    frames: Sequence[Image.Image], path: Path, duration: int = 300, most_bytes: int = 500_000
+) -> Path:
+    """An endless GIF of frames of one size, `duration` milliseconds each and the last one five times as long.
+
+    The frames are scaled down until the file holds at most `most_bytes`.
+    """
+    durations = [duration] * (len(frames) - 1) + [5 * duration]
+    size, file = frames[0].size, BytesIO()
+    while True:
+        small = [frame.convert("RGB").resize(size, Image.Resampling.BOX) for frame in frames]
+        small = [frame.quantize(48, dither=Image.Dither.NONE) for frame in small]
+        small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=durations, loop=0)
+        if file.tell() <= most_bytes:
+            break
+        size, file = tuple(max(1, int(0.85 * side)) for side in size), BytesIO()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(file.getvalue())
+    return path
