@@ -42,7 +42,7 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
     temporary = path.with_suffix(".partial")
     try:
         with open(temporary, "wb") as file:
-            _write({"format": FORMAT, "question": question, "architecture": architecture, **state}, file)
+            write({"format": FORMAT, "question": question, "architecture": architecture, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -55,7 +55,7 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
     os.close(folder)
 
 
-def _write(contents: dict, file: BinaryIO) -> None:
+def write(contents: dict, file: BinaryIO) -> None:
     """torch.save, which reports a full disk as a RuntimeError about positions: here it stays the OSError that it was."""
     refusals: list[OSError] = []
     write = file.write
@@ -79,7 +79,7 @@ def write_cache(path: Path, contents: dict) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
-            _write(contents, file)
+            write(contents, file)
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)

@@ -1,13 +1,20 @@
-"""Image files of unknown origin: opened by their content, refused before they are decoded when they claim to be enormous."""
+"""Image files of a user's, whatever they hold: how they are found, and one reader for all four questions."""
 
 import contextlib
+import functools
+import os
+import re
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageChops, ImageOps, ImageStat
 
-from common.runtime import RunError
+from common.runtime import RunError, UsageError
 
 MOST_PIXELS = 100_000_000
 FORMATS = (
@@ -20,21 +27,123 @@ FORMATS = (
     "PPM",
     "TIFF",
     "WEBP",
-)  # not EPS, for one: Pillow starts Ghostscript for it
+)  # EPS would start Ghostscript
+JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information"}  # made by systems
+PARTS = {  # what the folder of a part may be called; questions with two parts also take the third one's name
+    "train": ("train",),
+    "val": ("val", "validation", "test"),
+    "validation": ("validation", "val"),
+    "test": ("test", "val", "validation"),
+}
+LIMITS = (255, 4095, 65535)  # of 8, 12 and 16 bits
 
-Image.MAX_IMAGE_PIXELS = (
-    MOST_PIXELS  # Pillow itself refuses twice as many, and warns from here on, where open_image refuses
-)
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow warns from here on, where open_image refuses
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+# Finding them -----------------------------------------------------------------------------------------------
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files of a folder (not of its subfolders) in natural order, told by their endings."""
+    inside = _entries(folder)
+    return [
+        Path(entry) for entry in inside if not entry.is_dir() and Path(entry).suffix.lower() in _endings()
+    ]
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """The subfolders of a folder in natural order."""
+    return [Path(entry) for entry in _entries(folder) if entry.is_dir()]
+
+
+def list_classes(folder: Path) -> dict[str, list[Path]]:
+    """The images of each class of a tree <class>/<image>.
+
+    Raises:
+        RunError: there is no class, or one without images.
+    """
+    classes = {inner.name: list_images(inner) for inner in list_folders(folder)}
+    if not classes:
+        raise RunError(f"no images in {folder}: it must hold <class>/<image>, and holds {contents(folder)}")
+    for name, files in classes.items():
+        if not files:
+            raise RunError(f"no images in the class {folder / name}, which holds {contents(folder / name)}")
+    return classes
+
+
+def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
+    """The folders of a data set's parts, in upper or lower case; {} where `folder` has no train folder.
+
+    Args:
+        parts: names of PARTS, "train" first.
+        suffix: what follows each name, such as "A" for trainA.
+
+    Raises:
+        UsageError: a train folder is there, and one of the other parts is not.
+    """
+    there = {path.name.lower(): path for path in list_folders(folder)}
+    names = {part: [name + suffix for name in PARTS[part]] for part in parts}
+    found = {
+        part: next((there[n.lower()] for n in names[part] if n.lower() in there), None) for part in parts
+    }
+    if found["train"] is None:
+        return {}
+    if None in found.values() or len(set(found.values())) < len(parts):
+        needed = ", ".join("/ or ".join(names[part][:2]) + "/" for part in parts)
+        raise UsageError(f"{folder} must hold {needed}, and holds {contents(folder)}")
+    return found
+
+
+def own_folder(dataset: str, folder: Path | None, layout: str, flag: str = "--folder") -> None:
+    """Checks that a folder was given with --dataset folder, and only then.
+
+    Raises:
+        UsageError: it was not, or is no folder.
+    """
+    if dataset != "folder" and folder is not None:
+        raise UsageError(f"{flag} needs --dataset folder, not --dataset {dataset}")
+    if dataset == "folder" and (folder is None or not folder.is_dir()):
+        raise UsageError(
+            f"--dataset folder needs {flag} DIR, {layout}" + (f": {folder} is no folder" if folder else "")
+        )
+
+
+def contents(folder: Path) -> str:
+    """What a folder holds, for messages."""
+    names = [entry.name + "/" * entry.is_dir() for entry in _entries(folder)]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "") or "nothing"
+
+
+def natural(name: str) -> tuple:
+    """Sorting key: numbers in a name count by their value, so that "2" comes before "10"."""
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))], name
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """What a folder holds, in natural order, without hidden files and what systems leave behind."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as inside:
+        seen = [entry for entry in inside if entry.name[0] != "." and entry.name.lower() not in JUNK]
+    return sorted(seen, key=lambda entry: natural(entry.name))
+
+
+@functools.cache
+def _endings() -> set[str]:
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS}
+
+
+# Reading them -----------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """Opens an image; decode and convert it within the block, since a file may be found to be damaged at any pixel.
+    """Opens an image. Decode and convert it within the block: a file may turn out to be damaged at any pixel.
 
     Raises:
-        RunError: whatever goes wrong in the block: the file is missing, of no known format, damaged (Pillow's decoders raise
-            almost any exception for that), or it claims more than MOST_PIXELS.
+        RunError: whatever goes wrong in the block: the file is missing, of no known format, damaged (Pillow's
+            decoders raise almost any exception for that), or it claims more than MOST_PIXELS.
     """
     try:
         Image.init()
@@ -42,9 +151,96 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             path, formats=[name for name in FORMATS if name in Image.OPEN]
         ) as image:  # AVIF is new
             if not 0 < image.width * image.height <= MOST_PIXELS:
-                raise ValueError(
-                    f"it claims {image.width:,} x {image.height:,} pixels, and the most are {MOST_PIXELS:,}"
-                )
+                claim = f"{image.width:,} x {image.height:,} pixels"
+                raise ValueError(f"it claims {claim}, and the most are {MOST_PIXELS:,}")
             yield image
+    except RunError:
+        raise
     except Exception as error:
         raise RunError(f"{path} cannot be read as an image ({error or type(error).__name__})") from error
+
+
+class Depth:
+    """What the integers of a data set's deep files (more than 8 bits) are divided by: one limit for all.
+
+    `limit` is the smallest of LIMITS that is not below the largest value in any of the files. They are looked
+    through when the first deep one is read, so a set of 8-bit files costs nothing.
+    """
+
+    def __init__(self, files: Sequence[Path]):
+        self.files, self.lock, self.found = files, threading.Lock(), 0
+
+    @property
+    def limit(self) -> int:
+        with self.lock:
+            if not self.found:
+                with ThreadPoolExecutor() as pool:
+                    largest = max(pool.map(self.largest, self.files))
+                self.found = next((limit for limit in LIMITS if limit >= largest), LIMITS[-1])
+            return self.found
+
+    @staticmethod
+    def largest(path: Path) -> float:
+        """The largest value of a deep file of integers without a limit of its own, 0 of all others."""
+        with open_image(path) as image:
+            if image.mode[0] != "I" or own_limit(image):
+                return 0
+            return np.asarray(image).max()
+
+
+def own_limit(image: Image.Image) -> int:
+    """The largest value that a deep file's integers can have by its own account, 0 if it does not say."""
+    if image.format == "PPM":
+        return 65535  # Pillow has multiplied it up to that
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(258, (16,))[0]  # BitsPerSample
+    return int(tags.get(341, tags.get(281, (0,)))[0]) or (
+        2**bits - 1 if 8 < bits < 16 else 0
+    )  # MaxSampleValue
+
+
+def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: Depth | None = None) -> Image.Image:
+    """Any image file, the right way up, as 8-bit grey "L", grey floats from 0 to 255 "F", or 8-bit "RGB".
+
+    Integers of more than 8 bits are divided by the file's own limit or that of `depth` (without it, of the
+    file alone), floats are taken from 0 to 1. Transparency is laid on white, or on black where the opaque
+    pixels are light. An animation gives its first frame.
+
+    Raises:
+        RunError: the file is not a readable image, or its values are outside of what they can be divided by.
+    """
+    with open_image(path) as image:
+        if image.mode[0] in "IF":
+            image = Image.fromarray(_shallow(path, image, depth))
+        elif image.has_transparency_data:
+            image = ImageOps.exif_transpose(image).convert("RGBA")
+            alpha = image.getchannel("A")
+            light = ImageStat.Stat(ImageChops.multiply(image.convert("L"), alpha)).mean[0]
+            paper = "black" if light > ImageStat.Stat(alpha).mean[0] / 2 else "white"
+            image = Image.alpha_composite(Image.new("RGBA", image.size, paper), image)
+        else:
+            image = ImageOps.exif_transpose(image)
+        if image.mode == "F" and mode != "F":
+            image = Image.fromarray(np.asarray(image).round().astype(np.uint8))
+        if mode == "F" and image.mode != "F":
+            return image.convert("L").convert("F")
+        return image.convert(mode)
+
+
+def _shallow(path: Path, image: Image.Image, depth: Depth | None) -> np.ndarray:
+    """The values of a deep grey image as floats from 0 to 255."""
+    limit = 1 if image.mode[0] == "F" else own_limit(image)
+    inverted = getattr(image, "tag_v2", {}).get(262) == 0  # white is zero
+    transparent = image.info.get("transparency")
+    values = np.asarray(ImageOps.exif_transpose(image), dtype=np.float32)
+    limit = limit or (depth or Depth([path])).limit
+    if not (values.min() >= 0 and values.max() <= limit):
+        raise RunError(
+            f"{path} holds pixels that are no grey levels: values from {values.min():g} to {values.max():g}, "
+            f"not from 0 to {limit:,}"
+        )
+    if isinstance(transparent, int):
+        hidden = values == transparent
+        seen = values[~hidden]
+        values = np.where(hidden, 0 if seen.size and seen.mean() > limit / 2 else limit, values)
+    return (limit - values if inverted else values) * np.float32(255 / limit)

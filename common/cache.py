@@ -1,0 +1,129 @@
+"""What can be made again, kept on disk: decoded pictures under a hash of their files' content."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common import checkpoint
+from common.runtime import RunError
+
+READER = "1"  # to be counted up when the reader gives other pixels than before
+SETTLED_NS = (
+    2 * 10**9
+)  # a file system's clock ticks coarsely: a file this young may change and keep its times
+Source = TypeVar("Source")
+
+
+def write_cache(path: Path, contents: dict) -> None:
+    """Writes a cache atomically. Where the disk refuses there is none, and the next run tries again."""
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as file:
+            checkpoint.write(contents, file)
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
+def cached_images(
+    data_root: Path,
+    recipe: str,
+    files: Sequence[Path],
+    shape: Sequence[int],
+    sources: Sequence[Source],
+    read_one: Callable[[Source], np.ndarray],
+) -> Tensor:
+    """Pictures (n, *shape) as uint8, one for each of `sources`, kept in `data_root/cache`.
+
+    The cache's name is a hash of the content of `files` and of how they are read, and of nothing else. It
+    carries a hash of its pixels, so that a damaged one is made again.
+
+    Args:
+        recipe: how the files are read, with the size.
+        files: all that the pictures depend on.
+        read_one: the pixels of one source; called from several threads.
+
+    Raises:
+        RunError: as `read_one`, or a file is missing.
+    """
+    what = hashlib.sha256(
+        f"{recipe}, reader {READER}, {len(sources)} x {shape}: {content_hash(files, data_root)}".encode()
+    )
+    path = data_root / "cache" / f"pictures-{what.hexdigest()[:32]}.pt"
+    try:
+        saved = checkpoint.read(path)
+        images = saved["images"]
+        if saved["sha256"] == _fingerprint(images) and images.shape == (len(sources), *shape):
+            return images
+    except Exception:  # missing, or whatever is wrong with it: reading the files again mends it
+        pass
+    images = torch.empty(len(sources), *shape, dtype=torch.uint8)
+    with ThreadPoolExecutor() as pool:
+        pictures = tqdm(
+            pool.map(read_one, sources), "reading pictures", len(sources), leave=False, disable=None
+        )
+        for place, picture in zip(images.numpy(), pictures):
+            place[:] = picture
+    write_cache(path, {"images": images, "sha256": _fingerprint(images)})
+    return images
+
+
+def content_hash(files: Sequence[Path], data_root: Path) -> str:
+    """SHA-256 of the contents of these files in their order.
+
+    Paths, sizes, times and inodes only save the reading: a hash that was found once is kept under them. The
+    time of the last change of a file's inode, which no program can set, tells files apart that were given
+    one date.
+
+    Raises:
+        RunError: a file is missing.
+    """
+    began = time.time_ns()
+    try:
+        states = [(os.path.abspath(file), os.stat(file)) for file in files]
+    except OSError as error:
+        raise RunError(f"{error.filename} cannot be read ({error.strerror})") from error
+    facts = (
+        f"{os.fsencode(path)!r} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_dev} {s.st_ino}"
+        for path, s in states
+    )
+    memo = data_root / "cache" / f"{_join(facts)[:32]}.content"
+    try:
+        known = memo.read_text()
+        if len(known) == 64:
+            return known
+    except (OSError, ValueError):
+        pass
+
+    def hashes(some: Sequence[Path]) -> str:
+        return _join(hashlib.sha256(file.read_bytes()).hexdigest() for file in some)
+
+    with ThreadPoolExecutor() as pool:  # in groups: threads would wait for each other over small files
+        found = _join(pool.map(hashes, [files[i : i + 100] for i in range(0, len(files), 100)]))
+    if all(state.st_ctime_ns < began - SETTLED_NS for _, state in states):
+        partial = memo.with_suffix(f".partial{os.getpid()}")
+        try:
+            memo.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(found)
+            os.replace(partial, memo)
+        except OSError:
+            partial.unlink(missing_ok=True)
+    return found
+
+
+def _join(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _fingerprint(images: Tensor) -> str:
+    return hashlib.sha256(images.numpy().tobytes() + str((images.dtype, images.shape)).encode()).hexdigest()
