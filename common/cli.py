@@ -108,7 +108,7 @@ def parse(options_type: type, description: str, words: list[str] | None = None) 
     read = tyro.cli(
         whole,
         args=words,
-        description=re.sub(r"\n+(?=(python|torchrun) )", "\n  ", description),  # tyro joins unindented lines
+        description=re.sub(r"\n+ *(?=(python|torchrun) )", "\n    ", description),  # not joined by tyro
         use_underscores=True,
         config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
     )

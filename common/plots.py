@@ -1,5 +1,8 @@
 """One look for every figure: readable in print, axes and units named, drawn from log files alone."""
 
+import re
+import sys
+import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -8,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from PIL import Image
 
 from common.results import read_table
@@ -24,8 +27,9 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "savefig.dpi": 130,
+    "text.parse_math": False,  # a $ in a class or file name is a dollar
 }
-COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # tells apart in grey print and for the colour-blind
+COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # distinct in grey print and for the colour-blind
 
 
 def figure(
@@ -38,14 +42,19 @@ def figure(
 
 
 def save(canvas: Figure, path: Path) -> Path:
-    """Writes the figure and returns its path."""
+    """Writes the figure and returns its path; characters that the fonts lack are named once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(path)
+    with warnings.catch_warnings(record=True) as caught:  # matplotlib warns about each of them, several times
+        warnings.filterwarnings("always", r"Glyph \d+")
+        canvas.savefig(path)
+    lacking = {chr(int(n)) for warning in caught for n in re.findall(r"Glyph (\d+)", str(warning.message))}
+    if lacking:
+        print(f"note: {path} has boxes for {''.join(sorted(lacking))!r}: not in its font", file=sys.stderr)
     return path
 
 
 def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None) -> Path:
-    """Draws metrics.csv: one panel a quantity, its `train_` and `validation_` columns together.
+    """Draws metrics.csv: one panel per quantity, its `train_` and `validation_` columns together.
 
     Args:
         metrics: the CSV; its first column is the x axis.
@@ -84,6 +93,8 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "learning_rate" in quantity:
             axis.set_yscale("log")
+            axis.yaxis.set_major_formatter(LogFormatter())  # plain text, as text.parse_math is off
+            axis.yaxis.set_minor_formatter(LogFormatter())
         elif lines[0][0] or axis is axes.flat[0]:
             axis.legend()
     canvas.suptitle(title)

@@ -33,7 +33,7 @@ COLORS = {
     "dil_conv_3x3": "#1b9e77",
     "dil_conv_5x5": "#00441b",
 }
-STATES = ("$c_{k-2}$", "$c_{k-1}$", *map(str, range(NODES)), "$c_k$")
+STATES = ("cₖ₋₂", "cₖ₋₁", *map(str, range(NODES)), "cₖ")
 
 
 @dataclass

@@ -1,0 +1,98 @@
+"""What every script shares before its science: whose library it runs, its options, and its figures' texts."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common import REQUIRED, plots
+from common.cli import parse
+from tests.conftest import ROOT
+
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in (".", "q?_*", "benchmarks")
+    for path in ROOT.glob(f"{folder}/*.py")
+    if '__name__ == "__main__"' in path.read_text("utf-8")
+)
+NOTEBOOK = "module://matplotlib_inline.backend_inline"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_first_finds_its_own_library_and_reads_its_options_through_parse(script):
+    text = (ROOT / script).read_text("utf-8")
+    before = text.partition("import common  # noqa: F401  # isort: skip\n")[0]
+    imported = re.findall(r"^(?:from|import) (\w+)", before.split('"""\n\n', 1)[1], re.M)
+    assert before != text and set(imported) <= sys.stdlib_module_names
+    assert "/" not in script or "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))" in before
+    assert re.search(r"\bcommand\(main, Options, __doc__\)|\bparse\(Options, __doc__\)", text)
+    assert "tyro.cli(" not in text
+
+
+@pytest.mark.parametrize("script", ["q1_dcgan/train.py", "q4_darts/visualize.py", "reproduce.py"])
+def test_neither_another_checkout_nor_a_notebooks_backend_disturbs_a_script(script, tmp_path):
+    """The other's library is on the path, where an editable install puts it; the backend is Jupyter's."""
+    for package in ("common", "benchmarks", *(folder.name for folder in ROOT.glob("q?_*"))):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('the other checkout')")
+    done = subprocess.run(
+        [sys.executable, ROOT / script, "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "MPLBACKEND": NOTEBOOK},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    commands = [
+        line for line in done.stdout.splitlines() if re.search(r"(python|torchrun) \w+/?\w+\.py", line)
+    ]
+    assert commands and all(re.match(r"\s*(python|torchrun) ", line) for line in commands)
+
+
+def test_without_the_requirements_a_script_names_the_command(tmp_path):
+    shutil.copytree(ROOT / "common", tmp_path / "common")
+    (tmp_path / "q").mkdir()
+    shutil.copy(ROOT / "q2_protonet/train.py", tmp_path / "q/train.py")
+    done = subprocess.run([sys.executable, "-SI", tmp_path / "q/train.py"], capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"has no {', '.join(REQUIRED)}: run `make setup`" in done.stderr
+
+
+@dataclass
+class Paths:
+    """Options of every kind that can hold a path."""
+
+    data_root: Path = Path("data")  # one
+    folder: Path | None = None  # perhaps one
+    images: tuple[Path, ...] = ()  # several
+    genotype: str = ""  # a path or a name
+    level: int = 0  # none
+
+
+def test_a_tilde_is_the_home_folder_in_every_path_option(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    read = parse(
+        Paths, "d", ["--data_root=~/x", "--folder=~", "--images", "~/a", "b~", "--genotype=~/g.json"]
+    )
+    assert read == Paths(
+        Path("/home/me/x"), Path("/home/me"), (Path("/home/me/a"), Path("b~")), "/home/me/g.json"
+    )
+    assert parse(Paths, "d", []) == Paths()
+
+
+@pytest.mark.parametrize("name", ["$", "a$b$c", "$x^2", r"\frac{", "漢字", "tab\there", "\x01"])
+def test_any_name_can_stand_in_a_figure(name, tmp_path, capfd, recwarn):
+    canvas, axes = plots.figure()
+    axes[0, 0].plot([0, 1], [0, 1], label=name)
+    axes[0, 0].set(title=name, xlabel=name, xticks=[0], xticklabels=[name])
+    axes[0, 0].legend()
+    canvas.suptitle(name)
+    assert plots.save(canvas, tmp_path / "a.png").stat().st_size > 0
+    noted = capfd.readouterr().err.splitlines()
+    assert len(recwarn) == 0 and len(noted) <= 1
+    assert bool(noted) == (not re.fullmatch(r"[\x20-\x7e]*", name)) and all("boxes for" in n for n in noted)
