@@ -1,4 +1,4 @@
-"""What the DCGAN paper claims, what the first report got, and how this folder's results are laid out beside them."""
+"""DCGAN: the paper's and the first report's numbers, what full size is, and how results are shown."""
 
 QUESTION = "q1_dcgan"
 TITLE = "DCGAN on MNIST"
@@ -7,13 +7,14 @@ CITATION = (
     "Adversarial Networks, 2016"
 )
 CLAIM = (
-    "A convolutional generator and discriminator with the right normalisation train stably and draw convincing "
-    "pictures. The paper shows pictures; for digits its supplement (table 3) gives the error of a nearest-neighbour "
-    "classifier that knows only generated ones: 2.98 % with 50,000 of them, 3.1 % with 50,000 real ones."
+    "A convolutional generator and discriminator with the right normalisation train stably and draw "
+    "convincing pictures. The paper shows pictures; for digits its supplement (table 3) gives the error "
+    "of a nearest-neighbour classifier that knows only generated ones: 2.98 % with 50,000 of them, 3.1 % "
+    "with 50,000 real ones."
 )
 FIRST_REPORT = (
-    "15 epochs on MNIST: samples after epochs 1, 7 and 15 and the loss curves, no numbers; and the remark that a "
-    "plain DCGAN gives no control over the class, which a conditional one does."
+    "15 epochs on MNIST: samples after epochs 1, 7 and 15 and the loss curves, no numbers; and the remark"
+    " that a plain DCGAN gives no control over the class, which a conditional one does."
 )
 
 # Error in % on the MNIST test set of 1-nearest-neighbour on raw pixels (supplement, table 3).
@@ -27,8 +28,7 @@ STAND_INS = {
 }  # data set -> how it differs from the paper's
 
 FLOOR = " of real training pictures (floor)"
-# The front page: measure, paper, first report, row of results.json, its floor or control (name, row; or just words),
-# and (run, run of the control), of which the first that is finished is shown.
+# Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
 FRONT = (
     (
         "Fréchet distance",
@@ -57,7 +57,6 @@ FRONT = (
 )
 THUMBNAIL = "mnist-conditional/samples.png"  # run/picture beside the front rows
 
-# The README's tables, one row per run: column -> row of results.json; controls -> what their rows add to that name.
 TABLES = (
     {
         "columns": {
@@ -74,8 +73,8 @@ TABLES = (
 
 # file -> caption, in the order of the page
 PICTURES = {
-    "samples.png": "Samples from one fixed noise after the first, middle and last epoch; a conditional network "
-    "draws one class per row",
+    "samples.png": "Samples from one fixed noise after the first, middle and last epoch; "
+    "conditional: one class per row",
     "losses.png": "Losses of generator and discriminator, and the probability of being real that the "
     "discriminator gives to real and to generated pictures",
     "classes.png": "How often each digit is drawn, as the classifier reads it",

@@ -1,13 +1,17 @@
-"""What the ProtoNet paper claims, what the first report got, and how this folder's results are laid out beside them."""
+"""ProtoNet: the paper's and the first report's numbers, what full size is, and how results are shown."""
 
 QUESTION = "q2_protonet"
 TITLE = "Prototypical Networks on Omniglot"
 CITATION = "Snell, Swersky and Zemel, Prototypical Networks for Few-shot Learning, 2017"
 CLAIM = (
-    "A class is the mean of its few embedded examples, and a query belongs to the nearest mean. Accuracy on Omniglot: "
-    "98.8 % (5-way 1-shot), 99.7 % (5-way 5-shot), 96.0 % (20-way 1-shot), 98.9 % (20-way 5-shot)."
+    "A class is the mean of its few embedded examples, and a query belongs to the nearest mean. Accuracy "
+    "on Omniglot: 98.8 % (5-way 1-shot), 99.7 % (5-way 5-shot), 96.0 % (20-way 1-shot), 98.9 % (20-way "
+    "5-shot)."
 )
-FIRST_REPORT = "97.06, 99.31, 91.47 and 97.61 % for the same four settings, on all of Omniglot, with the four pairs of curves."
+FIRST_REPORT = (
+    "97.06, 99.31, 91.47 and 97.61 % for the same four settings, on all of Omniglot, with the four pairs "
+    "of curves."
+)
 
 # (way, shot) -> test accuracy in % on all of Omniglot
 PAPER = {(5, 1): 98.8, (5, 5): 99.7, (20, 1): 96.0, (20, 5): 98.9}  # Snell et al. 2017, table 1
@@ -22,8 +26,7 @@ STAND_INS = {"small": "8 of 50 alphabets", "small1": "7 of 50 alphabets"}
 
 SETTINGS = {setting: f"{setting[0]}-way {setting[1]}-shot" for setting in PAPER}
 UNTRAINED = ", untrained network"
-# The front page: measure, paper, first report, row of results.json, its floor or control (name, row; or just words),
-# and (run, run of the control), of which the first that is finished is shown.
+# Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
 FRONT = tuple(
     (
         f"{name}, %",
@@ -37,7 +40,6 @@ FRONT = tuple(
 )
 THUMBNAIL = "20w1s/episode.png"  # run/picture beside the front rows
 
-# The README's tables, one row per run: column -> row of results.json; controls -> what their rows add to that name.
 TABLES = (
     {
         "columns": {f"{name}, %": name for name in SETTINGS.values()},

@@ -1,4 +1,4 @@
-"""What the pix2pix paper claims, what the first report got, and how this folder's results are laid out beside them."""
+"""pix2pix: the paper's and the first report's numbers, what full size is, and how results are shown."""
 
 QUESTION = "q3_pix2pix"
 TITLE = "pix2pix, from satellite photo to map"
@@ -6,8 +6,9 @@ CITATION = (
     "Isola, Zhu, Zhou and Efros, Image-to-Image Translation with Conditional Adversarial Networks, 2017"
 )
 CLAIM = (
-    "An adversarial loss beside L1 makes translated pictures sharp. From photo to map 6.1 ± 1.3 % of the people asked "
-    "took the result for real, and 2.8 ± 1.0 % with L1 alone; the paper gives no pixel measure for maps."
+    "An adversarial loss beside L1 makes translated pictures sharp. From photo to map 6.1 ± 1.3 % of the "
+    "people asked took the result for real, and 2.8 ± 1.0 % with L1 alone; the paper gives no pixel "
+    "measure for maps."
 )
 FIRST_REPORT = "Ten triplets of photo, true map and generated map, and the loss curves; no numbers."
 
@@ -27,16 +28,13 @@ STAND_INS = {"aerial_maps": "aerial_maps in place of maps"}  # data set -> how i
 
 TRAIN_MODE = ", train-mode inference (the paper's)"
 RUNS = (("aerial-128-100", "aerial-128-100-l1"), ("aerial-128", "aerial-128-l1"))
-# The front page: measure, paper, first report, row of results.json, its floor or control (name, row; or just words),
-# and (run, run of the control), of which the first that is finished is shown.
+# Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
 FRONT = tuple(
     (f"{name}, {unit}", None, None, name + TRAIN_MODE, ("L1-only network", name + TRAIN_MODE), RUNS)
     for name, unit in (("pixel accuracy", "%"), ("sharpness", "1 is the true maps'"))
 )
 THUMBNAIL = "aerial-128/samples.gif"  # run/picture beside the front rows
 
-# The README's tables, one row per run and way of inference: column -> row of results.json; controls -> what their
-# rows add to that name.
 TABLES = (
     {
         "columns": {

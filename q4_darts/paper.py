@@ -1,17 +1,20 @@
-"""What the DARTS paper claims, what the first report got, and how this folder's results are laid out beside them."""
+"""DARTS: the paper's and the first report's numbers, what full size is, and how results are shown."""
 
 QUESTION = "q4_darts"
 TITLE = "DARTS on CIFAR-10"
 CITATION = "Liu, Simonyan and Yang, DARTS: Differentiable Architecture Search, 2019"
 CLAIM = (
-    "The architecture of a cell is found by gradient descent in GPU days, and its network, trained for 600 epochs, "
-    "classifies 97.00 ± 0.14 % (first order) and 97.24 ± 0.09 % (second order) of the test pictures correctly. The "
-    "accuracy of the search itself, in the published code's logs 88.8 to 89.1 % after 50 epochs, does not predict "
-    "that of the cell."
+    "The architecture of a cell is found by gradient descent in GPU days, and its network, trained for "
+    "600 epochs, classifies 97.00 ± 0.14 % (first order) and 97.24 ± 0.09 % (second order) of the test "
+    "pictures correctly. The accuracy of the search itself, in the published code's logs 88.8 to 89.1 % "
+    "after 50 epochs, does not predict that of the cell."
 )
-FIRST_REPORT = "83.81 % on the alphas' half after 20 epochs of search, in about three GPU days; the cell found was not trained."
+FIRST_REPORT = (
+    "83.81 % on the alphas' half after 20 epochs of search, in about three GPU days; the cell found was "
+    "not trained."
+)
 
-# Accuracy in %: of the supernet on the alphas' half; on the test set of each genotype's network after 600 epochs.
+# Accuracy in %: of the supernet on the alphas' half; of each genotype's network on the test set.
 PAPER = {
     "supernet": "88.8 to 89.1 (50 epochs)",
     "DARTS_V1": "97.00 ± 0.14",
@@ -38,8 +41,7 @@ FULL_SIZE = {
 }
 STAND_INS = {"cifar10_images": "pictures saved as JPEG"}  # data set -> how it differs from the paper's
 
-# The front page: measure, paper, first report, row of results.json, its floor or control (name, row; or just words),
-# and (run, run of the control), of which the first that is finished is shown.
+# Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
 FRONT = (
     (
         "supernet of the search, %",
@@ -55,7 +57,7 @@ FRONT = (
         None,
         "test, epoch *",
         ("random cell", "test, epoch *"),
-        (("search-pc-20-found", "search-pc-20-random"), ("small-found", "small-random")),
+        (("pc-20-found", "pc-20-random"), ("small-found", "small-random")),
     ),
     (
         "test of the paper's cell, %",
@@ -63,12 +65,11 @@ FRONT = (
         None,
         "test, epoch *",
         ("random cell", "test, epoch *"),
-        (("search-pc-20-darts-v2", "search-pc-20-random"), ("small-darts-v2", "small-random")),
+        (("pc-20-darts-v2", "pc-20-random"), ("small-darts-v2", "small-random")),
     ),
 )
 THUMBNAIL = "small-search/cells.png"  # run/picture beside the front rows
 
-# The README's tables, one row per run: column -> row of results.json; controls -> what their rows add to that name.
 TABLES = (
     {
         "columns": {

@@ -1,0 +1,322 @@
+"""The commands of every preset, as data: what reproduce.py runs and what report.py lists as missing."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One command of a preset."""
+
+    question: str  # "q1_dcgan"
+    name: str  # of the run
+    script: str
+    options: dict[
+        str, object
+    ] = {}  # flag -> value: a text may name {log_root} and {after}, True is a flag alone
+    seed: int = 0
+    after: tuple[
+        str, ...
+    ] = ()  # runs of the question that must be finished first; {after} is the first of them
+    minutes: float | None = (
+        None  # measured on two CPU cores, or on one beside another run; None: not measured
+    )
+    repeats: str = ""  # the row that this one repeats with another seed
+
+    @property
+    def evaluates(self) -> bool:
+        """It measures the finished run of its name instead of training it."""
+        return self.script.endswith("evaluate.py")
+
+    @property
+    def label(self) -> str:
+        """Its name, told apart from that of the run it evaluates."""
+        return f"{self.name}, evaluation" if self.evaluates else self.name
+
+    def words(self, log_root="logs", figure_root="figures", data_root="data") -> list[str]:
+        """The command as it is typed; a root is named only where it is not the default."""
+        words = ["python", self.script]
+        for flag, value in self.options.items():
+            values = value if isinstance(value, tuple) else () if value is True else (value,)
+            paths = {"log_root": log_root, "after": self.after[0] if self.after else ""}
+            words += [f"--{flag}", *(str(each).format(**paths) for each in values)]
+        if self.evaluates:
+            kept = "best" if self.question == "q2_protonet" else "last"  # q2 tests the best validation epoch
+            words += ["--checkpoint", f"{log_root}/{self.question}/{self.name}/checkpoints/{kept}.pt"]
+        else:
+            words += ["--seed", str(self.seed)] if self.seed else []
+            words += ["--run_name", self.name]
+        words += ["--data_root", str(data_root)] if str(data_root) != "data" else []
+        words += ["--log_root", str(log_root)] if str(log_root) != "logs" and not self.evaluates else []
+        return words + (["--figure_root", str(figure_root)] if str(figure_root) != "figures" else [])
+
+    def needs(self, other: "Row") -> bool:
+        """True if `other` must be done first."""
+        if other.evaluates or other.question != self.question:
+            return False
+        return other.name in self.after or self.evaluates and other.name == self.name
+
+    def state(self, log_root: Path) -> str:
+        """What became of it: "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new".
+
+        An evaluation is done when the results of its run hold one, and new otherwise.
+        """
+        folder = log_root / self.question / self.name
+        done = (folder / "results.json").exists()
+        if self.evaluates:
+            done = done and "evaluations" in json.loads((folder / "results.json").read_text())
+            return "done" if done else "new"
+        if done:
+            return "done"
+        if any((folder / "checkpoints").glob("last.pt*")):
+            return "cut"
+        return "empty" if (folder / "config.json").exists() else "new"
+
+
+def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
+    """Every row with every seed: it keeps its name at its own seed and is called <name>-seed<n> at any other.
+
+    Rows that repeat another with a seed of their own are replaced by the seeds given here.
+    """
+    if not seeds:
+        return rows
+    rows = [row for row in rows if not row.repeats]
+    own = {row.name: row.seed for row in rows if not row.evaluates}
+    made = []
+    for seed in seeds:
+        names = {name: name if seed == its else f"{name}-seed{seed}" for name, its in own.items()}
+        for row in rows:
+            again = row._replace(
+                name=names[row.name], seed=seed, after=tuple(names[name] for name in row.after)
+            )
+            made.append(again if again.name == row.name else again._replace(repeats=row.name))
+    return made
+
+
+SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
+
+
+def q1(name: str, minutes: float | None = None, seed: int = 0, **options: object) -> Row:
+    return Row("q1_dcgan", name, "q1_dcgan/train.py", options, seed, minutes=minutes)
+
+
+def q2(
+    name: str, way: int, shot: int, minutes: float | None = None, after: tuple[str, ...] = (), **options
+) -> Row:
+    """Train shot = test shot, 60-way training episodes: Snell et al. 2017, section 3.1."""
+    options |= {"num_support_tr": shot, "num_support_val": shot, "classes_per_it_val": way}
+    return Row("q2_protonet", name, "q2_protonet/train.py", options, after=after, minutes=minutes)
+
+
+def q3(name: str, minutes: float | None = None, **options: object) -> Row:
+    return Row("q3_pix2pix", name, "q3_pix2pix/train.py", options, minutes=minutes)
+
+
+def q4(name: str, script: str, minutes: float | None = None, found: str = "", **options: object) -> Row:
+    """A search, or the training of a genotype; `found` is the search that found it."""
+    options |= {"genotype": "{log_root}/q4_darts/{after}/genotype.json"} if found else {}
+    return Row("q4_darts", name, script, options, after=(found,) if found else (), minutes=minutes)
+
+
+def evaluation(
+    question: str, name: str, minutes: float | None = None, l1: str = "", **options: object
+) -> Row:
+    """The evaluation of a finished run; `l1` is the L1-only run measured beside it."""
+    options |= {"l1_checkpoint": "{log_root}/q3_pix2pix/{after}/checkpoints/last.pt"} if l1 else {}
+    return Row(question, name, f"{question}/evaluate.py", options, after=(l1,) if l1 else (), minutes=minutes)
+
+
+def q2_settings(name: str, **options: object) -> list[Row]:
+    """The paper's four settings; `name` holds {}, for the setting."""
+    return [q2(name.format(f"{way}w{shot}s"), way, shot, **options) for way in (5, 20) for shot in (1, 5)]
+
+
+def both_ways(run: Row) -> list[Row]:
+    """A network of one shot, and its test at 5 and at 20 classes."""
+    shot = run.options["num_support_tr"]
+    return [run, evaluation(run.question, run.name, way=(5, 20), shot=shot)]
+
+
+BF16 = {"precision": "bf16"}
+CIFAR = {"dataset": "cifar10_images"}
+MAPS_128 = {"dataset": "aerial_maps", "image_size": 128, "base_channels": 32} | BF16
+
+# Real data, an hour and a half on two CPU cores. Times of 3 and 5 epochs are scaled from 15 and 20.
+SMALL_SEARCH = CIFAR | {
+    "train_pictures": 6400,
+    "epochs": 10,
+    "init_channels": 8,
+    "layers": 4,
+    "batch_size": 32,
+    "arch_learning_rate": "3e-3",  # ten times the paper's, for a twentieth of its steps
+    "precision": "bf16",
+}
+SMALL_TRAIN = CIFAR | {"train_pictures": 12800, "epochs": 5, "init_channels": 16, "layers": 5}
+SMALL_OMNIGLOT = q2("20w1s", 20, 1, 9, split="small", **BF16, augment=True, average_weights=0.995, epochs=60)
+SMALL = [
+    SMALL_OMNIGLOT,
+    q1("small-conditional", 11, **BF16, conditional=True, epochs=3),
+    q3("small-aerial", 9, **MAPS_128, epochs=5),
+    q4("small-search", SEARCH, 28, **SMALL_SEARCH),
+    q4("small-found", TRAIN, 18, found="small-search", **SMALL_TRAIN),
+    q4("small-random", TRAIN, 14, **SMALL_TRAIN, genotype="random:0"),
+]
+
+
+# The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
+ADDITIONS = {"augment": True, "average_weights": 0.999}
+ONE_SHOT, FIVE_SHOTS = (q2(f"omniglot-20w{shot}s", 20, shot, **BF16) for shot in (1, 5))
+ADDED = [
+    row
+    for shot in (1, 5)
+    for row in both_ways(q2(f"omniglot-20w{shot}s-additions", 20, shot, **BF16, **ADDITIONS))
+]
+DIGITS_SEEDED = [
+    q1("mnist", 48, **BF16),
+    evaluation("q1_dcgan", "mnist", 0.7),
+    q1("mnist-conditional", 53, **BF16, conditional=True),
+    evaluation("q1_dcgan", "mnist-conditional", 0.7),
+]
+BUDGET = CIFAR | BF16 | {"epochs": 10, "init_channels": 16, "layers": 8}  # one for all three cells
+EVIDENCE = [
+    *both_ways(ONE_SHOT),
+    *both_ways(FIVE_SHOTS),
+    q4("search-pc-20", SEARCH, **CIFAR, partial_channels=4, epochs=20, **BF16),
+    q2("omniglot-5w1s", 5, 1, **BF16),
+    q2("omniglot-5w5s", 5, 5, **BF16),
+    *DIGITS_SEEDED,
+    *ADDED,
+    q3("aerial-128-100", **MAPS_128, epochs=100),
+    q3("aerial-128-100-l1", **MAPS_128, epochs=100, gan_weight=0),
+    evaluation("q3_pix2pix", "aerial-128-100", l1="aerial-128-100-l1"),
+    *with_seeds([*both_ways(ONE_SHOT), *both_ways(FIVE_SHOTS)], (1, 2)),
+    *with_seeds(DIGITS_SEEDED, (1, 2)),
+    q4("pc-20-found", TRAIN, found="search-pc-20", **BUDGET),
+    q4("pc-20-random", TRAIN, **BUDGET, genotype="random:0"),
+    q4("pc-20-darts-v2", TRAIN, **BUDGET, genotype="DARTS_V2"),
+    *with_seeds(ADDED, (1, 2)),
+    # ablations, each beside a run above
+    q1("mnist-averaged", 53, seed=1, **BF16, average_weights=0.999),
+    q1("mnist-conditional-plane", 11, **BF16, conditional=True, label_as="plane", epochs=3),
+    q1("mnist-64", 10, **BF16, image_size=64, epochs=1),
+    q2("plain-10-epochs", 20, 1, 3, split="small", **BF16, epochs=10),
+    # the author's small sets of Omniglot, in place of which the runs above take all of it
+    SMALL_OMNIGLOT,
+    q2("small1-20w1s", 20, 1, split="small1", **BF16, augment=True, average_weights=0.995),
+]
+
+# Full length and full size on the data at hand, for a GPU; most useful runs first.
+SEEDED = [
+    *(q2(f"full-{way}w{shot}s", way, shot) for way, shot in ((20, 1), (20, 5), (5, 1), (5, 5))),
+    *(q2(f"full-20w{shot}s-additions", 20, shot, **ADDITIONS) for shot in (1, 5)),
+    q1("full-mnist"),
+    evaluation("q1_dcgan", "full-mnist"),
+    q1("full-mnist-conditional", conditional=True),
+    evaluation("q1_dcgan", "full-mnist-conditional"),
+]
+FULL = [
+    *SEEDED,
+    q4("full-search-20", SEARCH, **CIFAR, epochs=20),
+    q3("full-aerial", dataset="aerial_maps"),
+    q3("full-aerial-l1", dataset="aerial_maps", gan_weight=0),
+    evaluation("q3_pix2pix", "full-aerial", l1="full-aerial-l1"),
+    q4("full-search-50", SEARCH, **CIFAR),
+    q4("full-found", TRAIN, found="full-search-50", **CIFAR, epochs=50),
+    q4("full-random", TRAIN, **CIFAR, epochs=50, genotype="random:0"),
+    q4("full-darts-v2", TRAIN, **CIFAR, epochs=50, genotype="DARTS_V2"),
+    *(evaluation("q4_darts", f"full-{name}") for name in ("found", "random", "darts-v2")),
+    *with_seeds(SEEDED, (1, 2)),
+    q4("full-search-20-second", SEARCH, **CIFAR, epochs=20, order="second"),
+    *(q2(f"full-{split}-20w1s", 20, 1, split=split, **ADDITIONS) for split in ("small", "small1")),
+]
+
+# What a precision costs in accuracy: the same short run at each, three seeds. tf32 needs a GPU.
+BRIEF_MAPS = {"dataset": "aerial_maps", "image_size": 128, "base_channels": 32, "epochs": 5}
+BRIEF_SEARCH = CIFAR | {
+    "train_pictures": 6400,
+    "epochs": 3,
+    "init_channels": 8,
+    "layers": 4,
+    "batch_size": 32,
+}
+PRECISIONS = ("fp32", "tf32", "bf16")
+PRECISION = with_seeds(
+    [
+        *(q1(f"precision-{each}", epochs=3, precision=each) for each in PRECISIONS),
+        *(q2(f"precision-{each}", 20, 1, split="small", epochs=10, precision=each) for each in PRECISIONS),
+        *(q3(f"precision-{each}", **BRIEF_MAPS, precision=each) for each in PRECISIONS),
+        *(q4(f"precision-{each}", SEARCH, **BRIEF_SEARCH, precision=each) for each in PRECISIONS),
+    ],
+    (0, 1, 2),
+)
+
+DIGITS = {
+    "dataset": "synthetic",
+    "synthetic_pictures": 3072,
+    "epochs": 5,
+    "quality_samples": 500,
+    "test_samples": 1000,
+}
+SYNTHETIC = {"dataset": "synthetic", "epochs": 4, "iterations": 30, "classes_per_it_tr": 30}
+TOWN = {"dataset": "synthetic", "epochs": 12, "image_size": 64, "base_channels": 16, "batch_size": 4}
+SHAPES = {"dataset": "synthetic", "init_channels": 4, "layers": 3, "batch_size": 32, "train_pictures": 1024}
+QUICK = [
+    q1("quick-plain", 0.9, **DIGITS),
+    q1("quick-conditional", 0.9, **DIGITS, conditional=True),
+    q2("quick-5w1s", 5, 1, 0.3, **SYNTHETIC),
+    q2("quick-20w5s", 20, 5, 0.4, **SYNTHETIC),
+    q3("quick-gan", 0.2, **TOWN),
+    q3("quick-l1", 0.2, **TOWN, gan_weight=0),
+    q4("quick-search", SEARCH, 0.5, **SHAPES, epochs=3, arch_learning_rate=0.01),
+    q4("quick-found", TRAIN, 0.4, found="quick-search", **SHAPES, epochs=4),
+    q4("quick-random", TRAIN, 0.3, **SHAPES, epochs=4, genotype="random:0"),
+]
+
+REPORT = [
+    q1("report-plain"),
+    q1("report-conditional", conditional=True),
+    *q2_settings("report-{}"),
+    q3("report-maps"),
+    q3("report-maps-l1", gan_weight=0),
+    q4("report-search", SEARCH, epochs=20),
+    q4("report-found", TRAIN, found="report-search", epochs=100),
+    q4("report-random", TRAIN, epochs=100, genotype="random:0"),
+]
+
+TUTORIAL = {"image_size": 64, "latent_size": 100, "batch_size": 128}
+PAPER = [
+    q1("paper-plain", **TUTORIAL),
+    q1("paper-conditional", **TUTORIAL, conditional=True),
+    *(  # the paper then trains on train + validation for the best number of epochs
+        row
+        for first in q2_settings("paper-{}", epochs=200)
+        for row in (
+            first,
+            first._replace(
+                name=f"{first.name}-trainval",
+                options={k: v for k, v in first.options.items() if k != "epochs"} | {"trainval": "{after}"},
+                after=(first.name,),
+            ),
+        )
+    ),
+    q3("paper-maps"),
+    q3("paper-maps-l1", gan_weight=0),
+    q4("paper-search-first", SEARCH),
+    q4("paper-search-second", SEARCH, order="second"),
+    q4("paper-search-pc", SEARCH, partial_channels=4),
+    q4("paper-found-first", TRAIN, found="paper-search-first"),
+    q4("paper-found-second", TRAIN, found="paper-search-second"),
+    q4("paper-found-pc", TRAIN, found="paper-search-pc", drop_path=0.3),  # as in its paper
+    q4("paper-darts-v2", TRAIN, genotype="DARTS_V2"),
+    q4("paper-random", TRAIN, genotype="random:0"),
+]
+
+PRESETS: dict[str, list[Row]] = {
+    "quick": QUICK,
+    "small": SMALL,
+    "evidence": EVIDENCE,
+    "full": FULL,
+    "precision": PRECISION,
+    "report": REPORT,
+    "paper": PAPER,
+}

@@ -1,0 +1,142 @@
+"""The report page and the tables, made from the log files alone."""
+
+import base64
+import io
+import sys
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from urllib.parse import quote
+
+import jinja2
+from PIL import Image
+
+from common import plots
+from reproduction import tables
+from reproduction.presets import PRESETS, Row
+from reproduction.results import MARKS, PAPERS, missing_runs, over_seeds, read_benchmarks, read_runs
+
+
+@dataclass
+class Options:
+    """A page and tables from the log files."""
+
+    log_root: Path = Path("logs")  # folder of the run folders
+    figure_root: Path = Path("figures")  # folder of the pictures and of the page
+    # name of <figure_root>/<page>.html and <page>.md (default: report, with docs/REPORT.md; for a choice of
+    # runs: report-choice)
+    page: str = ""
+    # only these runs, as <question>/<run name> (default: all but quick-... and smoke...)
+    runs: tuple[str, ...] = ()
+    redraw: bool = False  # draw every run's curves.png from its metrics.csv again, even where it exists
+    write_readmes: bool = False  # also put the tables into README.md and <question>/README.md
+    # put the pictures into the page, so that it can be sent around (default: it links to the files beside it)
+    self_contained: bool = False
+
+
+def picture(options: Options, path: str) -> dict | None:
+    """Where the page finds a picture under figure_root, and its size; None if there is none."""
+    if not (options.figure_root / path).exists():
+        return None
+    with Image.open(options.figure_root / path) as image:
+        size = {"width": image.width, "height": image.height}
+        if not options.self_contained:
+            return {"src": quote(path)} | size
+        out = io.BytesIO()
+        if getattr(image, "n_frames", 1) > 1:
+            image.save(out, "WEBP", save_all=True, quality=60, method=4)
+        else:
+            image.convert("RGB").save(out, "WEBP", quality=82, method=4)
+    return {"src": f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"} | size
+
+
+def pictures(options: Options, question: str, runs: list[dict]) -> list[dict]:
+    """The pictures of a question by kind, each of every run that has it; of several seeds the first one's."""
+    kinds = []
+    for file, caption in PAPERS[question].PICTURES.items():
+        shown = []
+        for run in (experiment["runs"][0] for experiment in over_seeds(runs)):
+            if found := picture(options, f"{question}/{run['name']}/{file}"):
+                shown.append(found | {"run": run["name"], "alt": f"{caption}: {run['title']}"})
+        if shown:
+            kinds.append({"caption": caption, "pictures": shown})
+    return kinds
+
+
+def html(options: Options, questions: dict, missing: dict, benchmarks: list[dict]) -> str:
+    """The whole page in one string."""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    sections = []
+    for question, paper in PAPERS.items():
+        runs = questions.get(question, [])
+        if runs or question in missing:
+            sections.append(
+                {
+                    "id": question,
+                    "paper": paper,
+                    "runs": runs,
+                    "experiments": over_seeds(runs),
+                    "missing": missing.get(question, []),
+                    "compared": any("paper" in row or "report" in row for run in runs for row in run["rows"]),
+                    "kinds": pictures(options, question, runs),
+                }
+            )
+    thumbnails = {q: picture(options, f"{q}/{PAPERS[q].THUMBNAIL}") for q in questions}
+    thumbnails = {question: found for question, found in thumbnails.items() if found}
+    template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text())
+    return template.render(
+        sections=sections,
+        front=[] if options.page else tables.front(questions),
+        thumbnails=thumbnails,
+        marks=MARKS,
+        benchmarks=benchmarks,
+        number=tables.number,
+        today=date.today().isoformat(),
+    )
+
+
+def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tuple[dict, dict, list[dict]]:
+    """What the page is made of besides pictures: the runs, the missing runs, the benchmarks.
+
+    Args:
+        wanted: (preset, row) to list as missing if not done (default: all but quick and further seeds).
+    """
+    if wanted is None:
+        shown = {name: rows for name, rows in PRESETS.items() if name != "quick"}
+        wanted = [(name, row) for name, rows in shown.items() for row in rows if not row.repeats]
+    return (
+        read_runs(options.log_root, options.runs),
+        missing_runs(options.log_root, options.figure_root, wanted),
+        read_benchmarks(options.log_root),
+    )
+
+
+def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path | None:
+    """Writes the page and the tables; where the page is, or None if no run is finished."""
+    questions, missing, benchmarks = collect(options, wanted)
+    if not questions:
+        message = f"no finished runs (results.json) under {options.log_root}: python reproduce.py makes them"
+        print(message, file=sys.stderr)
+        return None
+    for question, runs in questions.items():
+        print(f"\n{question}\n\n{tables.results_table(question, runs)}\n")
+        for run in runs:
+            curves = options.figure_root / question / run["name"] / "curves.png"
+            if (run["folder"] / "metrics.csv").exists() and (options.redraw or not curves.exists()):
+                plots.curves(run["folder"] / "metrics.csv", curves, run["title"], run.get("best_epoch"))
+    usual_roots = (options.log_root, options.figure_root) == (Options.log_root, Options.figure_root)
+    official = usual_roots and not options.page and not options.runs
+    page = options.figure_root / f"{options.page or ('report' if official else 'report-choice')}.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(html(options, questions, missing, benchmarks))
+    text = Path("docs/REPORT.md") if official else page.with_suffix(".md")
+    text.parent.mkdir(exist_ok=True)
+    text.write_text(tables.report_markdown(questions, missing, benchmarks))
+    if official and benchmarks:
+        tables.write_between_marks(Path("benchmarks/RESULTS.md"), tables.benchmarks_table(benchmarks))
+    if options.write_readmes:
+        tables.write_between_marks(Path("README.md"), tables.front_table(questions))
+        for question, runs in questions.items():
+            readme = Path(question, "README.md")
+            tables.write_between_marks(readme, tables.question_tables(question, runs, "../docs/REPORT.md"))
+    return page

@@ -1,0 +1,267 @@
+"""Runs the commands of a preset: skips what is done, resumes what was cut, ends with tables and the page."""
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import torch
+from tqdm import tqdm
+
+from common.runtime import UsageError
+from reproduction import report
+from reproduction.presets import PRESETS, Row, with_seeds
+
+QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
+TO_DO = ("new", "cut", "empty")
+
+
+@dataclass
+class Options:
+    """Reproduce the questions at a preset."""
+
+    # quick: synthetic data; small: real data on a CPU, about an hour and a half; evidence: the committed
+    # results on a CPU, days; full: full size on a GPU, on the data at hand; report, paper: their settings and
+    # data, on a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
+    preset: Literal["quick", "small", "evidence", "full", "report", "paper", "precision"] = "quick"
+    only: tuple[Literal[tuple(QUESTIONS)], ...] = ()  # only these questions
+    seeds: tuple[int, ...] = ()  # every run with each of these seeds (default: the preset's own, mostly 0)
+    # commands side by side (default: one per visible GPU; one on a CPU, where several share the cores)
+    jobs: int = 0
+    minutes: float = 0.0  # save and stop after this long; the same command continues (0: run to the end)
+    dry_run: bool = False  # show the commands and do nothing
+    data_root: Path = Path("data")  # folder of the data sets
+    log_root: Path = Path("logs")  # folder of the run folders
+    figure_root: Path = Path("figures")  # folder of the pictures and of the page report-<preset>.html
+    device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute
+
+
+@dataclass
+class Job:
+    """A command and what became of it."""
+
+    row: Row
+    folder: Path
+    words: list[str]
+    state: str  # as `Row.state` says: "done" or one of TO_DO; then "running", "failed", "stopped" or "waits"
+    process: subprocess.Popen | None = None
+    output: IO | None = None
+    slot: int = 0  # which GPU, or which share of the cores
+    began: float = 0.0
+    minutes: float = 0.0  # that it took
+    ending: str = ""
+    before: int | None = None  # epochs that earlier legs had done
+
+    @property
+    def label(self) -> str:
+        return f"{self.row.question} {self.row.label}"
+
+    def progress(self) -> str:
+        """How many epochs are done, and the time left at the pace of this leg."""
+        if self.row.evaluates:
+            return "evaluation"
+        try:
+            total = json.loads((self.folder / "config.json").read_text())["options"]["epochs"]
+            done = max(0, len((self.folder / "metrics.csv").read_text().splitlines()) - 1)
+        except (OSError, ValueError, KeyError):  # nothing written yet
+            return "starting"
+        self.before = done if self.before is None else self.before
+        if done == self.before:
+            return f"epoch {done}/{total}"
+        pace = (time.perf_counter() - self.began) / 60 / (done - self.before)
+        return f"epoch {done}/{total}, {pace * (total - done):.0f} minutes left"
+
+
+def plan(options: Options, gpu: bool) -> list[Job]:
+    """The jobs of the preset, in its order; without those in TF32 where there is no GPU."""
+    jobs = []
+    for row in with_seeds(PRESETS[options.preset], options.seeds):
+        if options.only and row.question not in options.only:
+            continue
+        if row.options.get("precision") == "tf32" and not gpu:
+            continue
+        now = row.state(options.log_root)
+        words = row.words(options.log_root, options.figure_root, options.data_root)
+        words += ["--device", options.device] if options.device != "auto" else []
+        words += {"cut": ["--resume"], "empty": ["--overwrite"]}.get(now, [])
+        jobs.append(Job(row, options.log_root / row.question / row.name, words, now))
+    return jobs
+
+
+def estimate(jobs: list[Job], gpu: bool) -> str:
+    """How long it will take, from what was measured on two CPU cores."""
+    if not jobs:
+        return "Everything is done already."
+    known = [job.row.minutes for job in jobs if job.row.minutes is not None]
+    what = f"{len(jobs)} command{'s' if len(jobs) > 1 else ''} to run"
+    if len(known) < len(jobs):
+        unknown = f"for {len(jobs) - len(known)} of them no time was ever measured"
+        return f"{what}; {unknown}: progress is shown once epochs are done."
+    minutes = sum(known)
+    length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return f"{what}, about {length} one after the other on two CPU cores{'; a GPU is faster' if gpu else ''}."
+
+
+def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
+    """Starts a command, which writes to <run>.out if it shares the screen with others."""
+    environment = dict(os.environ)
+    if gpus:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[job.slot % gpus]
+    screen = {}
+    if jobs > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        name = f"{job.row.name}-evaluation.out" if job.row.evaluates else f"{job.row.name}.out"
+        job.output = open(job.folder.with_name(name), "w")
+        screen = {"stdout": job.output, "stderr": subprocess.STDOUT}
+    # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
+    command = [sys.executable, *job.words[1:]]
+    job.process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **screen
+    )
+    job.state, job.began = "running", time.perf_counter()
+
+
+def finish(job: Job) -> str:
+    """Notes how a command ended, and in how many minutes; the line to show."""
+    job.minutes, status = (time.perf_counter() - job.began) / 60, job.process.returncode
+    where = job.folder if job.row.evaluates else job.folder / "train.log"
+    if job.output:
+        job.output.close()
+        where = job.output.name
+    if status == 0:
+        job.state, job.ending = "done", f"done in {job.minutes:.1f} minutes"
+    elif status == 130:
+        job.state = job.ending = "stopped"
+    else:
+        job.state, job.ending = "failed", f"FAILED (exit status {status}, {where})"
+    return f"{job.label}: {job.ending}"
+
+
+def left(jobs: list[Job]) -> str:
+    """The time left: measured minutes scaled by what the finished commands took here; "" where unknown."""
+    here = [job for job in jobs if job.minutes and job.row.minutes]
+    to_do = [job.row.minutes for job in jobs if job.state in (*TO_DO, "running")]
+    if not here or not to_do or None in to_do:
+        return ""
+    pace = sum(job.minutes for job in here) / sum(job.row.minutes for job in here)
+    return f"; about {pace * sum(to_do):.1f} minutes left"
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Collects Ctrl-C, SIGTERM (a cluster's warning) and a closed terminal instead of dying of them."""
+    seen: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heeded = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores SIGHUP
+    previous = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in heeded}
+    try:
+        yield seen
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def stopping_with_us(jobs: list[Job]) -> Iterator[None]:
+    """No command outlives an error here, such as a closed output (`| head`): each saves and stops."""
+    try:
+        yield
+    finally:
+        for job in jobs:
+            if job.process and job.process.poll() is None:
+                job.process.send_signal(signal.SIGINT)
+                job.process.wait()
+
+
+def start_ready(jobs: list[Job], running: list[Job], options: Options, gpus: int, side_by_side: int) -> None:
+    """Starts commands in free slots, in order, once everything they need is done; adds them to `running`."""
+    for job in jobs:
+        if job.state not in TO_DO:
+            continue
+        needed = [other.state for other in jobs if job.row.needs(other.row)]
+        if any(state in ("failed", "stopped", "waits") for state in needed):
+            job.state = "waits"
+        elif len(running) < side_by_side and all(state == "done" for state in needed):
+            job.slot = min(set(range(side_by_side)) - {other.slot for other in running})
+            tqdm.write(f"[{jobs.index(job) + 1}/{len(jobs)}] {job.label}: {shlex.join(job.words)}")
+            launch(job, options, gpus, side_by_side)
+            running.append(job)
+
+
+def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> bool:
+    """Runs what is not done, `side_by_side` commands at a time; True if it was interrupted."""
+    bars = {}  # one line per question when several commands share the screen
+    if side_by_side > 1:
+        for place, question in enumerate(dict.fromkeys(job.row.question for job in jobs)):
+            its = [job.state for job in jobs if job.row.question == question]
+            style = {"desc": question, "unit": " runs", "position": place, "disable": None}
+            bars[question] = tqdm(total=len(its), initial=its.count("done"), **style)
+    passed_on, end = 0, time.perf_counter() + 60 * (options.minutes or float("inf"))
+    with interrupts() as seen, stopping_with_us(jobs):
+        while True:
+            if not seen and time.perf_counter() > end:
+                seen.append(signal.SIGINT)
+            for job in [job for job in jobs if job.state == "running"]:
+                if job.process.poll() is not None:
+                    tqdm.write(finish(job) + left(jobs))
+                    if bars:
+                        bars[job.row.question].update(job.state == "done")
+                elif bars:
+                    bars[job.row.question].set_postfix_str(f"{job.row.name}, {job.progress()}")
+            running = [job for job in jobs if job.state == "running"]
+            if len(seen) > passed_on:  # a second one ends the commands at once
+                for job in running:
+                    job.process.send_signal(signal.SIGINT)
+                passed_on = len(seen)
+            if not seen:
+                start_ready(jobs, running, options, gpus, side_by_side)
+            if not running:
+                break
+            time.sleep(0.2)
+    for bar in bars.values():
+        bar.close()
+    return bool(seen) and any(job.state not in ("done", "failed") for job in jobs)
+
+
+def main(options: Options) -> int:
+    """Runs the preset; the exit status."""
+    os.chdir(Path(__file__).resolve().parent.parent)  # scripts and relative roots are found from here
+    if min(options.jobs, options.minutes, *options.seeds) < 0:
+        raise UsageError("--jobs, --minutes and --seeds must be 0 or more")
+    gpus = torch.cuda.device_count() if options.device != "cpu" else 0
+    side_by_side = options.jobs or max(1, gpus)
+    jobs = plan(options, bool(gpus))
+    began = time.perf_counter()
+    for number, job in enumerate(jobs, 1):
+        if options.dry_run or job.state == "done":
+            what = "done" if job.state == "done" else shlex.join(job.words)
+            print(f"[{number}/{len(jobs)}] {job.label}: {what}")
+    print(estimate([job for job in jobs if job.state != "done"], bool(gpus)), flush=True)
+    if options.dry_run:
+        return 0
+    if run_all(jobs, options, gpus, side_by_side):
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+    names = tuple(f"{job.row.question}/{job.row.name}" for job in jobs)
+    wanted = [(options.preset, job.row) for job in jobs]
+    page = report.main(
+        report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names), wanted
+    )
+    minutes = (time.perf_counter() - began) / 60
+    print(f"{minutes:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
+    for job in jobs:
+        if job.state in ("failed", "stopped"):
+            print(f"{job.label}: {job.ending}", file=sys.stderr)
+        elif job.state == "waits":
+            print(f"NOT RUN: {job.label}, which needs one that failed", file=sys.stderr)
+    return 0 if all(job.state == "done" for job in jobs) else 1

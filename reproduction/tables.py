@@ -1,0 +1,217 @@
+"""The results as Markdown: the tables of the READMEs, docs/REPORT.md and the benchmarks.
+
+What the READMEs show is data of each question's paper.py:
+
+FRONT, rows of the front table: (measure, the paper's number, the first report's, row of results.json, its floor
+or control as (name, row) or in words, ((run, its control's run), ...)), of which the first finished is shown.
+
+TABLES of the folder's README: `columns`, head -> row of results.json; `references`, known numbers by column;
+`controls` and `variants` (ways of measuring one run), name -> what their rows add to the names of the rows.
+
+Names of rows may hold *, which stands for anything.
+"""
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from common.runtime import RunError
+from reproduction.results import MARKS, PAPERS, over_seeds
+
+DASH = "–"
+
+
+def number(row: dict, unit: bool = True) -> str:
+    """A result: mean ± standard deviation of several seeds, or one value and its 95% interval."""
+    interval, seeds = row.get("interval"), row.get("seeds", 1)
+    named = f" {row['unit'].removesuffix(' accuracy')}" if unit else ""
+    if isinstance(row["value"], int):
+        return f"{row['value']}{named}"
+    digits = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
+    shown = f"{row['value']:.{digits}f}"
+    if isinstance(interval, list):
+        shown += f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
+    elif interval is not None:
+        shown += f" ± {interval:.{digits}f}"
+    return shown + named + (f" ({seeds} seeds)" if seeds > 1 else "")
+
+
+def table(head: tuple[str, ...], rows: list[tuple]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    cells = [[str(cell).replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def link(question: str, name: str, tables: str | None) -> str:
+    """A run's name, linked to its command under the heading "<question>/<name>" of the file `tables`."""
+    if tables is None:
+        return name
+    return f"[{name}]({tables}#{question}{re.sub(r'[^a-z0-9_-]', '', name.lower())})"
+
+
+def find(experiment: dict | None, pattern: str) -> dict | None:
+    """The experiment's row whose name fits the pattern, in which * stands for anything."""
+    rows = experiment["rows"] if experiment else []
+    return next((row for row in rows if fnmatchcase(row["name"], pattern)), None)
+
+
+def front(questions: dict[str, list[dict]]) -> list[dict]:
+    """One entry per row of the front table; a run that is not there is called missing."""
+    made = []
+    for question, paper in PAPERS.items():
+        runs = {experiment["name"]: experiment for experiment in over_seeds(questions.get(question, []))}
+        for measure, claimed, reported, pattern, beside, candidates in paper.FRONT:
+            run, control = next((pair for pair in candidates if pair[0] in runs), candidates[-1])
+            row = find(runs.get(run), pattern)
+            if isinstance(beside, tuple):
+                floor = find(runs.get(control), beside[1])
+                beside = f"{beside[0]} {floor['value']:.2f}" if floor else f"{beside[0]} missing"
+            entry = {"question": question, "paper": paper, "run": run, "measure": measure, "beside": beside}
+            entry |= {"claimed": claimed, "reported": reported}
+            entry |= {"ours": number(row, unit=False) if row else "missing"}
+            entry |= {key: runs[run][key] if row else "" for key in ("mark", "less")}
+            made.append(entry)
+    return made
+
+
+def front_table(questions: dict[str, list[dict]]) -> str:
+    """The first table of the README, one measure per row, and below it in which respect rows are reduced."""
+    rows, less = [], {}
+    for entry in front(questions):
+        question, title = entry["question"], entry["paper"].TITLE
+        if entry["less"]:
+            less.setdefault(title, {})[entry["less"]] = None
+        first = not rows or rows[-1][0] != question
+        rows.append((question, first, title, entry))
+    lines = [
+        (
+            f"[{title}]({question}/README.md)" if first else "",
+            entry["measure"],
+            entry["claimed"] or DASH,
+            entry["reported"] or DASH,
+            f"**{entry['ours']}**",
+            entry["beside"],
+            f"[{entry['mark']}](docs/REPORT.md#{question}{entry['run']})" if entry["mark"] else DASH,
+        )
+        for question, first, title, entry in rows
+    ]
+    head = ("", "measure", "paper", "first report", "ours", "floor or control", "size")
+    reduced = [f"Reduced, {title}: {'; '.join(each)}." for title, each in less.items()]
+    return table(head, lines) + "\n\n" + "\n".join(reduced)
+
+
+def question_tables(question: str, runs: list[dict], tables: str) -> str:
+    """The tables of a question's README: one row per run, one column per measure."""
+    made = []
+    for layout in PAPERS[question].TABLES:
+        columns = layout["columns"]
+        experiments = over_seeds(runs)
+
+        def cells(experiment: dict, suffix: str, columns: dict = columns) -> list[str]:
+            rows = [find(experiment, pattern + suffix) for pattern in columns.values()]
+            return [number(row, unit=False) if row else "" for row in rows]
+
+        lines = [
+            (name, *(known.get(column, "") for column in columns), "")
+            for name, known in layout["references"].items()
+        ]
+        for name, suffix in layout["controls"].items():  # once: of the first run that has each
+            found = [cells(experiment, suffix) for experiment in experiments]
+            lines.append((name, *(next(filter(None, each), "") for each in zip(*found)), ""))
+        for experiment in experiments:
+            for variant, suffix in layout.get("variants", {"": ""}).items():
+                if any(line := cells(experiment, suffix)):
+                    name = link(question, experiment["name"], tables) + variant
+                    lines.append((name, *line, experiment["less"] or experiment["mark"]))
+        made.append(table(("run", *columns, "size"), lines))
+    return "\n\n".join(made)
+
+
+def results_table(question: str, runs: list[dict], tables: str | None = None) -> str:
+    """One row per measure; the papers' columns only where there is something in them."""
+    compared = any("paper" in row or "report" in row for run in runs for row in run["rows"])
+    rows = []
+    for experiment in over_seeds(runs):
+        name = link(question, experiment["name"], tables)
+        for row in experiment["rows"]:
+            beside = (row.get("paper") or DASH, row.get("report") or DASH) if compared else ()
+            rows.append((name, row["name"], *beside, number(row), experiment["mark"]))
+    beside = ("paper", "first report") if compared else ()
+    return table(("run", "measure", *beside, "ours", "size"), rows)
+
+
+def runs_table(runs: list[dict]) -> str:
+    """How each run was made."""
+    keys = ("seed", "epochs", "device", "precision", "minutes", "commit")
+    rows = [(run["name"], run["less"] or run["mark"], *(run[key] for key in keys)) for run in runs]
+    return table(("run", "size", *keys), rows)
+
+
+def benchmarks_table(benchmarks: list[dict]) -> str:
+    """Every version of every benchmark beside the plain one of the same run."""
+    rows = [
+        (
+            race["name"],
+            race["what"],
+            name,
+            f"{row['times_faster']:.2f}",
+            f"{row['ms']:,.1f}",
+            f"{row['memory']:,.0f}",
+            f"{row['operations']:,}",
+            f"{row['gflop']:,.1f}",
+            f"{row['gigabytes']:.2f}",
+            race["device"],
+        )
+        for race in benchmarks
+        for name, row in race["rows"].items()
+    ]
+    head = "benchmark, setting, version, times faster than plain, ms per step, peak MiB, operations, GFLOP, "
+    return table(tuple(f"{head}GB moved, device".split(", ")), rows)
+
+
+def report_markdown(
+    questions: dict[str, list[dict]], missing: dict[str, list[dict]], benchmarks: list[dict]
+) -> str:
+    """docs/REPORT.md: every number, and the command that made it."""
+    parts = [
+        "# Report: every number and the command that made it",
+        "Written by `python report.py` from the log files alone.",
+        "\n".join(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items()),
+    ]
+    for question, paper in PAPERS.items():
+        runs = questions.get(question, [])
+        if not runs and question not in missing:
+            continue
+        parts += [f"## {question}: {paper.TITLE}", f"*{paper.CITATION}*", f"**The paper.** {paper.CLAIM}"]
+        parts += [f"**The first report.** {paper.FIRST_REPORT}"]
+        if runs:
+            parts += ["### Results", results_table(question, runs, tables=""), "### Runs", runs_table(runs)]
+        for run in runs:
+            size = f"{run['mark']}: {run['less']}" if run["less"] else run["mark"]
+            legs = f"{run['legs']} legs" if run["legs"] > 1 else "1 leg"
+            parts += [
+                f"#### {question}/{run['name']}",
+                f"{run['title']}. {size}.",
+                f"```sh\n{run['command']}\n```",
+                f"Commit {run['commit']}, {legs}; {run['versions']}.",
+            ]
+        if question in missing:
+            rows = [
+                (run["name"] + (" (begun)" if run["begun"] else ""), run["preset"], f"`{run['command']}`")
+                for run in missing[question]
+            ]
+            parts += ["### Missing", table(("run", "preset", "command"), rows)]
+    if benchmarks:
+        commands = "\n\n".join(f"```sh\n{race['command']}\n```" for race in benchmarks)
+        parts += ["## Benchmarks", benchmarks_table(benchmarks), commands]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_between_marks(file: Path, text: str) -> None:
+    """Replaces what stands between the marks <!-- results --> and <!-- /results -->."""
+    before, _, rest = file.read_text().partition("<!-- results -->")
+    _, mark, after = rest.partition("<!-- /results -->")
+    if not mark:
+        raise RunError(f"{file} has no marks <!-- results --> and <!-- /results -->")
+    file.write_text(f"{before}<!-- results -->\n{text}\n<!-- /results -->{after}")
