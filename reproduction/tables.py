@@ -2,8 +2,8 @@
 
 What the READMEs show is data of each question's paper.py:
 
-FRONT, rows of the front table: (measure, the paper's number, the first report's, row of results.json, its floor
-or control as (name, row) or in words, ((run, its control's run), ...)), of which the first finished is shown.
+FRONT, rows of the front table: (measure, the paper's number, the first report's, row of results.json, its
+floor or control as (name, row) or in words, ((run, its control's run), ...)); the first finished one counts.
 
 TABLES of the folder's README: `columns`, head -> row of results.json; `references`, known numbers by column;
 `controls` and `variants` (ways of measuring one run), name -> what their rows add to the names of the rows.

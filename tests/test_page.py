@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-import report
+from reproduction import report
+from reproduction.results import over_seeds, read_runs
 from tests.conftest import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -34,15 +35,26 @@ def browser():
             yield chromium
 
 
+@pytest.fixture(scope="module")
+def report_page(tmp_path_factory):
+    """The official page, beside links to the committed figures."""
+    folder = tmp_path_factory.mktemp("figures")
+    for figures in (ROOT / "figures").glob("q*"):
+        (folder / figures.name).symlink_to(figures)
+    options = report.Options(ROOT / "logs", folder)
+    (folder / "report.html").write_text(report.html(options, *report.collect(options)))
+    return (folder / "report.html").as_uri()
+
+
 @pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")], ids=" ".join)
-def page(request, browser):
+def page(request, browser, report_page):
     size, scheme = request.param
     width, height = SIZES[size]
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
     )
     page = context.new_page()
-    page.goto((ROOT / "figures" / "report.html").as_uri())
+    page.goto(report_page)
     yield page
     context.close()
 
@@ -56,6 +68,8 @@ def luminance(page, what):
 
 
 def test_the_page_is_whole_at_every_width_and_colour(page):
+    page.evaluate("document.querySelectorAll('main img').forEach(image => image.loading = 'eager')")
+    page.wait_for_function("[...document.querySelectorAll('main img')].every(image => image.complete)")
     images = page.evaluate(
         "[...document.querySelectorAll('main img')].map(i => [i.complete && i.naturalWidth > 0, i.alt])"
     )
@@ -74,19 +88,22 @@ def test_the_tables_hold_the_numbers_of_the_results_files(page):
         )
     )
     count = 0
-    for question, runs in report.read_runs(ROOT / "logs").items():
-        for experiment in report.over_seeds(runs):
+    for question, runs in read_runs(ROOT / "logs").items():
+        for experiment in over_seeds(runs):
             if len(experiment["runs"]) > 1:
                 continue  # shown as mean and deviation, which test_report.py covers
-            for row in json.loads((experiment["runs"][0]["folder"] / "results.json").read_text())["rows"]:
+            results = json.loads((experiment["runs"][0]["folder"] / "results.json").read_text())
+            named = {row["name"]: row for row in results["rows"]}
+            for row in experiment["rows"]:
+                row = named.get(row["name"], row)  # or an evaluation's
                 shown = cells[f"{question}/{experiment['name']}/{row['name']}"].replace("±", " ").split()
                 digits = len(shown[0].partition(".")[2])
                 assert float(shown[0]) == round(row["value"], digits), row
                 count += 1
     several = sum(
         len(e["rows"])
-        for runs in report.read_runs(ROOT / "logs").values()
-        for e in report.over_seeds(runs)
+        for runs in read_runs(ROOT / "logs").values()
+        for e in over_seeds(runs)
         if len(e["runs"]) > 1
     )
     assert count == len(cells) - several > 50
@@ -102,9 +119,9 @@ def test_a_run_name_leads_to_its_command_and_a_picture_opens(page):
     )
 
 
-def test_the_page_prints(browser):
+def test_the_page_prints(browser, report_page):
     context = browser.new_context()
     page = context.new_page()
-    page.goto((ROOT / "figures" / "report.html").as_uri())
+    page.goto(report_page)
     assert page.pdf(format="A4").count(b"/Type /Page\n") > 5
     context.close()

@@ -7,17 +7,17 @@ import time
 import pytest
 import tyro
 
-import presets
-import reproduce
-from presets import PRESETS, Row
 from q1_dcgan import evaluate as q1_evaluate
 from q1_dcgan import train as q1
+from q2_protonet import evaluate as q2_evaluate
 from q2_protonet import train as q2
 from q3_pix2pix import evaluate as q3_evaluate
 from q3_pix2pix import train as q3
 from q4_darts import evaluate as q4_evaluate
 from q4_darts import train as q4
 from q4_darts import train_search as q4_search
+from reproduction import runner
+from reproduction.presets import PRESETS, Row, with_seeds
 from tests.conftest import ENVIRONMENT, ROOT
 
 # Stands in for a training script: notes that it ran, and when, and leaves what a finished run leaves.
@@ -33,7 +33,8 @@ time.sleep({seconds})
 folder = root / "logs" / "q2_protonet" / name
 folder.mkdir(parents=True)
 row = {{"name": "20-way 1-shot", "value": 2.5, "interval": 0.25, "unit": "% accuracy", "paper": 96.0}}
-made = {{"question": "q2_protonet", "title": "t", "rows": [row], "device": "d", "precision": "p", "minutes": 1, "epochs": 1}}
+made = {{"question": "q2_protonet", "title": "t", "rows": [row], "device": "d", "precision": "p"}}
+made |= {{"minutes": 1, "epochs": 1}}
 options = {{"seed": 0, "dataset": "synthetic", "name": name}}
 leg = {{"command": "python q2_protonet/train.py", "commit": "c", "versions": {{}}}}
 (folder / "config.json").write_text(json.dumps({{"legs": [leg], "options": options}}))
@@ -52,60 +53,55 @@ results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": 
 
 @pytest.fixture
 def rows(monkeypatch, tmp_path):
-    """Makes a preset of these (name, flags); its options."""
+    """Makes a preset of these names of runs, or (name, the run it needs); its options."""
 
     def make(*names, seconds=0.0):
         script = tmp_path / "script.py"
         script.write_text(SCRIPT.format(root=str(tmp_path), seconds=seconds))
-        monkeypatch.setitem(
-            PRESETS, "quick", [Row("q2_protonet", name, str(script), flags) for name, flags in names]
-        )
-        return reproduce.Options(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", device="cpu")
+        both = [name if isinstance(name, tuple) else (name, None) for name in names]
+        made = [Row("q2_protonet", n, str(script), {}, after=(run,) if run else ()) for n, run in both]
+        monkeypatch.setitem(PRESETS, "quick", made)
+        return runner.Options(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", device="cpu")
 
     return make
 
 
 def test_a_failing_run_is_named_and_only_stops_what_needs_it(rows, capfd, tmp_path):
-    options = rows(
-        ("bad", ""), ("after", "--genotype logs/bad/genotype.json"), ("bad-not", "--x not-bad"), ("good", "")
-    )
-    assert reproduce.main(options) == 1
+    options = rows("bad", ("after", "bad"), "bad-not", "good")
+    assert runner.main(options) == 1
     out, err = capfd.readouterr()
     assert "q2_protonet bad: FAILED (exit status 3" in err and "NOT RUN: q2_protonet after" in err
     assert [line.split()[0] for line in (tmp_path / "ran").read_text().splitlines()] == ["bad-not", "good"]
     assert "| good | 20-way 1-shot | 96.0 | – | 2.50 ± 0.25 % | synthetic |" in out
     page = (options.figure_root / "report-quick.html").read_text()
-    assert (
-        "2.50 ± 0.25" in page
-        and "//" not in page.replace("data:image", "").split("<script>")[0].split("base64")[0]
-    )
+    assert "2.50 ± 0.25" in page and "//" not in page  # nothing comes from elsewhere
     assert ">after <" in page  # as missing
     capfd.readouterr()
-    assert reproduce.main(options) == 1  # a second call does only what is missing
+    assert runner.main(options) == 1  # a second call does only what is missing
     assert "[4/4] q2_protonet good: done" in capfd.readouterr().out
     assert len((tmp_path / "ran").read_text().splitlines()) == 2
 
 
 def test_what_was_cut_is_resumed(rows, capsys):
-    options = rows(("run", ""))
+    options = rows("run")
     options.dry_run = True
     run = options.log_root / "q2_protonet" / "run"
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.json").write_text("{}")
-    reproduce.main(options)
+    runner.main(options)
     assert "--overwrite" in capsys.readouterr().out
     (run / "checkpoints" / "last.pt").touch()
-    reproduce.main(options)
+    runner.main(options)
     assert "--resume" in capsys.readouterr().out
     (run / "results.json").touch()
-    reproduce.main(options)
+    runner.main(options)
     assert "[1/1] q2_protonet run: done" in capsys.readouterr().out
 
 
 def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
-    options = rows(("a", ""), ("b", ""), ("c", "--genotype logs/a/genotype.json"), seconds=0.7)
+    options = rows("a", "b", ("c", "a"), seconds=0.7)
     options.jobs = 2
-    assert reproduce.main(options) == 0
+    assert runner.main(options) == 0
     lines = [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
     times = {name: (float(begun), float(ended)) for name, begun, ended in lines}
     assert times["b"][0] < times["a"][1] and times["a"][0] < times["b"][1]
@@ -145,35 +141,83 @@ def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(tmp_path
 
 def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
     rows = [
-        Row("q", "search", "s", ""),
-        Row("q", "found", "s", "--genotype logs/search/g.json"),
-        Row("q", "search-long", "s", "--seed 2 -x"),
+        Row("q", "search", "s"),
+        Row("q", "found", "s", {"genotype": "{log_root}/{after}/g.json"}, after=("search",)),
+        Row("q", "search-long", "s", {"x": True}, seed=2),
     ]
-    made = {row.name: row.flags for row in presets.with_seeds(rows, (0, 2))}
+    made = {row.name: " ".join(row.words()[2:-2]) for row in with_seeds(rows, (0, 2))}
     assert made == {
         "search": "",
         "found": "--genotype logs/search/g.json",
-        "search-long-seed0": "-x",
+        "search-long-seed0": "--x",
         "search-seed2": "--seed 2",
         "found-seed2": "--genotype logs/search-seed2/g.json --seed 2",
-        "search-long": "-x --seed 2",
+        "search-long": "--x --seed 2",
     }
+
+
+@pytest.mark.parametrize(
+    "preset, name, evaluates, command",
+    [
+        (
+            "quick",
+            "quick-found-seed1",
+            False,
+            "q4_darts/train.py --dataset synthetic --init_channels 4 --layers 3 --batch_size 32 "
+            "--train_pictures 1024 --epochs 4 --genotype L/q4_darts/quick-search-seed1/genotype.json --seed 1 "
+            "--run_name quick-found-seed1 --data_root D --log_root L --figure_root F",
+        ),
+        (
+            "full",
+            "full-aerial",
+            True,
+            "q3_pix2pix/evaluate.py --l1_checkpoint L/q3_pix2pix/full-aerial-l1/checkpoints/last.pt "
+            "--checkpoint L/q3_pix2pix/full-aerial/checkpoints/last.pt --data_root D --figure_root F",
+        ),
+        (
+            "paper",
+            "paper-20w1s-trainval",
+            False,
+            "q2_protonet/train.py --num_support_tr 1 --num_support_val 1 --classes_per_it_val 20 "
+            "--trainval paper-20w1s --run_name paper-20w1s-trainval "
+            "--data_root D --log_root L --figure_root F",
+        ),
+        (
+            "evidence",
+            "omniglot-20w5s",
+            True,
+            "q2_protonet/evaluate.py --way 5 20 --shot 5 "
+            "--checkpoint L/q2_protonet/omniglot-20w5s/checkpoints/best.pt --data_root D --figure_root F",
+        ),
+        (
+            "precision",
+            "precision-tf32-seed2",
+            False,
+            "q1_dcgan/train.py --epochs 3 --precision tf32 --seed 2 --run_name precision-tf32-seed2 "
+            "--data_root D --log_root L --figure_root F",
+        ),
+    ],
+)
+def test_a_row_is_typed_as_a_command(preset, name, evaluates, command):
+    rows = with_seeds(PRESETS[preset], (0, 1, 2))
+    row = next(row for row in rows if (row.name, row.evaluates) == (name, evaluates))
+    assert " ".join(row.words("L", "F", "D")) == f"python {command}"
 
 
 def test_the_estimate_knows_only_what_was_measured():
     def jobs(*minutes):
-        return [reproduce.Job(Row("q", "n", "s", "", m), ROOT, [], "new") for m in minutes]
+        return [runner.Job(Row("q", "n", "s", minutes=m), ROOT, [], "new") for m in minutes]
 
-    assert reproduce.estimate([], False) == "Everything is done already."
-    assert "2 commands to run, about 40 minutes" in reproduce.estimate(jobs(30, 10), False)
-    assert "for 1 of them no time was ever measured" in reproduce.estimate(jobs(30, None), True)
+    assert runner.estimate([], False) == "Everything is done already."
+    assert "2 commands to run, about 40 minutes" in runner.estimate(jobs(30, 10), False)
+    assert "for 1 of them no time was ever measured" in runner.estimate(jobs(30, None), True)
     done, to_do = jobs(2, 3)
     done.state, done.minutes = "done", 4.0
-    assert reproduce.left([done, to_do]) == "; about 6.0 minutes left"
+    assert runner.left([done, to_do]) == "; about 6.0 minutes left"
 
 
 def test_progress_is_read_from_the_run_folder(tmp_path):
-    job = reproduce.Job(Row("q", "n", "s", ""), tmp_path, [], "running", began=time.perf_counter())
+    job = runner.Job(Row("q", "n", "s"), tmp_path, [], "running", began=time.perf_counter())
     assert job.progress() == "starting"
     (tmp_path / "config.json").write_text(json.dumps({"options": {"epochs": 9}}))
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
@@ -184,7 +228,12 @@ def test_progress_is_read_from_the_run_folder(tmp_path):
 
 def test_every_command_of_every_preset_is_understood():
     """Each row's flags are read by its own script's options, and pass its checks where they need no file."""
-    modules = {"q1_dcgan/train.py": q1, "q2_protonet/train.py": q2, "q3_pix2pix/train.py": q3}
+    modules = {
+        "q2_protonet/evaluate.py": q2_evaluate,
+        "q1_dcgan/train.py": q1,
+        "q2_protonet/train.py": q2,
+        "q3_pix2pix/train.py": q3,
+    }
     modules |= {"q4_darts/train.py": q4, "q4_darts/train_search.py": q4_search}
     evaluations = {
         "q1_dcgan/evaluate.py": q1_evaluate,
@@ -192,7 +241,7 @@ def test_every_command_of_every_preset_is_understood():
         "q4_darts/evaluate.py": q4_evaluate,
     }
     for rows in PRESETS.values():
-        for row in presets.with_seeds(rows, (0, 1)):
+        for row in with_seeds(rows, (0, 1)):
             module = (modules | evaluations)[row.script]
             options = tyro.cli(
                 module.Options,
@@ -202,52 +251,53 @@ def test_every_command_of_every_preset_is_understood():
             )
             assert row.script.startswith(row.question)
             assert row.evaluates or options.run_name == row.name
-            if not row.evaluates and "/genotype.json" not in row.flags and "--trainval" not in row.flags:
+            if not row.evaluates and not row.after:
                 module.check(options)
 
 
 def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp_path, capfd):
-    options = rows(("run", ""), ("other", ""))
+    options = rows("run", "other")
     script = tmp_path / "evaluate.py"
     script.write_text(EVALUATE)
-    monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", "run", str(script), ""), *PRESETS["quick"]])
-    assert reproduce.main(options) == 0
+    monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", "run", str(script)), *PRESETS["quick"]])
+    assert runner.main(options) == 0
     results = json.loads((options.log_root / "q2_protonet" / "run" / "results.json").read_text())
     assert results["evaluations"] == {"last.pt": []} and results["rows"]
     assert "evaluations" not in json.loads(
         (options.log_root / "q2_protonet" / "other" / "results.json").read_text()
     )
     capfd.readouterr()
-    assert reproduce.main(options) == 0
+    assert runner.main(options) == 0
     assert "[1/3] q2_protonet run, evaluation: done" in capfd.readouterr().out
 
 
 def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys, tmp_path):
-    options = rows(("a", ""), ("b", ""), seconds=60)
+    options = rows("a", "b", seconds=60)
     options.minutes = 0.01
-    assert reproduce.main(options) == 130
+    assert runner.main(options) == 130
     assert "the same command goes on" in capsys.readouterr().err.lower()
     assert not (tmp_path / "ran").exists()
-    assert reproduce.main(rows(("a", ""), ("b", ""))) == 0
+    assert runner.main(rows("a", "b")) == 0
     assert len((tmp_path / "ran").read_text().splitlines()) == 2
 
 
 def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
     rows = [
-        Row("q", "a", "train.py", ""),
-        Row("q", "a", "evaluate.py", ""),
-        Row("q", "a-seed1", "train.py", "--seed 1"),
+        Row("q", "a", "train.py"),
+        Row("q", "a", "evaluate.py"),
+        Row("q", "a-seed1", "train.py", seed=1, repeats="a"),
     ]
-    made = [(row.name, row.script, row.flags) for row in presets.with_seeds(rows, (0, 3))]
+    made = [" ".join(row.words()[1:]) for row in with_seeds(rows, (0, 3))]
     assert made == [
-        ("a", "train.py", ""),
-        ("a", "evaluate.py", ""),
-        ("a-seed3", "train.py", "--seed 3"),
-        ("a-seed3", "evaluate.py", ""),
+        "train.py --run_name a",
+        "evaluate.py --checkpoint logs/q/a/checkpoints/last.pt",
+        "train.py --seed 3 --run_name a-seed3",
+        "evaluate.py --checkpoint logs/q/a-seed3/checkpoints/last.pt",
     ]
     assert rows[1].needs(rows[0]) and not rows[1].needs(rows[2]) and not rows[0].needs(rows[1])
-    beside = Row("q", "b", "evaluate.py", "--l1_checkpoint {log_root}/q/a/checkpoints/last.pt")
-    assert beside.needs(rows[0]) and beside.needs(Row("q", "b", "train.py", "")) and not beside.needs(rows[1])
+    l1 = {"l1_checkpoint": "{log_root}/q/{after}/checkpoints/last.pt"}
+    beside = Row("q", "b", "evaluate.py", l1, after=("a",))
+    assert beside.needs(rows[0]) and beside.needs(Row("q", "b", "train.py")) and not beside.needs(rows[1])
     words = beside.words(log_root="l", figure_root="f", data_root="d")
     assert words[2:] == [
         "--l1_checkpoint",
@@ -264,3 +314,7 @@ def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
         "--checkpoint",
         "l/q/a/checkpoints/last.pt",
     ]
+
+
+def test_a_negative_number_is_refused(script):
+    assert "must be 0 or more" in script("reproduce.py", "--jobs", "-1", status=2).stderr
