@@ -23,13 +23,17 @@ SETTLED_NS = (
 Source = TypeVar("Source")
 
 
-def write_cache(path: Path, contents: dict) -> None:
+def write_cache(path: Path, contents: dict | str) -> None:
     """Writes a cache atomically. Where the disk refuses there is none, and the next run tries again."""
     partial = path.with_suffix(f".partial{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        (path.parent / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n")
         with open(partial, "wb") as file:
-            checkpoint.write(contents, file)
+            if isinstance(contents, str):
+                file.write(contents.encode())
+            else:
+                checkpoint.write(contents, file)
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -40,8 +44,8 @@ def cached_images(
     recipe: str,
     files: Sequence[Path],
     shape: Sequence[int],
-    sources: Sequence[Source],
     read_one: Callable[[Source], np.ndarray],
+    sources: Sequence[Source] | None = None,
 ) -> Tensor:
     """Pictures (n, *shape) as uint8, one for each of `sources`, kept in `data_root/cache`.
 
@@ -52,10 +56,12 @@ def cached_images(
         recipe: how the files are read, with the size.
         files: all that the pictures depend on.
         read_one: the pixels of one source; called from several threads.
+        sources: what to read for each picture (default: the files).
 
     Raises:
         RunError: as `read_one`, or a file is missing.
     """
+    sources = files if sources is None else sources
     what = hashlib.sha256(
         f"{recipe}, reader {READER}, {len(sources)} x {shape}: {content_hash(files, data_root)}".encode()
     )
@@ -111,13 +117,7 @@ def content_hash(files: Sequence[Path], data_root: Path) -> str:
     with ThreadPoolExecutor() as pool:  # in groups: threads would wait for each other over small files
         found = _join(pool.map(hashes, [files[i : i + 100] for i in range(0, len(files), 100)]))
     if all(state.st_ctime_ns < began - SETTLED_NS for _, state in states):
-        partial = memo.with_suffix(f".partial{os.getpid()}")
-        try:
-            memo.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(found)
-            os.replace(partial, memo)
-        except OSError:
-            partial.unlink(missing_ok=True)
+        write_cache(memo, found)
     return found
 
 

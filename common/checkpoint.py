@@ -1,25 +1,18 @@
 """Checkpoints that survive a kill: written whole or not at all, checked before use, plain data only."""
 
-import dataclasses
 import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
-import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from common.runtime import RunError
 
 FORMAT = "four-papers-1"
-Source, Images = TypeVar("Source"), TypeVar("Images")
 
 
 class Damaged(RunError):
@@ -29,8 +22,8 @@ class Damaged(RunError):
 def save(path: Path, question: str, architecture: dict, **state: object) -> None:
     """Writes a checkpoint atomically; the file it replaces stays beside it as `<name>.previous`.
 
-    The bytes go to a temporary file, reach the disk (fsync), and only then take the name: a kill or a full disk at any
-    moment leaves a whole checkpoint behind.
+    The bytes go to a temporary file, reach the disk (fsync), and only then take the name: a kill or a full
+    disk at any moment leaves a whole checkpoint behind.
 
     Args:
         path: where it ends up.
@@ -56,7 +49,7 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
 
 
 def write(contents: dict, file: BinaryIO) -> None:
-    """torch.save, which reports a full disk as a RuntimeError about positions: here it stays the OSError that it was."""
+    """torch.save, which reports a full disk as a RuntimeError about positions; here it stays an OSError."""
     refusals: list[OSError] = []
     write = file.write
 
@@ -71,64 +64,6 @@ def write(contents: dict, file: BinaryIO) -> None:
         torch.save(contents, SimpleNamespace(write=watched, flush=file.flush, name=file.name))
     except RuntimeError as error:
         raise refusals[0] if refusals else error from None
-
-
-def write_cache(path: Path, contents: dict) -> None:
-    """Writes what can be made again, whole or not at all; where the disk refuses, the next run makes it once more."""
-    partial = path.with_suffix(f".partial{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            write(contents, file)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-
-
-def cached_images(
-    path: Path,
-    blank: Images,
-    sources: dict[object, Source],
-    read_one: Callable[[Source], np.ndarray],
-    what: str,
-    **facts: Tensor,
-) -> Images:
-    """A data set of pictures: from the cache at `path` when that is right, otherwise read from its files and cached there.
-
-    Right are images of the same shape and type whose `fingerprint()` is the SHA-256 beside them, and equal facts.
-
-    Args:
-        blank: a dataclass with `images`, a CPU tensor that is filled in place, and `fingerprint()`.
-        sources: what to read for each index into `images`.
-        read_one: the pixels at one index.
-        what: for the progress bar.
-        facts: what else the file holds.
-
-    Raises:
-        RunError: as `read_one`.
-    """
-    try:
-        saved = read(path)
-        found = dataclasses.replace(blank, images=saved["images"])
-        right = found.images.shape == blank.images.shape and found.images.dtype == blank.images.dtype
-        if (
-            right
-            and found.fingerprint() == saved["sha256"]
-            and all(torch.equal(saved[name], fact) for name, fact in facts.items())
-        ):
-            return found
-    except Exception:  # missing, or whatever is wrong with it: reading the files again mends it
-        pass
-    pixels = blank.images.numpy()
-    with (
-        ThreadPoolExecutor() as pool,
-        tqdm(total=len(sources), desc=f"reading {what}", leave=False, disable=None) as bar,
-    ):
-        for index, picture in zip(sources, pool.map(read_one, sources.values())):
-            pixels[index] = picture
-            bar.update()
-    write_cache(path, {"images": blank.images, **facts, "sha256": blank.fingerprint()})
-    return blank
 
 
 def previous(path: Path) -> Path:
@@ -164,7 +99,8 @@ def load(
 
 
 def read(path: Path, device: torch.device | str = "cpu") -> object:
-    """What `torch.save` wrote, a checkpoint or a cache: every part's checksum is verified, and no code can run.
+    """What `torch.save` wrote, a checkpoint or a cache; every part's checksum is verified, and no code can
+    run.
 
     Raises:
         Damaged: the file is cut short or corrupted.
@@ -193,7 +129,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> object:
 def load_last(
     path: Path, question: str, architecture: dict, device: torch.device | str = "cpu"
 ) -> tuple[dict | None, str]:
-    """The checkpoint to resume from, and a warning if it is not the newest: a damaged one yields to the one before it.
+    """The checkpoint to resume from, and a warning if it is the one before the newest, which is damaged.
 
     Returns (None, "") when there is none yet.
 

@@ -53,8 +53,9 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def list_folders(folder: Path) -> list[Path]:
-    """The subfolders of a folder in natural order."""
-    return [Path(entry) for entry in _entries(folder) if entry.is_dir()]
+    """The subfolders of a folder in natural order, without caches, which may lie beside a user's classes."""
+    folders = [Path(entry) for entry in _entries(folder) if entry.is_dir()]
+    return [inner for inner in folders if not (inner / "CACHEDIR.TAG").exists()]
 
 
 def list_classes(folder: Path) -> dict[str, list[Path]]:
@@ -73,26 +74,52 @@ def list_classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
-    """The folders of a data set's parts, in upper or lower case; {} where `folder` has no train folder.
+    """The folders of a data set's parts, in upper or lower case; {} where `folder` is not divided.
+
+    Divided means that there is a folder "train" with folders in it, or with another part's folder beside it: among
+    kinds of vehicles, "train" may be a class.
 
     Args:
         parts: names of PARTS, "train" first.
         suffix: what follows each name, such as "A" for trainA.
 
     Raises:
-        UsageError: a train folder is there, and one of the other parts is not.
+        UsageError: `folder` is divided and lacks a part.
     """
     there = {path.name.lower(): path for path in list_folders(folder)}
     names = {part: [name + suffix for name in PARTS[part]] for part in parts}
     found = {
         part: next((there[n.lower()] for n in names[part] if n.lower() in there), None) for part in parts
     }
-    if found["train"] is None:
+    distinct = set(found.values()) - {None}
+    if found["train"] is None or len(distinct) == 1 and not list_folders(found["train"]):
         return {}
-    if None in found.values() or len(set(found.values())) < len(parts):
+    if len(distinct) < len(parts):
         needed = ", ".join("/ or ".join(names[part][:2]) + "/" for part in parts)
         raise UsageError(f"{folder} must hold {needed}, and holds {contents(folder)}")
     return found
+
+
+def list_labelled(
+    folder: Path, parts: dict[str, Path]
+) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
+    """Of each part (file, label) in the order of the classes, and the classes' names, which all parts must share.
+
+    Raises:
+        RunError: as `list_classes`, or a class is in one part only.
+    """
+    trees = {part: list_classes(tree) for part, tree in parts.items()}
+    names = list(next(iter(trees.values())))
+    for tree in trees.values():
+        if differing := set(names) ^ set(tree):
+            raise RunError(
+                f"all parts of {folder} must hold the same classes: {min(differing)} is in one only"
+            )
+    labelled = {
+        part: [(file, label) for label, name in enumerate(names) for file in tree[name]]
+        for part, tree in trees.items()
+    }
+    return labelled, names
 
 
 def own_folder(dataset: str, folder: Path | None, layout: str, flag: str = "--folder") -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from common import checkpoint
+from common.cache import write_cache
 from common.runtime import RunError, Runtime, no_tf32
 from q1_dcgan.mnist_dataset import Pictures, prepare
 
@@ -96,7 +97,7 @@ def trained_classifier(
         raise RunError(
             f"the classifier that judges reads {facts['test_accuracy']:.2%} of the test pictures, less than {least:.2%}"
         )
-    checkpoint.write_cache(cache, {"model": classifier.state_dict(), "facts": facts})
+    write_cache(cache, {"model": classifier.state_dict(), "facts": facts})
     return classifier, facts
 
 

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from common.images import open_image
+from common.cache import cached_images
+from common.images import Depth, find_parts, list_labelled, own_folder, read_image
 from common.runtime import RunError, UsageError
 
 SIZE = 28
@@ -37,10 +38,10 @@ MD5 = {  # of the unpacked files
 class DataOptions:
     """Which pictures."""
 
-    dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = (
-        "mnist"  # synthetic is drawn on the spot, folder is your own
-    )
-    folder: Path | None = None  # for --dataset folder: grey images of one size, <class>/<images>
+    # synthetic is drawn on the spot, folder is your own
+    dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = "mnist"
+    # for --dataset folder: images of one size, <class>/<image>, or train/ and test/ of such trees
+    folder: Path | None = None
     synthetic_pictures: int = 8192  # for --dataset synthetic: how many training pictures to draw
 
 
@@ -74,16 +75,17 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         seed: of the synthetic drawings and of the division of a folder.
 
     Raises:
-        RunError: data missing and not to be had, or damaged, with what to do; an image that cannot be read, by name.
-        UsageError: --dataset folder without a usable --folder.
+        RunError: data missing or damaged, with what to do; an image that cannot be read, by name.
+        UsageError: --dataset folder without a usable --folder, or --folder without it.
     """
+    own_folder(options.dataset, options.folder, "a tree <class>/<image>")
     if options.dataset == "synthetic":
         return {
             "train": draw_digits(options.synthetic_pictures, seed),
             "test": draw_digits(options.synthetic_pictures // 4, seed + 1),
         }
     if options.dataset == "folder":
-        return load_folder(options.folder, seed)
+        return load_folder(data_root, options.folder, seed)
     from torchvision import datasets  # takes a second to import
 
     kind = datasets.MNIST if options.dataset == "mnist" else datasets.FashionMNIST
@@ -110,7 +112,8 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
 
 
 def read_idx(path: Path, md5: str, shape: tuple[int, ...]) -> Tensor:
-    """The uint8 tensor of an IDX file, MNIST's format: four bytes of type, four for each size, and the values.
+    """The uint8 tensor of an IDX file, MNIST's format: four bytes of type, four for each size, and the
+    values.
 
     Raises:
         RunError: the file is missing, or not the one with this MD5.
@@ -142,36 +145,30 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.squeeze(1).float() + 1) * 127.5).round().clamp(0, 255).byte()
 
 
-def load_folder(folder: Path | None, seed: int) -> dict[str, Pictures]:
-    """A user's own grey images, six in seven for training."""
-    if folder is None or not folder.is_dir():
-        raise UsageError(
-            f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}"
-        )
-    files = sorted(
-        file for file in folder.glob("*/*") if file.suffix.lower() in Image.registered_extensions()
-    )
-    if not files:
-        raise UsageError(f"no images in {folder}: it must hold one folder a class, <class>/<image>.png")
-    names = sorted({file.parent.name for file in files})
-    images, first = [], None
-    for file in files:
-        with open_image(file) as image:
-            if image.mode.startswith("I"):  # 16 bits
-                image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-            grey = image.convert("L")
-        first = first or grey.size
+def load_folder(data_root: Path, folder: Path, seed: int) -> dict[str, Pictures]:
+    """A user's own images as grey 28 x 28 pixels: six in seven for training, or as the folder divides them.
+
+    Raises:
+        UsageError: the images are not all of one size.
+        RunError: no images, or one that cannot be read.
+    """
+    parts, names = list_labelled(folder, find_parts(folder, "train", "test") or {"train": folder})
+    files, labels = zip(*sum(parts.values(), []))
+    depth, first = Depth(files), read_image(files[0], "L").size
+
+    def read_grey(file: Path) -> np.ndarray:
+        grey = read_image(file, "L", depth)
         if grey.size != first:
-            raise UsageError(
-                f"the images of {folder} must have one size: {files[0]} is {first}, {file} is {grey.size}"
-            )
-        images.append(np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.LANCZOS)))
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
-    pixels, labels = (
-        torch.from_numpy(np.stack(images)),
-        torch.tensor([names.index(file.parent.name) for file in files]),
-    )
-    cut = len(files) - max(1, len(files) // 7)
+            sizes = f"{files[0]} is {first}, {file} is {grey.size}"
+            raise UsageError(f"the images of {folder} must have one size: {sizes}")
+        return np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+
+    pixels = cached_images(data_root, "grey, Lanczos", files, (SIZE, SIZE), read_grey)
+    order, cut = torch.arange(len(files)), len(parts["train"])
+    if "test" not in parts:
+        order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
+        cut = len(files) - max(1, len(files) // 7)
+    labels = torch.tensor(labels)
     return {
         part: Pictures(pixels[index], labels[index], names)
         for part, index in (("train", order[:cut]), ("test", order[cut:]))

@@ -10,11 +10,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 from torch import Tensor
 
-from common import archive, checkpoint
-from common.images import MOST_PIXELS, open_image
+from common import archive
+from common.cache import cached_images
+from common.images import MOST_PIXELS, find_parts, list_classes, list_images, own_folder, read_image
 from common.runtime import RunError, UsageError
 
 SIZE = 28
@@ -35,32 +36,28 @@ LIST_MD5 = {
     "val": "78c535fa427b12b6596908376a0b3f34",
     "test": "43534e6d5f9e74acbb7de1b4874abad8",
 }
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 @dataclass
 class DataOptions:
     """Which characters, and how they are divided."""
 
-    dataset: Literal["omniglot", "synthetic", "folder"] = (
-        "omniglot"  # synthetic is drawn on the spot, folder is your own
-    )
-    split: Literal["vinyals", "random", "small", "small1"] = (
-        "vinyals"  # of Omniglot; synthetic and folder split at random
-    )
-    folder: Path | None = (
-        None  # for --dataset folder: a tree <class>/<images>, or train/, validation/ and test/ of such trees
-    )
-    no_rotations: bool = (
-        False  # leave out the drawings turned by 90, 180 and 270 degrees, which are classes of their own
-    )
+    # synthetic is drawn on the spot, folder is your own
+    dataset: Literal["omniglot", "synthetic", "folder"] = "omniglot"
+    # of Omniglot; synthetic and folder are split at random
+    split: Literal["vinyals", "random", "small", "small1"] = "vinyals"
+    # for --dataset folder: a tree <class>/<image>, or train/, validation/ and test/ of such trees
+    folder: Path | None = None
+    # leave out the drawings turned by 90, 180 and 270 degrees, which are classes of their own
+    no_rotations: bool = False
 
 
 @dataclass
 class Characters:
     """Drawings of a set of classes.
 
-    images: (class, drawing, 28, 28) uint8, ink 255 on 0; rows of classes with fewer drawings are padded with blanks.
+    images: (class, drawing, 28, 28) uint8, ink 255 on 0; rows of classes with fewer drawings are padded
+    with blanks.
     counts: (class,) int64, how many drawings of each class are real.
     names: one a class, such as "Greek/character05/rot090".
     """
@@ -91,7 +88,7 @@ class Characters:
     def fingerprint(self) -> str:
         """SHA-256 of the pixels and names."""
         digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
-        digest.update("\n".join(self.names).encode())
+        digest.update("\n".join(self.names).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
@@ -104,9 +101,10 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Char
         seed: of the random split and of the synthetic drawings.
 
     Raises:
-        RunError: data missing and not to be had, with what to put where; an image that cannot be read, by name.
-        UsageError: --dataset folder without a usable --folder.
+        RunError: data missing, with what to put where; an image that cannot be read, by name.
+        UsageError: --dataset folder without a usable --folder, or --folder without it.
     """
+    own_folder(options.dataset, options.folder, "a tree <class>/<image>")
     if options.dataset == "synthetic":
         parts = split_at_random(draw_synthetic(seed), seed)
     elif options.dataset == "folder":
@@ -159,7 +157,7 @@ def alphabets(data_root: Path, *archives: str) -> Characters:
     folders = {}
     for name in archives:
         for folder in sorted(unpacked(data_root / "omniglot-py", name).glob("*/*/")):
-            folders[f"{folder.parent.name}/{folder.name}"] = folder
+            folders[f"{folder.parent.name}/{folder.name}"] = list_images(folder)
     return decode(folders, data_root)
 
 
@@ -176,7 +174,8 @@ def split_vinyals(data_root: Path, seed: int) -> dict[str, Characters]:
 
 
 def read_list(path: Path, known: Container[str]) -> list[str]:
-    """The characters of one of Vinyals's lists, which has a line "<alphabet>/<character>/rot<degrees>" for each rotation.
+    """The characters of one of Vinyals's lists, which has a line "<alphabet>/<character>/rot<degrees>" for
+    each rotation.
 
     Raises:
         RunError: a line is anything but a rotation of a known character.
@@ -279,89 +278,62 @@ def unpacked(folder: Path, name: str) -> Path:
 def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.ndarray:
     """Any image file as a drawing: (28, 28) uint8, ink 255 on 0.
 
-    Transparency is laid on white, the picture padded to a square, the contrast stretched so that the strongest ink is 255,
-    and then scaled with an antialiasing filter. (Scaled as the 1-bit files they are, Omniglot's strokes would break up.)
+    The picture is padded to a square, the contrast stretched so that the strongest ink is 255, and then
+    scaled with an antialiasing filter. (Scaled as the 1-bit files they are, Omniglot's strokes would break
+    up.)
 
     Args:
         path: the image.
-        invert: "no" reads dark ink on light, "yes" light ink on dark; "auto" decides by whether the picture's border is
-            lighter than its average.
+        invert: "no" reads dark ink on light, "yes" light ink on dark; "auto" decides by whether the picture's
+            border is lighter than its average.
 
     Raises:
-        RunError: the file is not a readable image, too many pixels once it is padded, or not a picture of grey levels.
+        RunError: the file is not a readable image, has too many pixels once it is padded, or no ink.
     """
-    with open_image(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        grey = np.asarray(image if image.mode[0] in "IF" else image.convert("L"), dtype=np.float32)
-    if max(grey.shape) ** 2 > 2 * MOST_PIXELS:
+    grey = np.asarray(read_image(path, "F"))
+    height, width = grey.shape
+    if max(height, width) ** 2 > 2 * MOST_PIXELS:
+        raise RunError(f"{path} is {width:,} x {height:,} pixels: too many to pad it to a square")
+    paper = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
+    light_ink = invert == "yes" or (invert == "auto" and grey.mean() > paper)
+    middle = (float(grey.min()) + float(grey.max())) / 2
+    if invert != "auto" and (paper > middle) == light_ink:  # ink covers the border
+        paper = float(np.median(grey[grey <= middle] if light_ink else grey[grey >= middle]))
+    ink = np.clip(grey - paper if light_ink else paper - grey, 0, None)
+    if ink.max() < 1:
         raise RunError(
-            f"{path} is {grey.shape[1]:,} x {grey.shape[0]:,} pixels: too many to pad it to a square"
+            f"{path} has no ink: nothing in it is {'lighter' if light_ink else 'darker'} than the paper"
         )
-    if not np.abs(grey).max() < 1e12:  # a TIFF of floats can hold anything
-        raise RunError(f"{path} holds pixels that are no grey levels")
-    background = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-    light_ink = invert == "yes" or (invert == "auto" and grey.mean() > background)
-    ink = np.clip(grey - background if light_ink else background - grey, 0, None)
-    ink *= 255 / max(ink.max(), 1e-6)
-    height, width = ink.shape
+    ink *= 255 / ink.max()
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     square = np.pad(ink, ((top, side - height - top), (left, side - width - left)))
-    return np.asarray(
-        Image.fromarray(square.round().astype(np.uint8)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-    )
+    image = Image.fromarray(square.round().astype(np.uint8))
+    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
-def decode(folders: dict[str, Path], data_root: Path) -> Characters:
-    """Reads a folder a class into Characters, once: the result is kept in `data_root/cache` under the files' fingerprint.
-
-    The fingerprint covers every file's path, size and time, so a changed tree is read again; the cached pixels carry their
-    own SHA-256, so a damaged cache is, too.
-    """
-    files = {
-        name: sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
-        for name, folder in folders.items()
-    }
-    files = {name: listed for name, listed in files.items() if listed}
-    if not files:
-        where = ", ".join(sorted({str(folder.parent) for folder in folders.values()}))
-        raise RunError(f"no images (<class>/<image>.png, .jpg, ...) in {where or 'the folder'}")
-    digest = hashlib.sha256(b"28x28 bilinear 1")
-    for name, listed in files.items():
-        for file in listed:
-            status = file.stat()
-            digest.update(f"{name}/{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    counts = torch.tensor([len(listed) for listed in files.values()])
-    cache = data_root / "cache" / f"characters-{digest.hexdigest()[:16]}.pt"
-    blank = Characters(
-        torch.zeros(len(files), int(counts.max()), SIZE, SIZE, dtype=torch.uint8), counts, list(files)
-    )
-    drawings = {
-        (row, column): file for row, listed in enumerate(files.values()) for column, file in enumerate(listed)
-    }
-    return checkpoint.cached_images(cache, blank, drawings, read_ink, "drawings", counts=counts)
+def decode(classes: dict[str, list[Path]], data_root: Path) -> Characters:
+    """Reads the drawings of each class, from the cache in `data_root` where they were read before."""
+    files = [file for listed in classes.values() for file in listed]
+    images = cached_images(data_root, "ink, bilinear", files, (SIZE, SIZE), read_ink)
+    counts = torch.tensor([len(listed) for listed in classes.values()])
+    real = torch.arange(int(counts.max())) < counts[:, None]  # (class, drawing)
+    padded = torch.zeros(*real.shape, SIZE, SIZE, dtype=torch.uint8)
+    padded[real] = images
+    return Characters(padded, counts, list(classes))
 
 
-def load_folder(data_root: Path, folder: Path | None, seed: int) -> dict[str, Characters]:
-    """A user's own tree: <class>/<images>, split at random, or train/, validation/ and test/ of such trees."""
-    if folder is None or not folder.is_dir():
-        raise UsageError(
-            f"--dataset folder needs --folder DIR, a tree <class>/<images>{f': {folder} is no folder' if folder else ''}"
-        )
-
-    def classes(tree: Path) -> dict[str, Path]:
-        return {inner.name: inner for inner in sorted(tree.iterdir()) if inner.is_dir()}
-
-    if all((folder / part).is_dir() for part in PARTS):
-        parts = {part: decode(classes(folder / part), data_root) for part in PARTS}
-        names = [name for part in parts.values() for name in part.names]
-        shared = sorted({name for name in names if names.count(name) > 1})
-        if shared:
-            raise UsageError(f"these classes are in more than one part of {folder}: {', '.join(shared[:5])}")
-        return parts
-    return split_at_random(decode(classes(folder), data_root), seed)
+def load_folder(data_root: Path, folder: Path, seed: int) -> dict[str, Characters]:
+    """A user's own tree: <class>/<image>, split at random, or train/, validation/ and test/ of such trees."""
+    found = find_parts(folder, *PARTS)
+    if not found:
+        return split_at_random(decode(list_classes(folder), data_root), seed)
+    parts = {part: decode(list_classes(inner), data_root) for part, inner in found.items()}
+    names = [name for part in parts.values() for name in part.names]
+    shared = sorted({name for name in names if names.count(name) > 1})
+    if shared:
+        raise UsageError(f"these classes are in more than one part of {folder}: {', '.join(shared[:5])}")
+    return parts
 
 
 # Synthetic ------------------------------------------------------------------------------------------------------------

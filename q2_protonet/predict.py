@@ -20,9 +20,10 @@ import torch
 
 from common import plots
 from common.cli import at_least, command
+from common.images import list_folders, list_images
 from common.runtime import ScriptOptions, UsageError, start
 from q2_protonet.evaluate import embed, load_model
-from q2_protonet.omniglot_dataset import IMAGE_ENDINGS, read_ink
+from q2_protonet.omniglot_dataset import read_ink
 from q2_protonet.prototypical_loss import squared_distances
 
 
@@ -40,11 +41,6 @@ class Options(ScriptOptions):
     pictured: int = 20  # at most this many queries in the picture
 
 
-def images_under(folder: Path) -> list[Path]:
-    """The image files of a folder, not of its subfolders."""
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
-
-
 def read_all(files: list[Path], invert: Literal["auto", "yes", "no"]) -> torch.Tensor:
     """(n, 28, 28) uint8 drawings."""
     return torch.from_numpy(np.stack([read_ink(file, invert) for file in files]))
@@ -60,9 +56,7 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
         raise UsageError("--checkpoint FILE, --support FOLDER and --query IMAGES_OR_FOLDERS are all needed")
     if not options.support.is_dir():
         raise UsageError(f"--support {options.support} is not a folder")
-    support = {
-        folder.name: images_under(folder) for folder in sorted(options.support.iterdir()) if folder.is_dir()
-    }
+    support = {folder.name: list_images(folder) for folder in list_folders(options.support)}
     empty = [name for name, files in support.items() if not files]
     if empty:
         raise UsageError(f"no images in these classes of --support {options.support}: {', '.join(empty)}")
@@ -72,7 +66,7 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
     for path in options.query:
         if not path.exists():
             raise UsageError(f"--query {path} does not exist")
-        queries += images_under(path) if path.is_dir() else [path]
+        queries += list_images(path) if path.is_dir() else [path]
     if not queries:
         raise UsageError("no images (.png, .jpg, ...) in --query")
     return support, queries

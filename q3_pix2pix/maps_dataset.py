@@ -1,42 +1,44 @@
-"""Pairs of aligned pictures as one uint8 tensor: photo and map side by side in the channels, cropped and mirrored as one."""
+"""Pairs of aligned pictures as one uint8 tensor: photo and map in the channels, cropped and mirrored as one."""
 
+import functools
 import hashlib
 import urllib.error
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from common import archive, checkpoint
-from common.images import open_image
-from common.runtime import RunError, UsageError
+from common import archive
+from common.cache import cached_images
+from common.images import Depth, contents, find_parts, list_images, own_folder, read_image
+from common.runtime import RunError
 
 MAPS_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/maps.tar.gz"
 MAPS_BYTES = 250_242_400
 MAPS_PAIRS = {"train": 1096, "val": 1098}
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+Files = tuple[Path, ...]  # a side-by-side pair, or (A, B) of two parallel folders
 
 
 @dataclass
 class DataOptions:
     """Which pairs, and which half is the input."""
 
-    dataset: Literal["maps", "aerial_maps", "synthetic", "folder"] = (
-        "maps"  # synthetic is drawn on the spot, folder is your own
-    )
-    pairs: Path | None = (
-        None  # for --dataset folder: train/ and val/ of side-by-side pairs, or trainA/ trainB/ valA/ valB/
-    )
+    # synthetic is drawn on the spot, folder is your own
+    dataset: Literal["maps", "aerial_maps", "synthetic", "folder"] = "maps"
+    # for --dataset folder: train/ and val/ of side-by-side pairs, or trainA/ trainB/ valA/ valB/
+    pairs: Path | None = None
     direction: Literal["AtoB", "BtoA"] = "AtoB"  # A is the left half (the photo), B the right one (the map)
 
 
 @dataclass
 class Pairs:
-    """images: (n, 6, side, side) uint8, input in the first three channels and target in the last; names: one a pair."""
+    """images: (n, 6, side, side) uint8, input in the first three channels, target in the others; names: one per pair."""
 
     images: Tensor
     names: list[str]
@@ -50,7 +52,7 @@ class Pairs:
     def fingerprint(self) -> str:
         """SHA-256 of the pixels and names."""
         digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
-        digest.update("\n".join(self.names).encode())
+        digest.update("\n".join(self.names).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 
@@ -60,12 +62,14 @@ def load_side(image_size: int) -> int:
 
 
 def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) -> dict[str, Pairs]:
-    """The parts "train", scaled to 286/256 of the image size, and "val", scaled to the image size. No pair is in both.
+    """The parts "train", scaled to 286/256 of the image size, and "val", scaled to it. No pair is in both.
 
     Raises:
-        RunError: data missing and not to be had, with what to put where; a picture that is not a pair or not readable, by name.
-        UsageError: --dataset folder without a usable --pairs.
+        RunError: data missing, with what to put where; a picture that is not a pair or not readable, by name.
+        UsageError: --dataset folder without a usable --pairs, or --pairs without it.
     """
+    layout = "train/ and val/ of side-by-side pairs (or trainA/, trainB/, valA/, valB/)"
+    own_folder(options.dataset, options.pairs, f"with {layout}", "--pairs")
     sides = {"train": load_side(image_size), "val": image_size}
     if options.dataset == "synthetic":
         parts = {
@@ -73,20 +77,12 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
             for part, count, offset in (("train", 64, 0), ("val", 16, 10**6))
         }
     else:
+        if options.dataset == "maps":
+            fetch_maps(data_root)
+        files = list_pairs(options.pairs or data_root / options.dataset)
+        parts = decode(files, sides, data_root)
         if options.dataset == "folder":
-            if options.pairs is None or not options.pairs.is_dir():
-                raise UsageError(
-                    "--dataset folder needs --pairs DIR with train/ and val/ of side-by-side pairs (or trainA/, trainB/, valA/, valB/)"
-                )
-            folder = options.pairs
-        else:
-            folder = data_root / options.dataset
-            if options.dataset == "maps":
-                fetch_maps(data_root)
-        files = {part: list_pairs(folder, part) for part in ("train", "val")}
-        if options.dataset == "folder":
-            check_apart(files["train"], files["val"])
-        parts = {part: decode(files[part], sides[part], data_root) for part in files}
+            check_apart(files, parts)
     if options.direction == "BtoA":
         parts = {part: Pairs(pairs.images.roll(3, 1), pairs.names) for part, pairs in parts.items()}
     return parts
@@ -148,102 +144,122 @@ def fetch_maps(data_root: Path) -> None:
     archive.extract(packed, "maps", target)
 
 
-def list_pairs(folder: Path, part: str) -> list[tuple[Path, Path | None]]:
-    """The files of a part: (side-by-side pair, None), or (A, B) of two parallel folders.
+def list_pairs(folder: Path) -> dict[str, list[Files]]:
+    """The pairs of each part, in plain order of their names, which is the order of the published runs.
 
     Raises:
-        RunError: the folders are missing or empty, or a picture of one has no partner in the other.
+        RunError: folders are missing or empty, or a picture of A or B has no partner or two of them.
     """
-
-    def pictures(inside: Path) -> list[Path]:
-        return sorted(file for file in inside.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
-
-    if (folder / part).is_dir():
-        files = [(file, None) for file in pictures(folder / part)]
-    elif (folder / f"{part}A").is_dir() and (folder / f"{part}B").is_dir():
-        partners = {file.stem: file for file in pictures(folder / f"{part}B")}
-        files = [(file, partners.pop(file.stem, None)) for file in pictures(folder / f"{part}A")]
-        alone = [str(file) for file, partner in files if partner is None] + [
-            str(file) for file in partners.values()
-        ]
-        if alone:
-            raise RunError(f"no partner of the same name for {', '.join(alone[:5])}")
+    together = find_parts(folder, "train", "val")
+    apart = [find_parts(folder, "train", "val", suffix=side) for side in "AB"]
+    if together:
+        pairs = {part: [(file,) for file in sorted(list_images(inner))] for part, inner in together.items()}
+    elif all(apart):
+        pairs = {part: match(*(side[part] for side in apart)) for part in ("train", "val")}
     else:
         raise RunError(
-            f"no {folder / part}: pairs are looked for in {folder}/train and {folder}/val, or trainA, trainB, valA and valB"
+            f"no images of pairs in {folder}/train and {folder}/val, or trainA, trainB, valA and valB: "
+            f"{folder} holds {contents(folder)}"
         )
-    if not files:
-        raise RunError(f"no images (.png, .jpg, ...) in {folder / part}")
-    return files
+    for part, listed in pairs.items():
+        if not listed:
+            inner = together.get(part) or apart[0][part]
+            raise RunError(f"no images (.png, .jpg, ...) in {inner}, which holds {contents(inner)}")
+    return pairs
 
 
-def check_apart(train: list[tuple[Path, Path | None]], validation: list[tuple[Path, Path | None]]) -> None:
-    """Raises RunError if a validation picture is, byte for byte, a training picture as well."""
+def match(first: Path, second: Path) -> list[Files]:
+    """The pictures of two folders by name, whatever their endings."""
+    sides: list[dict[str, Path]] = [{}, {}]
+    for folder, files in zip((first, second), sides):
+        for file in sorted(list_images(folder)):
+            if file.stem in files:
+                raise RunError(
+                    f"{files[file.stem]} and {file} have one name: which of them belongs to the pair?"
+                )
+            files[file.stem] = file
+    alone = [str(sides[stem not in sides[0]][stem]) for stem in sorted(sides[0].keys() ^ sides[1].keys())]
+    if alone:
+        raise RunError(f"no partner of the same name for {', '.join(alone[:5])}")
+    return [(file, sides[1][stem]) for stem, file in sides[0].items()]
 
-    def digests(pairs: list[tuple[Path, Path | None]]) -> dict[bytes, Path]:
-        return {hashlib.sha256(first.read_bytes()).digest(): first for first, _ in pairs}
 
-    known = digests(train)
-    for digest, file in digests(validation).items():
-        if digest in known:
+def check_apart(files: dict[str, list[Files]], parts: dict[str, Pairs]) -> None:
+    """Raises RunError if a validation pair is a training pair, even one saved again in another format.
+
+    The training pair that is nearest at 32 x 32 pixels is compared in full when it is as good as equal there.
+    """
+
+    def small(images: Tensor) -> Tensor:
+        """(n, 6, side, side) -> (n, 6 * 32 * 32)"""
+        return torch.cat([F.adaptive_avg_pool2d(some.float(), 32) for some in images.split(64)]).flatten(1)
+
+    train, validation = (small(parts[part].images) for part in ("train", "val"))
+    spread = (train.view(-1, 6, 32 * 32).var(2, correction=0).sum(1) * 32 * 32).sqrt()
+    distances, nearest = torch.cdist(validation, train).min(1)
+    for i in (
+        (distances <= 0.1 * spread[nearest] + 5).nonzero().flatten().tolist()
+    ):  # 5: torch.cdist's own error
+        pairs = files["val"][i], files["train"][nearest[i]]
+        one, other = ([np.asarray(open_rgb(file), np.float32) for file in pair] for pair in pairs)
+        if all(
+            a.shape == b.shape and np.square(a - b).mean() <= 0.04 * b.var((0, 1)).mean()
+            for a, b in zip(one, other)
+        ):
             raise RunError(
-                f"{file} is the training picture {known[digest]}: a validation on what was trained on says nothing"
+                f"{pairs[0][0]} is the training picture {pairs[1][0]}: "
+                "a validation on what was trained on says nothing"
             )
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """Any image file as RGB; grey is repeated, transparency laid on white.
+def open_rgb(path: Path, depth: Depth | None = None) -> Image.Image:
+    """Any image file as RGB.
 
     Raises:
         RunError: the file is not a readable image, or smaller than 16 pixels.
     """
-    with open_image(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits
-            image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).astype(np.uint8))
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        rgb = image.convert("RGB")
+    rgb = read_image(path, "RGB", depth)
     if min(rgb.size) < 16:
         raise RunError(f"{path} is only {rgb.width} x {rgb.height} pixels")
     return rgb
 
 
-def read_pair(files: tuple[Path, Path | None], side: int) -> np.ndarray:
+def read_pair(files: Files, side: int, depths: Sequence[Depth | None] = (None, None)) -> np.ndarray:
     """One pair as (6, side, side) uint8."""
-    first, second = files
-    if second is None:
-        both = open_rgb(first)
+    halves = [open_rgb(file, depth) for file, depth in zip(files, depths)]
+    if len(files) == 1:
+        (both,) = halves
         if both.width != 2 * both.height:
-            raise RunError(
-                f"{first} is {both.width} x {both.height}: a side-by-side pair is twice as wide as high"
-            )
-        halves = [
-            both.crop((half * both.height, 0, (half + 1) * both.height, both.height)) for half in (0, 1)
-        ]
-    else:
-        halves = [open_rgb(first), open_rgb(second)]
-        if halves[0].size != halves[1].size:
-            raise RunError(f"{first} is {halves[0].size} and its partner {second} is {halves[1].size}")
-    return np.concatenate(
-        [
-            np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
-            for half in halves
-        ]
-    )
+            size = f"{both.width} x {both.height}"
+            raise RunError(f"{files[0]} is {size}: a side-by-side pair is twice as wide as high")
+        halves = [both.crop((left, 0, left + both.height, both.height)) for left in (0, both.height)]
+    elif halves[0].size != halves[1].size:
+        raise RunError(f"{files[0]} is {halves[0].size} and its partner {files[1]} is {halves[1].size}")
+    scaled = [np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)) for half in halves]
+    return np.concatenate(scaled, 2).transpose(2, 0, 1)
 
 
-def decode(files: list[tuple[Path, Path | None]], side: int, data_root: Path) -> Pairs:
-    """Reads pairs once; the tensor is kept in `data_root/cache` under the files' fingerprint, with its own SHA-256."""
-    digest = hashlib.sha256(f"{side} bicubic 1".encode())
-    for pair in files:
-        for file in filter(None, pair):
-            digest.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode())
-    cache = data_root / "cache" / f"pairs-{digest.hexdigest()[:16]}.pt"
-    blank = Pairs(torch.empty(len(files), 6, side, side, dtype=torch.uint8), [file.stem for file, _ in files])
-    return checkpoint.cached_images(
-        cache, blank, dict(enumerate(files)), lambda pair: read_pair(pair, side), "pairs"
-    )
+def decode(files: dict[str, list[Files]], sides: dict[str, int], data_root: Path) -> dict[str, Pairs]:
+    """Reads each part's pairs, scaled to its side, from the cache in `data_root` where they were read before.
+
+    A and B have a depth of their own each: a satellite's 12 bits say nothing about the map's 8.
+    """
+    columns = list(zip(*sum(files.values(), [])))  # all of A and all of B, or the pairs
+    depths = [Depth(column) for column in columns]
+    return {
+        part: Pairs(
+            cached_images(
+                data_root,
+                f"{part} pairs, bicubic",
+                sum(columns, ()),
+                (6, sides[part], sides[part]),
+                functools.partial(read_pair, side=sides[part], depths=depths),
+                pairs,
+            ),
+            [first.stem for first, *_ in pairs],
+        )
+        for part, pairs in files.items()
+    }
 
 
 # Synthetic ------------------------------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.cli import command
+from common.images import list_images
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q3_pix2pix.evaluate import load_generator, translate
-from q3_pix2pix.maps_dataset import IMAGE_ENDINGS, open_rgb
+from q3_pix2pix.maps_dataset import open_rgb
 
 
 @dataclass
@@ -86,7 +87,7 @@ def main(options: Options) -> list[Path]:
         raise UsageError(f"--input {options.input} does not exist")
     files = [options.input]
     if options.input.is_dir():
-        files = sorted(file for file in options.input.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
+        files = list_images(options.input)
         if not files:
             raise UsageError(f"no images (.png, .jpg, ...) in {options.input}")
     if options.output.resolve() == files[0].parent.resolve():

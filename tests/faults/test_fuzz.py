@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 
 from common import archive, checkpoint
+from common.images import read_image
 from common.runtime import RunError, UsageError
 from q1_dcgan.mnist_dataset import load_folder, read_idx
 from q2_protonet.omniglot_dataset import read_ink, read_list
 from q3_pix2pix.maps_dataset import read_pair
 from q4_darts import genotypes
-from q4_darts.cifar10_dataset import read_image
 from tests.faults.test_hostile_input import write_archive
 
 TIMES = 10 if os.environ.get("SOAK") == "1" else 1
@@ -237,8 +237,11 @@ def test_split_list(tmp_path):
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, of damaged metadata
 @pytest.mark.filterwarnings("error::RuntimeWarning")  # numpy's, of numbers that are none
 def test_images(tmp_path):
-    path = tmp_path / "class" / "picture.png"
-    path.parent.mkdir()
+    path = tmp_path / "tree" / "class" / "picture.png"
+    path.parent.mkdir(parents=True)
+
+    def as_rgb(path):
+        return np.asarray(read_image(path, "RGB"))
 
     def read(reader, shape):
         found = reader(path)
@@ -249,12 +252,12 @@ def test_images(tmp_path):
         (
             "pair image of q3",
             wide,
-            functools.partial(read, lambda path: read_pair((path, None), 16), (6, 16, 16)),
+            functools.partial(read, lambda path: read_pair((path,), 16), (6, 16, 16)),
             1500,
         ),
         ("ink image of q2", square, functools.partial(read, read_ink, (28, 28)), 1500),
-        ("image of q4", square, functools.partial(read, read_image, (32, 32, 3)), 750),
-        ("image of q1", square, functools.partial(load_folder, tmp_path, 0), 750),
+        ("image of q4", square, functools.partial(read, as_rgb, (24, 24, 3)), 750),
+        ("image of q1", square, functools.partial(load_folder, tmp_path / "root", tmp_path / "tree", 0), 750),
     ]
     for name, sample, reader, count in ours:
         assert run(name, sample, reader, count, path) > 0.1 * count * TIMES

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from common import archive, checkpoint
-from common.images import open_image
+from common.images import list_classes, list_images, open_image
 from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import mnist_dataset
 from q1_dcgan.classifier import trained_classifier
@@ -31,6 +31,9 @@ from q2_protonet import omniglot_dataset
 from q3_pix2pix import maps_dataset, predict
 from q4_darts import cifar10_dataset, genotypes
 from tests.conftest import ENVIRONMENT, ROOT
+
+
+QUESTIONS = ["q1", "q2", "q3", "q4"]
 
 
 class Evil:
@@ -75,19 +78,18 @@ def offline(*_, **__):
 
 def test_the_code_has_no_other_reader_of_objects():
     unsafe = re.compile(
-        r"(?<![\w.])(eval|exec|__import__)\(|pickle\.loads?\(|importlib|joblib|yaml\.|allow_pickle|weights_only=False"
+        r"(?<![\w.])(eval|exec|__import__)\(|pickle\.loads?\(|importlib(?!\.(util|metadata))|module_from_spec|joblib|yaml\.|allow_pickle|weights_only=False"
     )
     for file in [
         *ROOT.glob("*.py"),
         *ROOT.glob("common/*.py"),
         *ROOT.glob("q?_*/*.py"),
         *ROOT.glob("benchmarks/*.py"),
+        *ROOT.glob("reproduction/*.py"),
     ]:
         text = file.read_text()
         found = unsafe.search(text)
-        assert not found or found[0] == "importlib" and "from importlib.metadata import version" in text, (
-            f"{file}: {found[0]}"
-        )
+        assert not found, f"{file}: {found[0]}"
         assert text.count("torch.load(") == (file == ROOT / "common/checkpoint.py"), file
 
 
@@ -103,7 +105,7 @@ def test_a_hostile_cache_of_q1(evil, tmp_path):
     pictures = mnist_dataset.draw_digits(64, 0)
     runtime = Runtime(torch.device("cpu"), "fp32")
     first, facts = trained_classifier({"train": pictures, "test": pictures}, tmp_path, runtime)
-    (cache,) = (tmp_path / "cache").iterdir()
+    cache = the_cache(tmp_path)
     good = cache.read_bytes()
     evil(cache)
     assert trained_classifier({"train": pictures, "test": pictures}, tmp_path, runtime)[1] == facts
@@ -118,31 +120,37 @@ def trees(folder):
             Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 64, 3), dtype=np.uint8)).save(
                 folder / f"tree/{name}/{i}.png"
             )
-    pairs = [(file, None) for file in sorted((folder / "tree/a").iterdir())]
+    pairs = [(file,) for file in list_images(folder / "tree/a")]
+    shutil.copytree(folder / "tree", folder / "parts/train", dirs_exist_ok=True)
+    shutil.copytree(folder / "tree", folder / "parts/test", dirs_exist_ok=True)
     return {
-        "q2": lambda: (
-            omniglot_dataset.decode({"a": folder / "tree/a", "b": folder / "tree/b"}, folder).images
-        ),
-        "q3": lambda: maps_dataset.decode(pairs, 32, folder).images,
-        "q4": lambda: cifar10_dataset.read_tree(folder / "tree", folder).images,
+        "q1": lambda: mnist_dataset.load_folder(folder, folder / "tree", 0)["train"].images,
+        "q2": lambda: omniglot_dataset.decode(list_classes(folder / "tree"), folder).images,
+        "q3": lambda: maps_dataset.decode({"train": pairs}, {"train": 32}, folder)["train"].images,
+        "q4": lambda: cifar10_dataset.load_tree(folder / "parts", folder)["train"].images,
     }
 
 
-@pytest.mark.parametrize("question", ["q2", "q3", "q4"])
+def the_cache(folder):
+    (cache,) = (folder / "cache").glob("*.pt")
+    return cache
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_a_hostile_cache_of_pictures(evil, tmp_path, question):
     read = trees(tmp_path)[question]
     images = read()
-    (cache,) = (tmp_path / "cache").iterdir()
+    cache = the_cache(tmp_path)
     evil(cache)
     assert torch.equal(read(), images)
-    assert len(checkpoint.read(cache)["images"]) == len(images)  # rebuilt
+    assert len(checkpoint.read(cache)["images"]) >= len(images)  # rebuilt
 
 
-@pytest.mark.parametrize("question", ["q2", "q3", "q4"])
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_a_cache_of_other_shapes_is_rebuilt(tmp_path, question):
     read = trees(tmp_path)[question]
     images = read()
-    (cache,) = (tmp_path / "cache").iterdir()
+    cache = the_cache(tmp_path)
     saved = checkpoint.read(cache)
     for wrong in (torch.zeros(1, dtype=torch.uint8), saved["images"].float(), [1], None):
         torch.save(saved | {"images": wrong}, cache)
@@ -233,39 +241,58 @@ def test_a_good_archive_replaces_what_was_there(packed):
     assert sorted(file.name for file in packed.parent.iterdir()) == ["maps", packed.name]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../outside",
-        "maps/../../outside",
-        "{}/outside",
-        "..\\outside",
-        "C:\\outside",
-        "//host/outside",
-        "m/" * 99,
-    ],
-)
-def test_members_outside(packed, name):
-    write_archive(packed, (name.format(packed.parent.parent), b"x"))
-    refused(packed, "would lie outside")
+OUTSIDE = [
+    "../outside",
+    "maps/../../outside",
+    "{}/outside",
+    "..\\outside",
+    "C:\\outside",
+    "//host/outside",
+    "m/" * 99,
+]
+
+
+@pytest.fixture
+def tar(tmp_path):
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data" / "maps.tar.gz"
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_members_outside(tar, name):
+    write_archive(tar, (name.format(tar.parent.parent), b"x"))
+    refused(tar, "would lie outside")
 
 
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
-def test_links_and_devices(packed, kind):
-    write_archive(packed, ("maps/link", kind, ".."), ("maps/link/outside", b"x"))
-    refused(packed, "neither a plain file nor a folder")
+def test_links_and_devices(tar, kind):
+    write_archive(tar, ("maps/link", kind, ".."), ("maps/link/outside", b"x"))
+    refused(tar, "neither a plain file nor a folder")
 
 
-def test_too_many_and_too_much(packed, monkeypatch):
-    write_archive(packed, ("maps/zeros", bytes(1_000_000)))
-    assert packed.stat().st_size < 5000
+def test_too_many_and_too_much(tar, monkeypatch):
+    write_archive(tar, ("maps/zeros", bytes(1_000_000)))
+    assert tar.stat().st_size < 5000
     monkeypatch.setattr(archive, "MOST_BYTES", 900_000)
-    refused(packed, "more than .* 900,000 bytes")
+    refused(tar, "more than .* 900,000 bytes")
     monkeypatch.undo()
     monkeypatch.setattr(archive, "MOST_MEMBERS", 2)
-    refused(packed, "more than 2 members")
+    refused(tar, "more than 2 members")
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE[:-1], "maps/link"])
+def test_a_zip_too_writes_nothing_outside_and_no_link(tmp_path, name):
+    """Its MD5 is verified before; zipfile itself would not do it either."""
+    inside = tmp_path / "in" / "data"
+    inside.mkdir(parents=True)
+    hostile = (name, tarfile.SYMTYPE, "..") if name == "maps/link" else (name.format(tmp_path), b"x")
+    write_archive(inside / "maps.zip", hostile)
+    archive.extract(inside / "maps.zip", "maps", inside / "maps")
+    found = [file for file in tmp_path.rglob("*") if not file.is_relative_to(inside / "maps")]
+    assert sorted(found) == [tmp_path / "in", inside, inside / "maps.zip"]
+    assert not any(file.is_symlink() for file in inside.rglob("*"))
 
 
 def test_no_such_folder_and_a_file_in_its_place(packed):
@@ -276,33 +303,26 @@ def test_no_such_folder_and_a_file_in_its_place(packed):
     refused(packed, "")
 
 
-def test_zip_headers_that_lie(tmp_path, monkeypatch):
+def test_zip_headers_that_lie(tmp_path):
     (tmp_path / "data").mkdir()
     packed = tmp_path / "data/maps.zip"
     write_archive(packed, ("maps/zeros", bytes(1_000_000)))
     claimed = packed.read_bytes().replace(struct.pack("<I", 1_000_000), struct.pack("<I", 10))
     packed.write_bytes(claimed)
     refused(packed, "Bad CRC-32")
-    monkeypatch.setattr(
-        archive, "members", lambda file: ((i.filename, i.is_dir(), True, 0, i) for i in file.infolist())
-    )
-    monkeypatch.setattr(archive, "MOST_BYTES", 100)
-    write_archive(packed)
-    refused(packed, "more than .* 100 bytes")  # as the bytes come out
 
 
 @pytest.mark.parametrize("size", [1 << 40, -(1 << 40)])
-def test_tar_headers_that_lie(tmp_path, size):
+def test_tar_headers_that_lie(tar, size):
     """A long name (which tarfile reads into memory) of a terabyte, and of less than nothing."""
-    (tmp_path / "data").mkdir()
     header = bytearray(tarfile.TarInfo("././@LongLink").tobuf(tarfile.GNU_FORMAT))
     header[124:136] = (size | 0x80 << 88 if size > 0 else size + (1 << 96)).to_bytes(12, "big")
     header[156:157] = tarfile.GNUTYPE_LONGNAME
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    with gzip.open(tmp_path / "data/maps.tar.gz", "wb") as file:
+    with gzip.open(tar, "wb") as file:
         file.write(header + bytes(10240))
-    refused(tmp_path / "data/maps.tar.gz", "a header claims")
+    refused(tar, "a header claims")
 
 
 def test_both_questions_use_it(tmp_path, monkeypatch):
@@ -313,7 +333,7 @@ def test_both_questions_use_it(tmp_path, monkeypatch):
     monkeypatch.setitem(
         omniglot_dataset.ARCHIVES, "tiny", (calculate_md5(tmp_path / "omniglot-py/tiny.zip"), 3)
     )
-    with pytest.raises(RunError, match="tiny.zip is damaged or unsafe .*outside"):
+    with pytest.raises(RunError, match="tiny.zip is damaged or unsafe .*no folder tiny"):
         omniglot_dataset.alphabets(tmp_path, "tiny")
     write_archive(tmp_path / "maps.tar.gz", ("maps/link", tarfile.SYMTYPE, "/etc"))
     monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
@@ -355,11 +375,11 @@ def test_flips_of_an_archive(packed):
     assert noticed > 200
 
 
-@pytest.mark.parametrize("question", ["q2", "q3", "q4"])
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_flips_of_a_cache(tmp_path, question):
     read = trees(tmp_path)[question]
     images = read()
-    (cache,) = (tmp_path / "cache").iterdir()
+    cache = the_cache(tmp_path)
     for data in flips(cache.read_bytes(), 15):
         cache.write_bytes(data)
         assert torch.equal(read(), images)
@@ -457,17 +477,13 @@ def test_enormous_claims_are_refused_before_decoding(tmp_path, sides):
 import re, resource, sys
 from pathlib import Path
 from common.runtime import RunError
-from q1_dcgan.mnist_dataset import load_folder
+from common.images import read_image
 from q2_protonet.omniglot_dataset import read_ink
 from q3_pix2pix.maps_dataset import open_rgb
-from q4_darts.cifar10_dataset import read_image
 mine = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
 resource.setrlimit(resource.RLIMIT_AS, (mine + (90 << 20),) * 2)  # less than one byte a pixel
 for file in map(Path, sys.argv[1:]):
-    folder = file.parent / file.suffix[1:] / "class"
-    folder.mkdir(parents=True)
-    (folder / file.name).write_bytes(file.read_bytes())
-    for read in (read_ink, open_rgb, read_image, lambda _: load_folder(folder.parent, 0)):
+    for read in (read_ink, open_rgb, lambda file: read_image(file, "RGB"), lambda file: read_image(file, "L")):
         try:
             read(file)
         except RunError as error:
