@@ -236,7 +236,7 @@ def test_torchrun(script, roots, tmp_path):
         (SEARCH, ["--batch_size", "97"], 2, "more than the 96 pictures of a half"),
         (SEARCH, ["--warm_up_epochs", "3"], 2, "leaves none of the 3 epochs"),
         (SEARCH, ["--learning_rate_min", "0.1"], 2, "must lie between 0 and --learning_rate 0.025"),
-        (SEARCH, ["--folder", "x"], 2, "--folder is of --dataset folder"),
+        (SEARCH, ["--folder", "x"], 2, "--folder needs --dataset folder"),
         (TRAIN, ["--batch_size", "1"], 2, "--batch_size must be 2 or more"),
         (SEARCH, ["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
         (SEARCH, ["--train_pictures", "5000"], 2, "more than the 2048"),
