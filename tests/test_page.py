@@ -14,9 +14,12 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SIZES = {"desktop": (1280, 900), "phone": (375, 812)}
 
 # What sticks out of the page, or of its own box where that would cut it off.
-OVERFLOWING = """() => [...document.body.querySelectorAll("*")].filter(e => !e.closest("dialog") && e.getClientRects().length && (
-  e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5 || (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0)
-)).map(e => e.tagName + " " + e.textContent.slice(0, 60))"""
+OVERFLOWING = """() => [...document.body.querySelectorAll("*")].filter(e =>
+  !e.closest("dialog") && e.getClientRects().length && (
+    e.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5 ||
+    (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0)
+  )
+).map(e => e.tagName + " " + e.textContent.slice(0, 60))"""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +71,6 @@ def luminance(page, what):
 
 
 def test_the_page_is_whole_at_every_width_and_colour(page):
-    page.evaluate("document.querySelectorAll('main img').forEach(image => image.loading = 'eager')")
-    page.wait_for_function("[...document.querySelectorAll('main img')].every(image => image.complete)")
     images = page.evaluate(
         "[...document.querySelectorAll('main img')].map(i => [i.complete && i.naturalWidth > 0, i.alt])"
     )
@@ -84,7 +85,8 @@ def test_the_page_is_whole_at_every_width_and_colour(page):
 def test_the_tables_hold_the_numbers_of_the_results_files(page):
     cells = dict(
         page.evaluate(
-            "[...document.querySelectorAll('[data-row]')].map(c => [c.closest('section').id + '/' + c.dataset.row, c.innerText])"
+            "[...document.querySelectorAll('[data-row]')]"
+            ".map(c => [c.closest('section').id + '/' + c.dataset.row, c.innerText])"
         )
     )
     count = 0
