@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ PARTS = {  # what the folder of a part may be called; questions with two parts a
     "test": ("test", "val", "validation"),
 }
 LIMITS = (255, 4095, 65535)  # of 8, 12 and 16 bits
+ORDERS = ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")  # of bytes, and the other way round
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow warns from here on, where open_image refuses
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -76,8 +78,8 @@ def list_classes(folder: Path) -> dict[str, list[Path]]:
 def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
     """The folders of a data set's parts, in upper or lower case; {} where `folder` is not divided.
 
-    Divided means that there is a folder "train" with folders in it, or with another part's folder beside it: among
-    kinds of vehicles, "train" may be a class.
+    Divided means that there is a folder "train" with folders in it, or with another part's folder beside
+    it: among kinds of vehicles, "train" may be a class.
 
     Args:
         parts: names of PARTS, "train" first.
@@ -103,7 +105,8 @@ def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
 def list_labelled(
     folder: Path, parts: dict[str, Path]
 ) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
-    """Of each part (file, label) in the order of the classes, and the classes' names, which all parts must share.
+    """Of each part (file, label) in the order of the classes, and the classes' names, which all parts must
+    share.
 
     Raises:
         RunError: as `list_classes`, or a class is in one part only.
@@ -202,28 +205,9 @@ class Depth:
         with self.lock:
             if not self.found:
                 with ThreadPoolExecutor() as pool:
-                    largest = max(pool.map(self.largest, self.files))
+                    largest = max(pool.map(_largest, self.files))
                 self.found = next((limit for limit in LIMITS if limit >= largest), LIMITS[-1])
             return self.found
-
-    @staticmethod
-    def largest(path: Path) -> float:
-        """The largest value of a deep file of integers without a limit of its own, 0 of all others."""
-        with open_image(path) as image:
-            if image.mode[0] != "I" or own_limit(image):
-                return 0
-            return np.asarray(image).max()
-
-
-def own_limit(image: Image.Image) -> int:
-    """The largest value that a deep file's integers can have by its own account, 0 if it does not say."""
-    if image.format == "PPM":
-        return 65535  # Pillow has multiplied it up to that
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (16,))[0]  # BitsPerSample
-    return int(tags.get(341, tags.get(281, (0,)))[0]) or (
-        2**bits - 1 if 8 < bits < 16 else 0
-    )  # MaxSampleValue
 
 
 def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: Depth | None = None) -> Image.Image:
@@ -231,43 +215,84 @@ def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: Depth | None =
 
     Integers of more than 8 bits are divided by the file's own limit or that of `depth` (without it, of the
     file alone), floats are taken from 0 to 1. Transparency is laid on white, or on black where the opaque
-    pixels are light. An animation gives its first frame.
+    pixels are light. An animation gives its first frame, a file of several pages its first page.
 
     Raises:
         RunError: the file is not a readable image, or its values are outside of what they can be divided by.
     """
     with open_image(path) as image:
-        if image.mode[0] in "IF":
-            image = Image.fromarray(_shallow(path, image, depth))
-        elif image.has_transparency_data:
-            image = ImageOps.exif_transpose(image).convert("RGBA")
-            alpha = image.getchannel("A")
-            light = ImageStat.Stat(ImageChops.multiply(image.convert("L"), alpha)).mean[0]
+        limit = 1 if image.mode == "F" else _own_limit(image)
+        inverted = getattr(image, "tag_v2", {}).get(262) == 0  # Pillow inverts "white is zero" at 8 bits only
+        values = _deep_values(path, image)
+        upright = ImageOps.exif_transpose(image)
+        if values is not None:
+            limit = limit or (depth or Depth([path])).limit
+            low, high = float(values.min()), float(values.max())
+            if not (low >= 0 and high <= limit):
+                seen = f"values from {low:g} to {high:g}"
+                raise RunError(
+                    f"{path} holds pixels that are no grey levels: {seen}, not from 0 to {limit:,}"
+                )
+            if isinstance(image.info.get("transparency"), int):  # one level is transparent
+                hidden = values == image.info["transparency"]
+                light = not hidden.all() and values[~hidden].mean() > limit / 2
+                values = np.where(hidden, 0 if light else limit, values)
+            values = (limit - values if inverted else values) * np.float32(255 / limit)
+            if mode == "F" and values.ndim == 2:
+                return Image.fromarray(values)
+            alpha = upright.getchannel("A") if upright.mode == "RGBA" else None
+            upright = Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
+            if alpha:
+                upright.putalpha(alpha)
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            alpha = upright.getchannel("A")
+            light = ImageStat.Stat(ImageChops.multiply(upright.convert("L"), alpha)).mean[0]
             paper = "black" if light > ImageStat.Stat(alpha).mean[0] / 2 else "white"
-            image = Image.alpha_composite(Image.new("RGBA", image.size, paper), image)
-        else:
-            image = ImageOps.exif_transpose(image)
-        if image.mode == "F" and mode != "F":
-            image = Image.fromarray(np.asarray(image).round().astype(np.uint8))
-        if mode == "F" and image.mode != "F":
-            return image.convert("L").convert("F")
-        return image.convert(mode)
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, paper), upright)
+        return upright.convert("L").convert("F") if mode == "F" else upright.convert(mode)
 
 
-def _shallow(path: Path, image: Image.Image, depth: Depth | None) -> np.ndarray:
-    """The values of a deep grey image as floats from 0 to 255."""
-    limit = 1 if image.mode[0] == "F" else own_limit(image)
-    inverted = getattr(image, "tag_v2", {}).get(262) == 0  # white is zero
-    transparent = image.info.get("transparency")
-    values = np.asarray(ImageOps.exif_transpose(image), dtype=np.float32)
-    limit = limit or (depth or Depth([path])).limit
-    if not (values.min() >= 0 and values.max() <= limit):
-        raise RunError(
-            f"{path} holds pixels that are no grey levels: values from {values.min():g} to {values.max():g}, "
-            f"not from 0 to {limit:,}"
-        )
-    if isinstance(transparent, int):
-        hidden = values == transparent
-        seen = values[~hidden]
-        values = np.where(hidden, 0 if seen.size and seen.mean() > limit / 2 else limit, values)
-    return (limit - values if inverted else values) * np.float32(255 / limit)
+def _own_limit(image: Image.Image) -> int:
+    """The largest value that a deep file's integers can have by its own account, 0 if it does not say."""
+    if image.format == "PPM":
+        return 65535  # Pillow has multiplied it up to that
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(258, (16,))[0]  # BitsPerSample
+    stated = tags.get(341, tags.get(281, (0,)))  # SMaxSampleValue, MaxSampleValue
+    return int(stated[0]) or (2**bits - 1 if 8 < bits < 16 else 0)
+
+
+def _largest(path: Path) -> float:
+    """The largest value of a deep file of integers without a limit of its own, 0 of all others."""
+    with open_image(path) as image:
+        if image.mode == "F" or _own_limit(image):
+            return 0
+        values = _deep_values(path, image)
+        return 0 if values is None else float(values.max())
+
+
+def _deep_values(path: Path, image: Image.Image) -> np.ndarray | None:
+    """The upright values (height, width) or (height, width, 3) of a deep file; None for 8 bits.
+
+    Of 16-bit colours Pillow keeps the upper byte. The lower one is found by reading the bytes in the other
+    order.
+    """
+    if image.mode[0] in "IF":
+        return np.asarray(ImageOps.exif_transpose(image), np.float32)
+    swapped = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA", "RGBX") for a, b in ORDERS}
+    swapped["LA;16B"] = "RGBA"  # its four bytes one by one
+    raw = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
+    if not raw or not all(mode in swapped for mode in raw):
+        return None
+    with Image.open(path) as other:
+        other.tile = [
+            tile._replace(
+                args=(swapped[mode], *tile.args[1:]) if isinstance(tile.args, tuple) else swapped[mode]
+            )
+            for tile, mode in zip(other.tile, raw)
+        ]
+        low = np.asarray(ImageOps.exif_transpose(other), np.float32)
+    if raw[0] == "LA;16B":
+        return low[..., 0] * 256 + low[..., 1]
+    return np.asarray(ImageOps.exif_transpose(image), np.float32)[..., :3] * 256 + low[..., :3]
