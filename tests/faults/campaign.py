@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from presets import state
+from reproduction.presets import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -234,7 +234,7 @@ def words_of(script: Script, folder: Path, name: str) -> list[str]:
         "cpu",
     ]
     return words + {"cut": ["--resume"], "empty": ["--overwrite"]}.get(
-        state(folder / "logs" / script.question / name), []
+        Row(script.question, name, script.file).state(folder / "logs"), []
     )
 
 
@@ -307,7 +307,7 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
                 tally.kills += 1
                 tally.by_time += by_time
                 tally.in_writing += not by_time
-            if state(folder / "logs" / script.question / run) == "done":  # perhaps killed after its last act
+            if Row(script.question, run, script.file).state(folder / "logs") == "done":  # killed after its end
                 break
         tally.runs += 1
         ended = outcome(folder / "logs" / script.question / run)
