@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PRESET ?= quick
 
-.PHONY: setup reproduce test soak lint bench clean
+.PHONY: setup reproduce report test soak lint bench clean
 
 setup: $(VENV)/.ready
 
@@ -15,8 +15,11 @@ $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, full, report, paper or precision
+reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, evidence, full, report, paper or precision
 	$(PY) reproduce.py --preset $(PRESET)
+
+report: setup  ## the page figures/report.html, docs/REPORT.md and benchmarks/RESULTS.md, from the logs
+	$(PY) report.py
 
 test: setup
 	$(PY) -m pytest

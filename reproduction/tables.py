@@ -43,11 +43,14 @@ def table(head: tuple[str, ...], rows: list[tuple]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
+def anchor(question: str, name: str) -> str:
+    """Where docs/REPORT.md has a run's command: the anchor of its heading "<question>/<name>"."""
+    return f"{question}{re.sub(r'[^a-z0-9_-]', '', name.lower())}"
+
+
 def link(question: str, name: str, tables: str | None) -> str:
-    """A run's name, linked to its command under the heading "<question>/<name>" of the file `tables`."""
-    if tables is None:
-        return name
-    return f"[{name}]({tables}#{question}{re.sub(r'[^a-z0-9_-]', '', name.lower())})"
+    """A run's name, linked to its command in the file `tables`, if given."""
+    return name if tables is None else f"[{name}]({tables}#{anchor(question, name)})"
 
 
 def find(experiment: dict | None, pattern: str) -> dict | None:
@@ -69,62 +72,65 @@ def front(questions: dict[str, list[dict]]) -> list[dict]:
                 beside = f"{beside[0]} {floor['value']:.2f}" if floor else f"{beside[0]} missing"
             entry = {"question": question, "paper": paper, "run": run, "measure": measure, "beside": beside}
             entry |= {"claimed": claimed, "reported": reported}
-            entry |= {"ours": number(row, unit=False) if row else "missing"}
-            entry |= {key: runs[run][key] if row else "" for key in ("mark", "less")}
+            entry |= {"ours": "missing", "mark": "", "less": "", "seeds": 0}
+            if row:
+                entry |= {"ours": number(row | {"seeds": 1}, unit=False), "seeds": row.get("seeds", 1)}
+                entry |= {key: runs[run][key] for key in ("mark", "less")}
             made.append(entry)
     return made
 
 
 def front_table(questions: dict[str, list[dict]]) -> str:
     """The first table of the README, one measure per row, and below it in which respect rows are reduced."""
-    rows, less = [], {}
+    lines, less, shown = [], {}, ""
     for entry in front(questions):
-        question, title = entry["question"], entry["paper"].TITLE
+        question, title, mark = entry["question"], entry["paper"].TITLE, DASH
+        if entry["mark"]:
+            seeds = f",\u00a0{entry['seeds']}\u00a0seeds" if entry["seeds"] > 1 else ""
+            mark = f"[{entry['mark']}](docs/REPORT.md#{anchor(question, entry['run'])}){seeds}"
         if entry["less"]:
             less.setdefault(title, {})[entry["less"]] = None
-        first = not rows or rows[-1][0] != question
-        rows.append((question, first, title, entry))
-    lines = [
-        (
-            f"[{title}]({question}/README.md)" if first else "",
-            entry["measure"],
-            entry["claimed"] or DASH,
-            entry["reported"] or DASH,
-            f"**{entry['ours']}**",
-            entry["beside"],
-            f"[{entry['mark']}](docs/REPORT.md#{question}{entry['run']})" if entry["mark"] else DASH,
-        )
-        for question, first, title, entry in rows
-    ]
+        known = (entry["claimed"] or DASH, entry["reported"] or DASH)
+        name = "" if question == shown else f"[{title}]({question}/README.md)"
+        ours = "**" + entry["ours"].replace(" ", "\u00a0") + "**"  # on one line
+        lines.append((name, entry["measure"], *known, ours, entry["beside"], mark))
+        shown = question
     head = ("", "measure", "paper", "first report", "ours", "floor or control", "size")
-    reduced = [f"Reduced, {title}: {'; '.join(each)}." for title, each in less.items()]
-    return table(head, lines) + "\n\n" + "\n".join(reduced)
+    reduced = [f"- {title}: {'; '.join(each)}" for title, each in less.items()]
+    return "\n\n".join(
+        [table(head, lines), *(["Reduced means here:", "\n".join(reduced)] if reduced else [])]
+    )
 
 
 def question_tables(question: str, runs: list[dict], tables: str) -> str:
     """The tables of a question's README: one row per run, one column per measure."""
     made = []
+    experiments = over_seeds(runs)
     for layout in PAPERS[question].TABLES:
         columns = layout["columns"]
-        experiments = over_seeds(runs)
 
         def cells(experiment: dict, suffix: str, columns: dict = columns) -> list[str]:
             rows = [find(experiment, pattern + suffix) for pattern in columns.values()]
             return [number(row, unit=False) if row else "" for row in rows]
 
-        lines = [
-            (name, *(known.get(column, "") for column in columns), "")
-            for name, known in layout["references"].items()
+        known = [
+            (name, *(values.get(column, "") for column in columns), "")
+            for name, values in layout["references"].items()
         ]
         for name, suffix in layout["controls"].items():  # once: of the first run that has each
             found = [cells(experiment, suffix) for experiment in experiments]
-            lines.append((name, *(next(filter(None, each), "") for each in zip(*found)), ""))
+            known.append((name, *(next(filter(None, each), "") for each in zip(*found)), ""))
+        lines = []
         for experiment in experiments:
             for variant, suffix in layout.get("variants", {"": ""}).items():
                 if any(line := cells(experiment, suffix)):
                     name = link(question, experiment["name"], tables) + variant
                     lines.append((name, *line, experiment["less"] or experiment["mark"]))
-        made.append(table(("run", *columns, "size"), lines))
+        if len(sizes := {line[-1] for line in lines}) > 1:
+            made.append(table(("run", *columns, "size"), known + lines))
+        else:
+            made.append(table(("run", *columns), [line[:-1] for line in known + lines]))
+            made.append(f"Size of these runs: {''.join(sizes)}.")
     return "\n\n".join(made)
 
 

@@ -58,7 +58,7 @@ def test_the_readmes_tables_have_one_row_per_run_and_no_column_of_dashes(officia
             variants = PAPERS[question].TABLES[0].get("variants", {"": ""})
             assert text.count(f"\n| [{experiment['name']}](") == len(variants), experiment["name"]
         assert tables.DASH not in text
-        for one in text.split("\n\n"):
+        for one in re.findall(r"(?:^\|.*\n?)+", text, re.M):
             rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in one.splitlines()[2:]]
             assert all(any(column) for column in zip(*rows))
             names = [row[0] for row in rows]
