@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from PIL import Image
 
@@ -44,6 +45,12 @@ def figure(
 def save(canvas: Figure, path: Path) -> Path:
     """Writes the figure and returns its path; characters that the fonts lack are named once."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for text in canvas.findobj(Text):
+        text.set_text(printable(text.get_text()))
+    for axis in (axis for axes in canvas.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        if labels != (shown := [printable(label) for label in labels]):
+            axis.set_ticks(axis.get_ticklocs(), shown)
     with warnings.catch_warnings(record=True) as caught:  # matplotlib warns about each of them, several times
         warnings.filterwarnings("always", r"Glyph \d+")
         canvas.savefig(path)
@@ -51,6 +58,11 @@ def save(canvas: Figure, path: Path) -> Path:
     if lacking:
         print(f"note: {path} has boxes for {''.join(sorted(lacking))!r}: not in its font", file=sys.stderr)
     return path
+
+
+def printable(name: str) -> str:
+    """A name with a question mark for each byte that is not UTF-8, as old file systems have them."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None) -> Path:
@@ -111,7 +123,7 @@ def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], d
 
 
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
-    """One image without axes, (height, width) grey or (height, width, 3), 0..1 or uint8, and a line of text below."""
+    """One image without axes, (height, width) or (height, width, 3), 0..1 or uint8, and a line of text below."""
     axis.imshow(
         image,
         cmap="gray_r" if image.ndim == 2 else None,
