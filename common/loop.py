@@ -1,4 +1,6 @@
-"""Epochs and steps of a training: position, rows, progress, stops and NaN, so that a script's loop holds the paper alone.
+"""Epochs and steps of a training: position, rows, progress, stops and NaN.
+
+A script's loop is then the paper alone:
 
 loop = Loop(run, state, steps, ("train_loss", "train_accuracy"), options.log_every, best=inf, best_epoch=0)
 for epoch in loop.epochs(options.epochs):
@@ -23,7 +25,7 @@ def split_batch(count: int, batch_size: int, runtime: Runtime) -> tuple[int, int
     """How one epoch over `count` pictures is cut into steps.
 
     Returns:
-        Steps per epoch, the global batch (`batch_size` times the number of processes), and this process's slice of it.
+        Steps per epoch, the global batch (`batch_size` times the processes), and this process's slice of it.
 
     Raises:
         UsageError: the global batch is larger than `count`.
@@ -38,15 +40,15 @@ def split_batch(count: int, batch_size: int, runtime: Runtime) -> tuple[int, int
 
 
 class Loop:
-    """The position of a training run, kept in its checkpoint: a resumed run goes on at the very step it was saved at.
+    """The position of a training run, kept in its checkpoint: it resumes at the step it was saved at.
 
     Args:
         run: the entered run; its last checkpoint, if it resumes, is loaded into `state` here.
-        state: everything with a state by name: networks, optimisers, schedulers, torch.Generators; None is left out.
+        state: what has a state, by name: networks, optimisers, schedulers, torch.Generators, or None.
         steps: steps per epoch.
         columns: the names of what `record` takes.
         log_every: steps averaged into one row of steps.csv.
-        position: what else the checkpoint carries, with its first values; read and set them as `loop.at.best`.
+        position: what else the checkpoint carries, with first values; used as `loop.at.best`.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Loop:
                     self._save(stopping)
 
     def record(self, *figures: Tensor | None) -> None:
-        """Keeps the figures of this step, scalars on the device in the order of the columns; None: not measured."""
+        """Keeps this step's figures: scalars on the device, one per column; None where not measured."""
         self.measured = [figure is not None for figure in figures]
         figures = [self.missing if figure is None else figure.detach().float() for figure in figures]
         self.at.history[self.at.step] = torch.stack(figures)
@@ -122,7 +124,7 @@ class Loop:
         return dict(zip(self.columns, self.at.history.mean(0).tolist()))
 
     def shuffle(self, seed: int, *counts: int) -> list[Tensor]:
-        """A new order of `counts` items each, from `seed` and the epoch alone, so the same on every process."""
+        """A random order of each of `counts` items, from seed and epoch: the same on every process."""
         device = self.run.runtime.device
         generator = torch.Generator(device).manual_seed(seed + 1000 * self.at.epoch)
         return [torch.randperm(count, generator=generator, device=device) for count in counts]

@@ -5,7 +5,6 @@ import json
 import os
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from common.runtime import RunError
@@ -54,11 +53,11 @@ def write_json(path: Path, value: dict) -> None:
     os.replace(temporary, path)
 
 
-# Rows of results.json -------------------------------------------------------------------------------------------------
+# Rows of results.json ------------------------------------------------------------------------------------
 
 
 def mean_row(name: str, values: Tensor, unit: str, digits: int = 3, **more: object) -> dict:
-    """The mean of values (n,) with its 95% interval, 1.96 standard deviations / sqrt(n); no interval for n = 1."""
+    """The mean of values (n,) and its 95% interval, 1.96 sd / sqrt(n); no interval for n = 1."""
     row = {"name": name, "value": round(float(values.double().mean()), digits)}
     if len(values) > 1:
         row["interval"] = round(1.96 * float(values.double().std()) / len(values) ** 0.5, digits)
@@ -66,7 +65,7 @@ def mean_row(name: str, values: Tensor, unit: str, digits: int = 3, **more: obje
 
 
 def share_row(name: str, right: int, count: int, digits: int = 2, **more: object) -> dict:
-    """A share of `count` in % with Wilson's 95% interval [low, high], which claims no certainty at 0 or 100 %.
+    """A share of `count` in % with Wilson's 95% interval [low, high], which never claims certainty.
 
     Wilson 1927; see Brown, Cai and DasGupta 2001 on why not +- 1.96 sqrt(p (1 - p) / n).
     """
@@ -89,7 +88,7 @@ def show_value(row: dict, digits: int | None = None) -> str:
 
 
 def print_rows(rows: list[dict]) -> None:
-    """Rows of results.json on the screen, the paper's and the first report's numbers beside them where there are any."""
+    """Shows rows of results.json, beside the paper's and the first report's numbers if there are any."""
     width = max(len(row["name"]) for row in rows) + 2
     for row in rows:
         beside = [

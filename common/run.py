@@ -1,6 +1,7 @@
 """A run's folder: what was asked, what happened, what came out.
 
-logs/<question>/<run_name>/   config.json  metrics.csv  steps.csv  results.json  train.log  tensorboard/  checkpoints/
+logs/<question>/<run_name>/      config.json metrics.csv steps.csv results.json train.log
+                                 tensorboard/ checkpoints/
 figures/<question>/<run_name>/   the pictures
 """
 
@@ -45,12 +46,12 @@ class RunOptions(ScriptOptions):
             raise UsageError("--resume continues a run and --overwrite deletes it: give only one of them")
         if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
             raise UsageError(
-                f"--run_name must be the name of a folder in <log_root>/<question>, not a path: {self.run_name}"
+                f"--run_name names a folder in <log_root>/<question>, it cannot be a path: {self.run_name}"
             )
 
 
-# These may differ between the legs of a run; any other option would make it another run. The data in `folder` and
-# `pairs` are compared by content instead.
+# These may differ between the legs of a run; any other option would make it another run.
+# Data in `folder` and `pairs` are compared by content instead.
 FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root"}
 FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs"}
 
@@ -64,11 +65,11 @@ class Run:
         runtime: where it computes.
         architecture: the numbers that rebuild the network; kept and checked in every checkpoint.
         fixed_epochs: the schedule depends on --epochs, so a resumed run may not change it.
-        facts: what else config.json and every checkpoint should record, such as the data's fingerprint or class names.
+        facts: what else config.json and every checkpoint record, such as class names or fingerprints.
 
     Raises:
-        UsageError: the folder exists and neither --resume nor --overwrite was given; --resume and there is no such
-            run, or its options were different; the folder belongs to something else.
+        UsageError: the folder exists and neither --resume nor --overwrite was given; --resume and there is
+            no such run, or its options were different; the folder belongs to something else.
         RunError: another process is writing this run.
     """
 
@@ -147,7 +148,7 @@ class Run:
             raise RunError(OUT_OF_MEMORY + kept) from error
 
     def _restarted(self) -> bool:
-        """torchrun --max_restarts has restarted this run: its last leg belongs to the same torchrun process."""
+        """torchrun --max_restarts restarted this run: its last leg has the same torchrun process."""
         config = self.folder / "config.json"
         if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not config.exists():
             return False
@@ -187,8 +188,8 @@ class Run:
                 )
             if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
                 self.warnings.append(
-                    f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with other "
-                    "random numbers, so it no longer repeats an undisturbed run to the bit"
+                    f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with "
+                    "other random numbers and no longer repeats an undisturbed run to the bit"
                 )
         else:
             raise UsageError(
@@ -256,7 +257,7 @@ class Run:
         return f"{good}; start again (--overwrite) with a lower learning rate or --precision fp32"
 
     def save_last(self, parts: dict[str, object], **position: object) -> None:
-        """Saves everything needed to resume: the parts' states, the tables' sizes, and the loop's position."""
+        """Saves all that is needed to resume: the parts' states, the tables' sizes, the position."""
         if not self.writing:
             return
         done = position["epoch"] - (
@@ -328,7 +329,7 @@ class Run:
         """Writes results.json, which marks a finished run, and deletes tables that stayed empty.
 
         Args:
-            results: "title", "rows" (name, value, interval, unit, count, paper, report) and anything else to keep.
+            results: "title", "rows" (name, value, interval, unit, count, paper, report) and more.
         """
         if not self.writing:
             return

@@ -1,4 +1,4 @@
-"""Draws from a trained generator: a grid as a picture, raw arrays for other people's metrics, or a walk between latents.
+"""Samples a trained generator: a grid as a picture, arrays for other metrics, or a walk between latents.
 
 python q1_dcgan/sample.py --checkpoint logs/q1_dcgan/RUN/checkpoints/last.pt --n 64
 python q1_dcgan/sample.py --checkpoint logs/q1_dcgan/RUN/checkpoints/last.pt --digit 4 --array samples.npz
@@ -17,15 +17,15 @@ from PIL import Image
 
 from common.cli import at_least, command
 from common.runtime import ScriptOptions, UsageError, start
-from q1_dcgan.evaluate import generate, load_generator
 from q1_dcgan.figures import write_sheet
+from q1_dcgan.measures import generate, load_generator
 
 
 @dataclass
 class Options(ScriptOptions):
     """Draw samples from a generator."""
 
-    checkpoint: Path = Path()  # a checkpoint of train.py, such as logs/q1_dcgan/RUN/checkpoints/last.pt
+    checkpoint: Path | None = None  # a checkpoint of train.py, such as logs/q1_dcgan/RUN/checkpoints/last.pt
     n: int = 64  # how many samples
     digit: int | None = None  # the class to draw (conditional generators); default: all in turn
     output: Path = Path("samples.png")  # the grid
@@ -48,7 +48,7 @@ def walk(noise: torch.Tensor, steps: int = 8) -> torch.Tensor:
 
 
 def main(options: Options) -> np.ndarray:
-    if options.checkpoint == Path():
+    if options.checkpoint is None:
         raise UsageError("--checkpoint FILE is needed, such as logs/q1_dcgan/RUN/checkpoints/last.pt")
     at_least(1, options, "n")
     runtime = start(options)

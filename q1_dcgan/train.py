@@ -1,4 +1,4 @@
-"""Trains a DCGAN (Radford et al. 2016) on MNIST, or with --conditional one that draws the digit asked, and measures both.
+"""Trains and measures a DCGAN (Radford et al. 2016) on MNIST, unconditional or drawing a requested digit.
 
 python q1_dcgan/train.py
 python q1_dcgan/train.py --conditional
@@ -7,6 +7,7 @@ torchrun --nproc_per_node 2 q1_dcgan/train.py     # a step takes 2 x --batch_siz
 
 import sys
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -14,19 +15,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 import common  # noqa: F401  # isort: skip
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
-from common import plots
+from common.averaging import averaged
 from common.cli import above, at_least, command
+from common.loop import Loop, split_batch
+from common.results import print_rows
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, start
+from common.runtime import Runtime, UsageError, start
+from q1_dcgan import figures, measures
 from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
 from q1_dcgan.dcgan import Discriminator, Generator
-from q1_dcgan.evaluate import QUESTION, as_drawn, as_rows, draw_samples, floor, generate, measure
-from q1_dcgan.figures import draw_losses, write_sheet
-from q1_dcgan.figures import draw_samples as draw_sample_figures
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss
 from q1_dcgan.mnist_dataset import DataOptions, load, prepare
+from q1_dcgan.paper import QUESTION
 
 STEP_COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake", "d_fake_after")
 
@@ -35,13 +37,11 @@ STEP_COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake", "d_fake_after")
 class Options(DataOptions, RunOptions):
     """Train a DCGAN on MNIST."""
 
-    conditional: bool = False  # give both networks the label, so that a digit can be asked for
-    label_as: Literal["projection", "plane"] = (
-        "projection"  # how a conditional discriminator takes the label; plane is the older form
-    )
+    conditional: bool = False  # give both networks the label, so that a digit can be requested
+    label_as: Literal["projection", "plane"] = "projection"  # how a conditional discriminator takes the label
     epochs: int = 15  # passes over the training pictures
-    batch_size: int = 64  # real pictures a step (and process), and as many generated ones
-    learning_rate: float = 2e-4  # Adam's, of both networks
+    batch_size: int = 64  # real pictures per step (and process), and as many generated ones
+    learning_rate: float = 2e-4  # of Adam, for both networks
     latent_size: int = 256  # length of the noise
     image_size: int = 28  # 28, or 64 for the original layout on enlarged pictures
     average_weights: float = (
@@ -53,16 +53,10 @@ class Options(DataOptions, RunOptions):
 
 
 def check(options: Options) -> Options:
-    """Ranges and combinations, before anything is loaded; fills in what follows from other options."""
+    """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
     if options.smoke:
-        tiny = {
-            "epochs": 2,
-            "batch_size": 256,
-            "latent_size": 32,
-            "quality_samples": 300,
-            "test_samples": 300,
-            "synthetic_pictures": 2048,
-        }
+        tiny = {"epochs": 2, "batch_size": 256, "latent_size": 32, "synthetic_pictures": 2048}
+        tiny |= {"quality_samples": 300, "test_samples": 300}
         options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
     at_least(1, options, "epochs", "batch_size", "latent_size", "log_every")
     at_least(1000, options, "synthetic_pictures")
@@ -75,11 +69,59 @@ def check(options: Options) -> Options:
     above(0, options, "learning_rate")
     at_least(0, options, "average_weights", below=1)
     if options.folder is not None and options.dataset != "folder":
-        raise UsageError(f"--folder is of --dataset folder, not of --dataset {options.dataset}")
+        raise UsageError(f"--folder needs --dataset folder, not --dataset {options.dataset}")
     if options.label_as != "projection" and not options.conditional:
-        raise UsageError(f"--label_as {options.label_as} is of --conditional")
-    name = f"{options.dataset}{'-conditional' if options.conditional else ''}{'-64' if options.image_size == 64 else ''}"
+        raise UsageError(f"--label_as {options.label_as} needs --conditional")
+    name = options.dataset
+    name += "-conditional" if options.conditional else ""
+    name += "-64" if options.image_size == 64 else ""
     return replace(options, run_name=options.run_name or name)
+
+
+def train_step(
+    networks: tuple[Generator, Discriminator],
+    optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+    real: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    requested: Tensor | None,
+    runtime: Runtime,
+) -> tuple[Tensor, ...]:
+    """A step of the discriminator, then one of the generator (Goodfellow et al. 2014, algorithm 1, k = 1).
+
+    Args:
+        networks, optimizers: the generator's first, then the discriminator's.
+        real: pictures (n, 1, size, size) in [-1, 1].
+        noise: (n, latent_size).
+        labels, requested: (n,) of the real pictures and for the generated ones; None without labels.
+
+    Returns:
+        The discriminator's and generator's loss in nats, and the mean probability of being real that the
+        discriminator gave to real pictures, to generated ones, and to these again after its step.
+    """
+    (generator, discriminator), (optimizer_g, optimizer_d) = networks, optimizers
+    # Real and generated pictures pass the discriminator separately: each has its own BatchNorm statistics.
+    # Of several processes each normalises its own batch; the running statistics of rank 0 are kept.
+    with runtime.autocast():
+        fake = generator(noise, requested)  # (n, 1, size, size)
+        on_real, on_fake = discriminator(real, labels), discriminator(fake.detach(), requested)  # logits (n,)
+    d_loss = discriminator_loss(on_real, on_fake)
+    optimizer_d.zero_grad()
+    d_loss.backward()
+    runtime.average_gradients(discriminator)
+    optimizer_d.step()
+
+    discriminator.requires_grad_(False)  # its weights need no gradient in the generator's step
+    with runtime.autocast():
+        on_fake_after = discriminator(fake, requested)
+    g_loss = generator_loss(on_fake_after)
+    optimizer_g.zero_grad()
+    g_loss.backward()
+    runtime.average_gradients(generator)
+    optimizer_g.step()
+    discriminator.requires_grad_(True)
+    beliefs = [logits.detach().float().sigmoid().mean() for logits in (on_real, on_fake, on_fake_after)]
+    return d_loss, g_loss, *beliefs
 
 
 def main(options: Options) -> dict:
@@ -90,218 +132,107 @@ def main(options: Options) -> dict:
         parts = load(options.data_root, options, options.seed)
     parts = {name: part.to(device) for name, part in parts.items()}
     train, classes = parts["train"], len(parts["train"].names) if options.conditional else 0
-    share = (
-        options.batch_size * runtime.world
-    )  # pictures of one step over all processes, each of which takes its slice
-    mine = slice(runtime.rank * options.batch_size, (runtime.rank + 1) * options.batch_size)
-    steps = len(train) // share
-    if not steps:
-        raise UsageError(
-            f"{share} pictures a step (--batch_size) are more than the {len(train)} training pictures"
-        )
-    required = LEAST_ACCURACY if options.dataset == "mnist" else 0
+    steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
     with runtime.one_first(options.data_root):
-        classifier, classifier_facts = trained_classifier(parts, options.data_root, runtime, required)
-    drawn = {name: as_drawn(part, options.image_size) for name, part in parts.items()}
-    test_features = judge(classifier, drawn["test"].images)[0]
+        least = LEAST_ACCURACY if options.dataset == "mnist" else 0
+        classifier, classifier_facts = trained_classifier(parts, options.data_root, runtime, least)
+    seen = {name: measures.as_sampled(part, options.image_size) for name, part in parts.items()}
+    test_features = judge(classifier, seen["test"].images)[0]
 
     architecture = {"latent_size": options.latent_size, "classes": classes, "image_size": options.image_size}
     generator = Generator(**architecture).to(device)
     discriminator = Discriminator(classes, options.image_size, options.label_as).to(device)
-    decay = options.average_weights
-    average = (
-        AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-        if decay
-        else None
-    )
+    average = averaged(generator, options.average_weights)
     kept = average.module if average else generator  # the one that draws samples
-    adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
-    optimizer_g = torch.optim.Adam(generator.parameters(), **adam)
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), **adam)
+    networks = generator, discriminator
+    optimizers = [
+        torch.optim.Adam(network.parameters(), options.learning_rate, (0.5, 0.999), fused=True)
+        for network in networks
+    ]
     if options.compile:
-        generator.compile(), discriminator.compile()
+        generator.compile()
+        discriminator.compile()
 
-    noise_draws = torch.Generator(device).manual_seed(options.seed)
-    fixed = torch.randn(
-        80 if classes else 64,
-        options.latent_size,
-        generator=torch.Generator(device).manual_seed(options.seed + 1),
-        device=device,
-    )
-    fixed_labels = torch.arange(80, device=device) // 8 % classes if classes else None  # one class a row
-    state = {
-        "generator": generator,
-        "discriminator": discriminator,
-        "average": average,
-        "optimizer_g": optimizer_g,
-    }
-    state |= {"optimizer_d": optimizer_d, "noise_draws": noise_draws}
-    facts = {
-        "data": {name: {"pictures": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
-    }
+    noise_generator = torch.Generator(device).manual_seed(options.seed)
+    fixed = torch.Generator(device).manual_seed(options.seed + 1)
+    fixed_noise = torch.randn(80 if classes else 64, options.latent_size, generator=fixed, device=device)
+    fixed_labels = torch.arange(80, device=device) // 8 % classes if classes else None  # one class per row
+    state = {"generator": generator, "discriminator": discriminator, "average": average}
+    state |= {"optimizer_g": optimizers[0], "optimizer_d": optimizers[1], "noise_draws": noise_generator}
+    data = {name: {"pictures": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
+    facts = {"classifier": classifier_facts, "data": data, "classes": train.names}
 
-    with (
-        Run(
-            QUESTION, options, runtime, architecture, fixed_epochs=True, classifier=classifier_facts, **facts
-        ) as run,
-        StopSignal() as stop,
-    ):
-        history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
-        position = {
-            "epoch": 1,
-            "step": 0,
-            "best": float("inf"),
-            "best_epoch": 0,
-            "history": history,
-        } | run.restore(state)
-        epoch, step, best, best_epoch, history = position.values()
-        where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
-        run.log(f"{run.folder}: {len(train):,} pictures of {options.dataset}, {where}")
-
-        while epoch <= options.epochs:
-            order = torch.randperm(
-                len(train),
-                generator=torch.Generator(device).manual_seed(options.seed + 1000 * epoch),
-                device=device,
-            )
-            bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
-            while step < steps:
-                batch = order[step * share : (step + 1) * share][mine]
-                real = prepare(train.images[batch], options.image_size)  # (n, 1, 28, 28)
-                noise = torch.randn(share, options.latent_size, generator=noise_draws, device=device)[mine]
-                labels = asked = None
+    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
+        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0)
+        run.log(f"{run.folder}: {len(train):,} pictures of {options.dataset}, {loop.where}")
+        for epoch in loop.epochs(options.epochs):
+            [order] = loop.shuffle(options.seed, len(train))
+            for step in loop.steps():
+                batch = order[step * global_batch : (step + 1) * global_batch][mine]
+                real = prepare(train.images[batch], options.image_size)  # (n, 1, size, size)
+                # Every process draws the noise of the global batch and takes its slice.
+                noise = torch.randn(
+                    global_batch, options.latent_size, generator=noise_generator, device=device
+                )
+                labels = requested = None
                 if classes:
-                    labels, asked = (
-                        train.labels[batch],
-                        torch.randint(classes, (share,), generator=noise_draws, device=device)[mine],
+                    labels = train.labels[batch]
+                    requested = torch.randint(
+                        classes, (global_batch,), generator=noise_generator, device=device
                     )
-
-                with (
-                    runtime.autocast()
-                ):  # BatchNorm normalises each process's own batch; rank 0's running statistics are kept
-                    fake = generator(noise, asked)
-                    on_real, on_fake = discriminator(real, labels), discriminator(fake.detach(), asked)
-                d_loss = discriminator_loss(on_real, on_fake)
-                optimizer_d.zero_grad()
-                d_loss.backward()
-                runtime.average_gradients(discriminator)
-                optimizer_d.step()
-
-                discriminator.requires_grad_(False)  # its weights need no gradient in the generator's step
-                with runtime.autocast():
-                    after = discriminator(fake, asked)
-                g_loss = generator_loss(after)
-                optimizer_g.zero_grad()
-                g_loss.backward()
-                runtime.average_gradients(generator)
-                optimizer_g.step()
-                discriminator.requires_grad_(True)
+                    requested = requested[mine]
+                loop.record(*train_step(networks, optimizers, real, noise[mine], labels, requested, runtime))
                 if average:
                     average.update_parameters(generator)
 
-                beliefs = [logits.detach().float().sigmoid().mean() for logits in (on_real, on_fake, after)]
-                history[step] = torch.stack([d_loss.detach(), g_loss.detach(), *beliefs])
-                step += 1
-                bar.update()
-                due = step % options.log_every == 0 or step == steps
-                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
-                if due or stopping:
-                    history = runtime.mean(history)  # of what is known already it is the same
-                    if not history[:step].isfinite().all():
-                        run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
-                if due:
-                    row = dict(
-                        zip(
-                            STEP_COLUMNS,
-                            history[(step - 1) // options.log_every * options.log_every : step]
-                            .mean(0)
-                            .tolist(),
-                        )
-                    )
-                    run.write("steps", {"step": (epoch - 1) * steps + step} | row)
-                    bar.set_postfix(D=f"{row['d_loss']:.2f}", G=f"{row['g_loss']:.2f}")
-                if stopping:
-                    run.save_last(
-                        state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history
-                    )
-                    run.stop(epoch, step)
-            bar.close()
-
-            row = {"epoch": epoch} | dict(zip(STEP_COLUMNS, history.mean(0).tolist()))
+            row = {"epoch": epoch} | loop.means()
             if options.quality_samples:
-                figures = measure(
-                    classifier,
-                    test_features,
-                    *draw_samples(kept, options.quality_samples, options.seed, device),
-                )
+                samples = measures.sample(kept, options.quality_samples, options.seed, device)
+                quality = measures.measure(classifier, test_features, *samples)
                 row |= {
-                    name: value for name, value in figures.items() if not name.startswith("label_accuracy_")
+                    name: value for name, value in quality.items() if not name.startswith("label_accuracy_")
                 }
-            run.write("metrics", row)
-            run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
+            run.write_epoch(row)
             if run.writing:
-                write_sheet(
-                    generate(kept, fixed, fixed_labels), 8, run.folder / "samples" / f"epoch_{epoch:03d}.png"
-                )
-            if (
-                row.get("frechet_distance", -epoch) < best
-            ):  # without the quality figures the last epoch is the best
-                best, best_epoch = row.get("frechet_distance", -epoch), epoch
+                sheet = measures.generate(kept, fixed_noise, fixed_labels)
+                figures.write_sheet(sheet, 8, run.folder / "samples" / f"epoch_{epoch:03d}.png")
+            score = row.get("frechet_distance", -epoch)  # without measures the last epoch is the best
+            if score < loop.at.best:
+                loop.at.best, loop.at.best_epoch = score, epoch
                 run.save_network("best", kept, epoch)
             if epoch in (1, options.epochs // 2, options.epochs):
                 run.save_network(f"epoch_{epoch}", kept, epoch)
-            epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
-            run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
-            if runtime.any(stop.requested):
-                run.stop(epoch, step)
 
-        least = floor(classifier, drawn["train"], test_features, options.test_samples, options.seed)
-        figures = {}
+        floor = measures.floor(classifier, seen["train"], test_features, options.test_samples, options.seed)
+        measured = {}
         for shown in sorted({1, max(1, options.epochs // 2), options.epochs}):
             run.load_network(f"epoch_{shown}", kept)
-            figures[shown] = measure(
-                classifier, test_features, *draw_samples(kept, options.test_samples, options.seed, device)
-            )
-        rows = as_rows(figures[options.epochs], least, options.test_samples, f"epoch {options.epochs}")
-        earlier = [
-            {
-                "name": f"Frechet distance after epoch {e}",
-                "value": round(f["frechet_distance"], 3),
-                "unit": "to the test set",
-            }
-            for e, f in figures.items()
-            if e != options.epochs
-        ]
+            samples = measures.sample(kept, options.test_samples, options.seed, device)
+            measured[shown] = measures.measure(classifier, test_features, *samples)
+        rows = measures.as_rows(
+            measured[options.epochs], floor, options.test_samples, f"epoch {options.epochs}"
+        )
+        extra = {f"after epoch {e}": figures for e, figures in measured.items() if e != options.epochs}
         if average:
-            raw = measure(
-                classifier,
-                test_features,
-                *draw_samples(generator, options.test_samples, options.seed, device),
-            )
-            figures["raw generator"] = raw
-            value = round(raw["frechet_distance"], 3)
-            earlier.append(
-                {
-                    "name": "Frechet distance without averaging the weights",
-                    "value": value,
-                    "unit": "to the test set",
-                }
-            )
-        title = f"{'Conditional ' if classes else ''}DCGAN, {options.dataset}, {options.image_size} pixels, seed {options.seed}"
-        results = {"title": title, "rows": rows[:1] + earlier + rows[1:], "figures": figures}
-        results |= {"best_epoch": best_epoch, "epochs": options.epochs}
-        results["parameters"] = {
-            n: sum(p.numel() for p in m.parameters())
-            for n, m in (("generator", generator), ("discriminator", discriminator))
+            samples = measures.sample(generator, options.test_samples, options.seed, device)
+            measured["raw generator"] = measures.measure(classifier, test_features, *samples)
+            extra["without averaging the weights"] = measured["raw generator"]
+        for which, values in extra.items():
+            value = round(values["frechet_distance"], 3)
+            rows.append({"name": f"Frechet distance {which}", "value": value, "unit": "to the test set"})
+        title = f"{'Conditional ' if classes else ''}DCGAN, {options.dataset}, {options.image_size} pixels"
+        title += f", seed {options.seed}"
+        parameters = {
+            type(network).__name__.lower(): sum(p.numel() for p in network.parameters())
+            for network in networks
         }
+        results = {"title": title, "rows": rows, "figures": measured, "best_epoch": loop.at.best_epoch}
+        results |= {"epochs": options.epochs, "parameters": parameters}
         if run.writing:
-            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
-            draw_losses(run.folder, run.figures, title)
-            draw_sample_figures(run.folder, run.figures, title)
+            figures.plot_run(run.folder, run.figures, title, loop.at.best_epoch)
             run.finish(results)
-            for row in results["rows"]:
-                print(f"{row['name']:52}{row['value']:>10} {row['unit']}")
-            run.log(f"{results['title']}: results in {run.folder / 'results.json'}, figures in {run.figures}")
+            print_rows(rows)
+            run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

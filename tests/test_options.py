@@ -107,7 +107,7 @@ def test_out_of_memory_names_the_flags_that_help_and_what_is_kept(monkeypatch, t
         and said.startswith("error: the GPU is out of memory")
         and "--classes_per_it_tr" in said
     )
-    assert ("--resume goes on" in said) == kept == (tmp_path / "q2_protonet/r/checkpoints/last.pt").exists()
+    assert ("--resume continues" in said) == kept == (tmp_path / "q2_protonet/r/checkpoints/last.pt").exists()
 
 
 def test_deterministic_turns_it_on_and_says_which_operation_cannot(tmp_path, capsys):

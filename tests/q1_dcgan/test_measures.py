@@ -10,15 +10,7 @@ from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import classifier as judge_module
 from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, accuracy, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
-from q1_dcgan.evaluate import (
-    as_drawn,
-    as_rows,
-    draw_samples,
-    floor,
-    frechet_distance,
-    measure,
-    nearest_training,
-)
+from q1_dcgan.measures import as_rows, as_sampled, floor, frechet_distance, measure, nearest_training, sample
 from q1_dcgan.mnist_dataset import DataOptions, draw_digits, load, prepare, to_uint8
 from tests.conftest import DATA_ROOT, ROOT
 
@@ -94,8 +86,8 @@ def test_class_figures_by_hand(monkeypatch):
         pass
 
     probabilities = torch.eye(4)[torch.tensor([0, 0, 0, 1, 1, 2, 3, 3])] * 0.8 + 0.05
-    monkeypatch.setattr("q1_dcgan.evaluate.judge", lambda *_: (torch.randn(8, 2), probabilities))
-    monkeypatch.setattr("q1_dcgan.evaluate.frechet_distance", lambda *_: 5.0)
+    monkeypatch.setattr("q1_dcgan.measures.judge", lambda *_: (torch.randn(8, 2), probabilities))
+    monkeypatch.setattr("q1_dcgan.measures.frechet_distance", lambda *_: 5.0)
     figures = measure(Reader(), None, torch.zeros(8, 28, 28), torch.tensor([0, 0, 1, 1, 1, 2, 3, 0]))
     shares = np.array([3, 2, 1, 2]) / 8
     assert figures["kl_to_uniform"] == pytest.approx((shares * np.log(shares * 4)).sum())
@@ -105,9 +97,7 @@ def test_class_figures_by_hand(monkeypatch):
         and figures["label_accuracy"] == 6 / 8
         and figures["label_accuracy_0"] == 2 / 3
     )
-    assert as_rows(figures, 1.0, 8, "x")[-1]["interval"] == pytest.approx(
-        196 * (0.75 * 0.25 / 8) ** 0.5, abs=0.01
-    )
+    assert as_rows(figures, 1.0, 8, "x")[-1]["interval"] == [40.93, 92.85]  # Wilson, 6 of 8
 
 
 def test_nearest_training_picture():
@@ -120,9 +110,9 @@ def test_nearest_training_picture():
 
 def test_samples_are_the_seeds_and_labels_are_even():
     generator = Generator(8, 10)
-    images, labels = draw_samples(generator, 40, 3, torch.device("cpu"))
-    again, _ = draw_samples(generator, 40, 3, torch.device("cpu"))
-    other, _ = draw_samples(generator, 40, 4, torch.device("cpu"))
+    images, labels = sample(generator, 40, 3, torch.device("cpu"))
+    again, _ = sample(generator, 40, 3, torch.device("cpu"))
+    other, _ = sample(generator, 40, 4, torch.device("cpu"))
     assert torch.equal(images, again) and not torch.equal(images, other)
     assert (
         images.shape == (40, 28, 28)
@@ -220,8 +210,8 @@ def test_a_poor_judge_is_refused(digits, tmp_path):
 
 def test_reality_is_measured_as_samples_of_its_size_are():
     pictures = draw_digits(20, 0)
-    assert as_drawn(pictures, 28) is pictures
-    there_and_back = as_drawn(pictures, 64, batch=7)
+    assert as_sampled(pictures, 28) is pictures
+    there_and_back = as_sampled(pictures, 64, batch=7)
     assert (
         torch.equal(there_and_back.images, to_uint8(prepare(pictures.images, 64)))
         and there_and_back.names == pictures.names

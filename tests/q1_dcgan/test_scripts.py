@@ -11,14 +11,14 @@ from q1_dcgan.dcgan import Discriminator
 from tests.conftest import ENVIRONMENT, ROOT
 
 TRAIN = "q1_dcgan/train.py"
-TINY = "--dataset synthetic --device cpu --epochs 2 --batch_size 128 --latent_size 16 --synthetic_pictures 2048 --log_every 4 "
-TINY += "--quality_samples 200 --test_samples 200"
+TINY = "--dataset synthetic --device cpu --epochs 2 --batch_size 128 --latent_size 16 --log_every 4 "
+TINY += "--synthetic_pictures 2048 --quality_samples 200 --test_samples 200"
 TINY = [*TINY.split(), "--conditional", "--average_weights", "0.9"]
 
 
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory):
-    """A data root in which the judge of the synthetic digits is trained once for all tests here, and a finished tiny run."""
+    """A data root with a judge that is trained once for all tests here, and a finished tiny run."""
     folder = tmp_path_factory.mktemp("q1")
     command = [
         sys.executable,
