@@ -44,11 +44,10 @@ def plot_samples(folder: Path, figures: Path, title: str) -> None:
     canvas.suptitle(f"{title}{separator}one fixed noise")
     plots.save(canvas, figures / "samples.png")
 
-    sheets = sheets[::-1][:: -(-len(sheets) // 20)][::-1]  # the last one among them
-    frames = [Image.open(sheet).resize((448, 448 * Image.open(sheet).height // 224)) for sheet in sheets]
-    frames = [frame.quantize(16, dither=Image.Dither.NONE) for frame in frames]  # under 500 KB
-    more = frames[1:] + [frames[-1]] * 3
-    frames[0].save(figures / "samples.gif", save_all=True, append_images=more, duration=400, loop=0)
+    recent = sheets[::-1][:: -(-len(sheets) // 20)][::-1]  # at most 20, the last one among them
+    frames = [Image.open(sheet) for sheet in recent]
+    frames = [frame.resize((2 * frame.width, 2 * frame.height), Image.Resampling.NEAREST) for frame in frames]
+    plots.write_gif(frames, figures / "samples.gif", 400)
 
 
 def plot_losses(folder: Path, figures: Path, title: str) -> None:
