@@ -8,11 +8,8 @@ more input plane has to survive every layer before it can matter; here it meets 
 import torch
 from torch import Tensor, nn
 
-# image_size -> channels and kernels of the generator's maps, channels and last side of the discriminator's
-LAYOUTS = {
-    28: ((512, 256, 128), (3, 4, 4), (64, 128, 256), 3),
-    64: ((512, 256, 128, 64), (4, 4, 4, 4), (64, 128, 256, 512), 4),
-}
+# image_size -> widths (in base_channels) and kernels of the generator, widths and last side of the discriminator
+LAYOUTS = {28: ((8, 4, 2), (3, 4, 4), (1, 2, 4), 3), 64: ((8, 4, 2, 1), (4, 4, 4, 4), (1, 2, 4, 8), 4)}
 
 
 def initialise(module: nn.Module) -> None:
@@ -33,12 +30,16 @@ class Generator(nn.Module):
         latent_size: length of the noise.
         classes: 0, or how many labels the conditional network knows.
         image_size: 28, or 64 for the original layout.
+        base_channels: feature maps of the discriminator's first layer; all other widths follow. 64 in the paper.
     """
 
-    def __init__(self, latent_size: int = 256, classes: int = 0, image_size: int = 28):
+    def __init__(
+        self, latent_size: int = 256, classes: int = 0, image_size: int = 28, base_channels: int = 64
+    ):
         super().__init__()
         self.latent_size, self.classes = latent_size, classes
-        channels, kernels, *_ = LAYOUTS[image_size]
+        widths, kernels, *_ = LAYOUTS[image_size]
+        channels = [width * base_channels for width in widths]
         # Ten numbers beside the 256 of the noise. With as many as the noise, the generator was seen to follow the label alone and
         # draw one picture a class.
         self.embedding = nn.Embedding(classes, classes) if classes else None
@@ -70,11 +71,15 @@ class Discriminator(nn.Module):
         classes: 0, or how many labels the conditional network knows.
         image_size: 28, or 64 for the original layout.
         label_as: "projection", or "plane": an embedding of the label as a second channel of the picture (Mirza & Osindero 2014).
+        base_channels: feature maps of the first layer.
     """
 
-    def __init__(self, classes: int = 0, image_size: int = 28, label_as: str = "projection"):
+    def __init__(
+        self, classes: int = 0, image_size: int = 28, label_as: str = "projection", base_channels: int = 64
+    ):
         super().__init__()
-        *_, channels, side = LAYOUTS[image_size]
+        *_, widths, side = LAYOUTS[image_size]
+        channels = [width * base_channels for width in widths]
         self.plane = bool(classes) and label_as == "plane"
         layers: list[nn.Module] = [
             nn.Conv2d(1 + self.plane, channels[0], 4, 2, 1),

@@ -29,6 +29,16 @@ def test_sizes_layer_by_layer(size, sides, classes):
     assert images.shape == (6, 1, size, size) and images.abs().max() <= 1 and logits.shape == (6,)
 
 
+def test_base_channels_scale_every_width():
+    def widths(base):
+        networks = Generator(16, base_channels=base), Discriminator(base_channels=base)
+        modules = [module for network in networks for module in network.modules()]
+        return [m.out_channels for m in modules if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+
+    assert widths(64) == [512, 256, 128, 1, 64, 128, 256, 1]
+    assert widths(16) == [128, 64, 32, 1, 16, 32, 64, 1]
+
+
 def test_norms_and_activations_are_where_the_paper_has_them():
     generator, discriminator = Generator(), Discriminator()
     assert isinstance(generator.layers[-1], nn.Tanh) and isinstance(generator.layers[-2], nn.ConvTranspose2d)
