@@ -188,7 +188,7 @@ def draw_digits(count: int, seed: int) -> Pictures:
         ImageDraw.Draw(canvas).text((SIZE, SIZE), str(digit), 255, font, anchor="mm", stroke_width=stroke)
         turn, shear = random.normal(0, 0.15, 2)
         matrix = np.array([[np.cos(turn), -np.sin(turn) + shear], [np.sin(turn), np.cos(turn)]])
-        move = SIZE - matrix @ (SIZE + random.normal(0, 2, 2))
+        move = SIZE - matrix @ (SIZE + random.normal(0, 2.5, 2))
         canvas = canvas.transform(
             canvas.size,
             Image.Transform.AFFINE,

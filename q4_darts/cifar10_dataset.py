@@ -216,7 +216,7 @@ def draw_shape(random: np.random.Generator, label: int) -> np.ndarray:
     shape, dotted = SHAPES[label // 2], label % 2
     mask = Image.new("L", (SIZE, SIZE))
     pen = ImageDraw.Draw(mask)
-    r, (x, y) = random.uniform(8, 12), random.uniform(12, 20, 2)
+    r, (x, y) = random.uniform(7, 10), random.uniform(9, 23, 2)
     box = (x - r, y - r, x + r, y + r)
     if shape in ("disc", "ring"):
         pen.ellipse(box, fill=255)
@@ -231,10 +231,11 @@ def draw_shape(random: np.random.Generator, label: int) -> np.ndarray:
         pen.rectangle((x - r / 3, y - r, x + r / 3, y + r), fill=255)
     across, down = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
     if dotted:
-        texture = (across % 4 < 2) & (down % 4 < 2)
+        shift_x, shift_y = random.integers(0, 6, 2)
+        texture = ((across + shift_x) % 6 < 3) & ((down + shift_y) % 6 < 3)
     else:
         angle = random.uniform(0, np.pi)
         texture = (across * np.cos(angle) + down * np.sin(angle)) % 5 < 2.5
-    ground, fill, ink = random.integers(0, 256, (3, 3))
+    ground, fill, ink = random.integers([[0], [100], [190]], [[90], [160], [256]], (3, 3))
     picture = np.where((np.asarray(mask) > 0)[..., None], np.where(texture[..., None], ink, fill), ground)
     return (picture + random.normal(0, 12, picture.shape)).clip(0, 255).astype(np.uint8)
