@@ -55,6 +55,11 @@ FRONT = (
         (("mnist-conditional", ""),),
     ),
 )
+# The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
+IN_WORDS = (
+    "DCGAN: {:.0f} % of the digits it was asked to draw are read as such (chance 10 %)",
+    (("*", "label accuracy"),),
+)
 THUMBNAIL = "mnist-conditional/samples.png"  # run/picture beside the front rows
 
 TABLES = (

@@ -38,6 +38,12 @@ FRONT = tuple(
     )
     for (way, shot), name in SETTINGS.items()
 )
+# The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
+IN_WORDS = (
+    "ProtoNet: {:.0f} % of unseen characters are told apart from 19 others, given five drawings of each "
+    "(untrained network {:.0f} %, chance 5 %)",
+    (("*20w5s*", SETTINGS[20, 5]), ("*20w5s*", SETTINGS[20, 5] + UNTRAINED)),
+)
 THUMBNAIL = "20w1s/episode.png"  # run/picture beside the front rows
 
 TABLES = (

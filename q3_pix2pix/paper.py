@@ -33,6 +33,14 @@ FRONT = tuple(
     (f"{name}, {unit}", None, None, name + TRAIN_MODE, ("L1-only network", name + TRAIN_MODE), RUNS)
     for name, unit in (("pixel accuracy", "%"), ("sharpness", "1 is the true maps'"))
 )
+# The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
+IN_WORDS = (
+    "pix2pix: maps generated from photos are {:.1f} grey levels off (the mean training map {:.1f}, the map "
+    "of the nearest training photo {:.1f})",
+    tuple(
+        ("*", f"L1, {name}") for name in ("train-mode*", "mean training map", "nearest training pair's map")
+    ),
+)
 THUMBNAIL = "aerial-128/samples.gif"  # run/picture beside the front rows
 
 TABLES = (

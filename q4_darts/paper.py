@@ -68,6 +68,12 @@ FRONT = (
         (("pc-20-darts-v2", "pc-20-random"), ("small-darts-v2", "small-random")),
     ),
 )
+# The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
+IN_WORDS = (
+    "DARTS: {:.0f} % of the pictures are classified right during the search, {:.0f} % by the cell found once "
+    "trained (a random cell {:.0f} %, chance 10 %)",
+    (("*search*", FRONT[0][3]), ("*found*", "test, epoch *"), ("*random*", "test, epoch *")),
+)
 THUMBNAIL = "small-search/cells.png"  # run/picture beside the front rows
 
 TABLES = (

@@ -17,8 +17,9 @@ import torch
 from tqdm import tqdm
 
 from common.runtime import UsageError
-from reproduction import report
+from reproduction import report, tables
 from reproduction.presets import PRESETS, Row, with_seeds
+from reproduction.results import read_runs
 
 QUESTIONS = sorted({row.question for rows in PRESETS.values() for row in rows})
 TO_DO = ("new", "cut", "empty")
@@ -257,6 +258,8 @@ def main(options: Options) -> int:
     page = report.main(
         report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names), wanted
     )
+    for line in tables.in_words(read_runs(options.log_root, names), options.figure_root):
+        print(line)
     minutes = (time.perf_counter() - began) / 60
     print(f"{minutes:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
     for job in jobs:

@@ -59,6 +59,21 @@ def find(experiment: dict | None, pattern: str) -> dict | None:
     return next((row for row in rows if fnmatchcase(row["name"], pattern)), None)
 
 
+def in_words(questions: dict[str, list[dict]], figures: Path) -> list[str]:
+    """One plain line per question whose runs hold all the numbers it needs."""
+    lines = []
+    for question, runs in questions.items():
+        text, cells = PAPERS[question].IN_WORDS
+        found = []
+        for name, pattern in cells:
+            fitting = [(run, find(run, pattern)) for run in runs if fnmatchcase(run["name"], name)]
+            found += [(run, row) for run, row in fitting if row][:1]
+        if len(found) == len(cells):
+            words = text.format(*(row["value"] for _, row in found))
+            lines.append(f"{question[:2]} {words}; pictures in {figures / question / found[0][0]['name']}")
+    return lines
+
+
 def front(questions: dict[str, list[dict]]) -> list[dict]:
     """One entry per row of the front table; a run that is not there is called missing."""
     made = []

@@ -196,6 +196,16 @@ def test_quick_and_smoke_runs_are_shown_only_when_named(tmp_path):
     assert [run["name"] for run in read_runs(tmp_path, ("q2_protonet/smoke",))["q2_protonet"]] == ["smoke"]
 
 
+def test_a_preset_ends_with_one_line_per_question_that_has_all_its_numbers(tmp_path):
+    made = {"20-way 5-shot": 93.6, "20-way 5-shot, untrained network": 58.7}
+    rows = [{"name": name, "value": value, "unit": "% accuracy"} for name, value in made.items()]
+    questions = {"q2_protonet": [{"name": "quick-20w5s", "rows": rows}], "q1_dcgan": []}
+    (line,) = tables.in_words(questions, tmp_path)
+    assert line.startswith("q2 ProtoNet: 94 % of") and "untrained network 59 %" in line
+    assert line.endswith(f"pictures in {tmp_path / 'q2_protonet' / 'quick-20w5s'}")
+    assert not tables.in_words({"q2_protonet": [{"name": "quick-20w5s", "rows": rows[:1]}]}, tmp_path)
+
+
 def test_a_damaged_run_is_named_and_left_out(tmp_path, capsys):
     for name in ("good", "bad", "bare"):
         make_run(tmp_path, name)
