@@ -26,7 +26,7 @@ test: setup
 
 soak: setup  ## the fault campaign and the fuzz tests at length, about 15 minutes
 	$(PY) tests/faults/campaign.py --kills 20
-	SOAK=1 $(PY) -m pytest tests/faults
+	SOAK=1 $(PY) -m pytest tests/faults tests/soak
 
 lint: setup
 	$(PY) -m ruff check .

@@ -141,7 +141,7 @@ def finish(job: Job) -> str:
         where = job.output.name
     if status == 0:
         job.state, job.ending = "done", f"done in {job.minutes:.1f} minutes"
-    elif status == 130:
+    elif status in (130, -signal.SIGINT, -signal.SIGTERM):  # the last two: stopped while it was starting
         job.state = job.ending = "stopped"
     else:
         job.state, job.ending = "failed", f"FAILED (exit status {status}, {where})"

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import tyro
@@ -49,6 +50,18 @@ import json, pathlib, sys
 results = pathlib.Path(sys.argv[sys.argv.index("--checkpoint") + 1]).parent.parent / "results.json"
 results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": {"last.pt": []}}))
 """
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [(0, "done"), (130, "stopped"), (-15, "stopped"), (-2, "stopped"), (1, "failed"), (-9, "failed")],
+)
+def test_a_command_that_was_stopped_while_it_started_has_not_failed(status, state, tmp_path):
+    """A cluster's warning reaches every process, also one that is still importing and dies of it."""
+    ended = SimpleNamespace(returncode=status)
+    job = runner.Job(Row("q2_protonet", "r", "script.py"), tmp_path, [], "running", process=ended)
+    runner.finish(job)
+    assert job.state == state
 
 
 @pytest.fixture
