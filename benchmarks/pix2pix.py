@@ -1,9 +1,9 @@
-"""Seconds per pix2pix training step at batch 1: ours against a plain implementation of the same networks, in one run.
+"""Seconds per pix2pix training step at batch 1: ours against a plain implementation of the same networks.
 
-    python benchmarks/pix2pix.py [--image_size 256] [--device cuda --compile]
+python benchmarks/pix2pix.py [--image_size 256] [--device cuda --compile]
 
-The plain version: NCHW fp32, each pair read, resized and cropped with PIL, an optimiser of small kernels, gradients computed for the
-discriminator in the generator's step too, losses read with .item() every step.
+The plain version: NCHW fp32, each pair read, resized and cropped with PIL, an optimiser of small kernels,
+gradients computed for the discriminator in the generator's step too, losses read with .item() every step.
 """
 
 import random
@@ -26,7 +26,8 @@ from common.cli import command
 from common.runtime import Runtime, ScriptOptions, start
 from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
 from q3_pix2pix.pix2pix import PatchGAN, UNet
-from q3_pix2pix.pix2pix_loss import L1_WEIGHT, discriminator_loss, generator_loss, l1_loss
+from q3_pix2pix.pix2pix_loss import L1_WEIGHT
+from q3_pix2pix.train import dropout_seed, train_step
 
 
 @dataclass
@@ -49,7 +50,7 @@ def networks(runtime: Runtime, options: Options) -> tuple[UNet, PatchGAN]:
 
 
 def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[float]:
-    """Trains a step at every next()."""
+    """Trains one step per next()."""
     generator, discriminator = (
         network.to(memory_format=torch.contiguous_format) for network in networks(runtime, options)
     )
@@ -91,7 +92,7 @@ def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[flo
 def ours(
     pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str = ""
 ) -> Iterator[torch.Tensor]:
-    """Trains a step at every next(), as train.py does."""
+    """Trains one step per next(), with train.py's own step."""
     generator, discriminator = networks(runtime, options)
     if compile:
         generator.compile(mode=compile), discriminator.compile(mode=compile)
@@ -103,23 +104,9 @@ def ours(
     while True:
         for index in torch.randperm(len(pairs), device=pairs.device).split(1):
             photo, real = prepare(random_crop_and_mirror(pairs[index], options.image_size, draws)).split(3, 1)
-            torch.manual_seed(int(np.random.SeedSequence((0, 0, 0, 0)).generate_state(1)[0]))
-            with runtime.autocast():
-                fake = generator(photo)
-                on_real, on_fake = discriminator(photo, real), discriminator(photo, fake.detach())
-            d_real, d_fake = discriminator_loss(on_real, on_fake)
-            adam_d.zero_grad()
-            (d_real + d_fake).backward()
-            adam_d.step()
-            discriminator.requires_grad_(False)
-            with runtime.autocast():
-                g_gan = generator_loss(discriminator(photo, fake))
-            g_l1 = l1_loss(fake, real)
-            adam_g.zero_grad()
-            (g_gan + L1_WEIGHT * g_l1).backward()
-            adam_g.step()
-            discriminator.requires_grad_(True)
-            yield torch.stack([value.detach() for value in (g_gan, g_l1, d_real, d_fake)])
+            torch.manual_seed(dropout_seed(0, 0, 0, 0))
+            losses = train_step(generator, discriminator, adam_g, adam_d, photo, real, runtime)
+            yield torch.stack([loss.detach() for loss in losses])
 
 
 def main(options: Options) -> None:

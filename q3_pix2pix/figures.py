@@ -1,24 +1,28 @@
-"""The pictures of a run, drawn from its log folder: the losses, and the fixed triplets over the epochs."""
+"""The pictures of a run: losses and samples from its log folder, and triplets of input, truth and output."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from common import plots
 
+LOSSES = {  # column of steps.csv -> panel of losses.png
+    "g_gan": ("generator, adversarial (nats)", "#1f77b4"),
+    "g_l1": ("generator, L1 (scale of [-1, 1])", "#d95f02"),
+    "d_real": ("discriminator, real (nats)", "#1b9e77"),
+    "d_fake": ("discriminator, fake (nats)", "#7b3294"),
+}
 
-def draw_losses(folder: Path, figures: Path, title: str) -> Path:
+
+def plot_losses(folder: Path, figures: Path, title: str) -> Path:
     """losses.png from steps.csv: the generator's two parts and the discriminator's two halves."""
     table, smooth = plots.read_steps(folder / "steps.csv")
-    panels = (
-        ("g_gan", "generator, adversarial (nats)", "#1f77b4"),
-        ("g_l1", "generator, L1 (scale of [-1, 1])", "#d95f02"),
-        ("d_real", "discriminator, real (nats)", "#1b9e77"),
-        ("d_fake", "discriminator, fake (nats)", "#7b3294"),
-    )
-    canvas, axes = plots.figure(2, 2, (5.2, 3))
-    for axis, (name, label, color) in zip(axes.flat, panels):
+    trained = [name for name in LOSSES if table[name].any()]  # without a discriminator the others are 0
+    canvas, axes = plots.figure(-(-len(trained) // 2), min(2, len(trained)), (5.2, 3))
+    for axis, name in zip(axes.flat, trained):
+        label, color = LOSSES[name]
         axis.plot(table["step"], table[name], color=color, alpha=0.2, linewidth=0.7)
         axis.plot(smooth["step"], smooth[name], color=color)
         axis.set(xlabel="step", ylabel=label)
@@ -29,19 +33,50 @@ def draw_losses(folder: Path, figures: Path, title: str) -> Path:
     return plots.save(canvas, figures / "losses.png")
 
 
-def draw_gif(folder: Path, figures: Path) -> Path:
-    """samples.gif: input, ground truth and generated picture (top to bottom) of fixed validation pairs after every epoch."""
+def write_samples(path: Path, inputs: Tensor, targets: Tensor, outputs: Tensor) -> None:
+    """One JPEG of input, ground truth and output from top to bottom, one column per pair.
+
+    Args:
+        inputs, targets, outputs: (n, 3, size, size) in [0, 1].
+    """
+    n, _, size, _ = inputs.shape
+    columns = np.stack(
+        [images.cpu().numpy() for images in (inputs, targets, outputs)]
+    )  # (3, n, 3, size, size)
+    sheet = columns.transpose(0, 3, 1, 4, 2).reshape(3 * size, n * size, 3)
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray((sheet * 255).astype(np.uint8)).save(path, quality=90)
+
+
+def write_gif(folder: Path, figures: Path) -> Path:
+    """samples.gif: the samples of at most 20 epochs, the last one among them."""
     frames = [Image.open(sheet) for sheet in sorted((folder / "samples").glob("epoch_*.jpg"))]
-    frames = frames[::-1][:: -(-len(frames) // 20)][::-1]  # at most 20, the last one among them
-    frames = [
-        frame.quantize(48, dither=Image.Dither.NONE) for frame in frames
-    ]  # maps have few colours, and GIFs grow with them
-    figures.mkdir(parents=True, exist_ok=True)
-    frames[0].save(
-        figures / "samples.gif",
-        save_all=True,
-        append_images=frames[1:] + [frames[-1]] * 3,
-        duration=300,
-        loop=0,
-    )
-    return figures / "samples.gif"
+    frames = frames[::-1][:: -(-len(frames) // 20)][::-1]
+    return plots.write_gif(frames, figures / "samples.gif")
+
+
+def plot_triplets(
+    path: Path,
+    title: str,
+    order: list[int],
+    names: list[str],
+    inputs: Tensor,
+    targets: Tensor,
+    outputs: Tensor,
+) -> Path:
+    """One row per pair in `order`: input, ground truth and output with its L1.
+
+    Args:
+        inputs, targets, outputs: (n, 3, size, size) in [0, 1].
+    """
+    canvas, axes = plots.figure(len(order), 3, (2.3, 2.35))
+    for row, i in zip(axes, order):
+        error = float((outputs[i] - targets[i]).abs().mean() * 255)
+        for axis, image, below in zip(
+            row, (inputs[i], targets[i], outputs[i]), (names[i], "", f"L1 {error:.1f}")
+        ):
+            plots.show(axis, image.permute(1, 2, 0).cpu().numpy(), below)
+    for axis, head in zip(axes[0], ("input", "ground truth", "generated")):
+        axis.set_title(head)
+    canvas.suptitle(title, fontsize=11)
+    return plots.save(canvas, path)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def initialise(module: nn.Module) -> None:
-    """Convolutions from N(0, 0.02), BatchNorm weights from N(1, 0.02), biases 0 (Isola et al. 2017, appendix 6.2)."""
+    """Convolutions from N(0, 0.02), BatchNorm weights from N(1, 0.02), biases 0 (appendix 6.2)."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0, 0.02)
         if module.bias is not None:
@@ -22,8 +22,8 @@ def initialise(module: nn.Module) -> None:
 class Norm(nn.BatchNorm2d):
     """BatchNorm; while `per_picture` is set it normalises each picture by its own statistics.
 
-    That is what train-mode BatchNorm computes at batch one, the paper's. Done as instance normalisation, any batch gives the numbers
-    of single pictures, and the running statistics stay as they are.
+    That is what train-mode BatchNorm computes at the paper's batch size of one. As instance normalisation it
+    gives the same for a picture in a larger batch, and leaves the running statistics alone.
     """
 
     per_picture = False
@@ -35,10 +35,11 @@ class Norm(nn.BatchNorm2d):
 
 
 class UNet(nn.Module):
-    """Photo (n, 3, size, size) in [-1, 1] -> map of the same shape. 54.41 M parameters at 256 pixels and 64 channels.
+    """Photo (n, 3, size, size) in [-1, 1] -> map of the same shape.
 
-    Encoder C64-C128-C256-C512-C512-C512-C512-C512, decoder CD512-CD512-CD512-C512-C256-C128-C64 with skip connections.
-    No norm on the first and the innermost convolution; dropout 0.5 in the three innermost decoder blocks alone.
+    Encoder C64-C128-C256-C512-C512-C512-C512-C512, decoder CD512-CD512-CD512-C512-C256-C128-C64 with skip
+    connections: 54.41 M parameters at 256 pixels and 64 channels. No norm on the first and the innermost
+    convolution; dropout 0.5 only in the three innermost decoder blocks.
 
     Args:
         image_size: a power of two, 32 or more; every halving is a layer, so 256 has eight.
@@ -83,21 +84,18 @@ class UNet(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """Photo and map (n, 3, size, size) each -> logits (n, 1, 30, 30) at 256 pixels, each of a 70x70 patch. 2.77 M parameters."""
+    """Photo and map, both (n, 3, size, size) -> a logit per 70x70 patch, (n, 1, size / 8 - 2, size / 8 - 2).
+
+    2.77 M parameters with 64 channels; 30 x 30 logits at 256 pixels.
+    """
 
     def __init__(self, base_channels: int = 64):
         super().__init__()
         widths = [base_channels, base_channels * 2, base_channels * 4, base_channels * 8]
-        layers: list[nn.Module] = [
-            nn.Conv2d(6, widths[0], 4, 2, 1),
-            nn.LeakyReLU(0.2),
-        ]  # 256 -> 128; no norm on the input
+        layers = [nn.Conv2d(6, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]  # 256 -> 128; no norm on the input
         for before, after, stride in zip(widths, widths[1:], (2, 2, 1)):  # 128 -> 64 -> 32 -> 31
-            layers += [
-                nn.Conv2d(before, after, 4, stride, 1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.2),
-            ]
+            layers.append(nn.Conv2d(before, after, 4, stride, 1, bias=False))
+            layers += [nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 1))  # 31 -> 30
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)
@@ -107,16 +105,16 @@ class PatchGAN(nn.Module):
 
 
 @contextlib.contextmanager
-def paper_inference(network: nn.Module) -> Iterator[None]:
-    """Train-mode inference as in the paper (section 3.4): dropout on, and normalisation by each picture's own statistics."""
+def own_statistics(network: nn.Module, dropout: bool = True) -> Iterator[None]:
+    """Normalises each picture by its own statistics; with dropout, the paper's inference (section 3.4)."""
     training = network.training
     norms = [module for module in network.modules() if isinstance(module, Norm)]
-    network.train()
+    network.train(dropout)
     for norm in norms:
         norm.per_picture = True
     try:
         yield
     finally:
         for norm in norms:
-            del norm.per_picture  # the class's False again; torch.compile would start anew for an attribute
+            del norm.per_picture  # the class's False again; a new value would make torch.compile start over
         network.train(training)

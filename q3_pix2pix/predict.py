@@ -1,13 +1,18 @@
 """Translates your own photos of any size with a trained generator.
 
-    python q3_pix2pix/predict.py --checkpoint logs/q3_pix2pix/RUN/checkpoints/last.pt --input PHOTO_OR_FOLDER --output maps
+python q3_pix2pix/predict.py --checkpoint logs/q3_pix2pix/RUN/checkpoints/last.pt --input PHOTO_OR_FOLDER
+python q3_pix2pix/predict.py --checkpoint CHECKPOINT --input photo.jpg --output map.png
 
-A picture larger than the network's size is cut into overlapping tiles whose results are blended; a smaller one is padded by reflection.
+A photo is first scaled as the training pairs were, and its result is scaled back. What is then larger than
+the network's size is cut into overlapping tiles whose results are blended; what is smaller is padded by
+reflection.
 """
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -21,25 +26,79 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from common.cli import command
+from common.cli import above, at_least, command
 from common.images import list_images
 from common.runtime import RunError, ScriptOptions, UsageError, start
-from q3_pix2pix.evaluate import load_generator, translate
 from q3_pix2pix.maps_dataset import open_rgb
+from q3_pix2pix.measures import load_generator, translate
+from q3_pix2pix.pix2pix import UNet
 
 
 @dataclass
 class Options(ScriptOptions):
     """Translate photos."""
 
-    checkpoint: Path = Path()  # a checkpoint of train.py, such as logs/q3_pix2pix/RUN/checkpoints/last.pt
-    input: Path = Path()  # a photo, or a folder of photos
-    output: Path = Path("predictions")  # folder for the results, under the photos' own names as .png
-    mode: Literal["auto", "paper", "eval"] = (
-        "auto"  # paper: dropout and own statistics, better on small runs; eval: no seams; auto: paper for one tile, eval for many
-    )
-    overlap: float = 0.5  # share of a tile's side that it shares with its neighbour
+    checkpoint: Path | None = None  # of train.py, such as logs/q3_pix2pix/RUN/checkpoints/last.pt
+    input: tuple[Path, ...] = ()  # photos, and folders of photos
+    output: Path = Path("predictions")  # folder for the results, or for a single photo a file such as map.png
+    # paper: each tile's own statistics, with dropout; no_dropout: without it; eval: the running statistics;
+    # auto: paper for a single tile, no_dropout for several
+    mode: Literal["auto", "paper", "no_dropout", "eval"] = "auto"
+    scale: float | None = None  # factor of a photo's sides before translation (default: the training pairs')
+    overlap: float = 0.5  # share of a tile's side that it has in common with its neighbour
     side_by_side: bool = False  # write photo and result beside each other
+
+
+def check(options: Options) -> Options:
+    """Checks what can be checked before the checkpoint is read."""
+    if options.checkpoint is None or not options.input:
+        raise UsageError("--checkpoint FILE and --input PHOTO_OR_FOLDER are both needed")
+    at_least(0, options, "overlap", below=0.95)
+    if options.scale is not None:
+        above(0, options, "scale")
+    return options
+
+
+def find_photos(options: Options) -> dict[Path, Path]:
+    """Where the result of each photo goes: photo -> file.
+
+    Raises:
+        UsageError: there is no photo, a result would replace one, or --output is one file for several.
+    """
+    photos = []
+    for source in options.input:
+        if not source.exists():
+            raise UsageError(f"--input {source} does not exist")
+        inside = list_images(source) if source.is_dir() else [source]
+        if not inside:
+            raise UsageError(f"no images (.png, .jpg, ...) in {source}")
+        photos += inside
+    photos = list(dict.fromkeys(photos))
+    if options.output.suffix.lower() in Image.registered_extensions() and not options.output.is_dir():
+        if len(photos) > 1:
+            raise UsageError(f"--output {options.output} is one file, and there are {len(photos)} photos")
+        results = {photos[0]: options.output}
+    else:
+        results = dict(zip(photos, (options.output / f"{name}.png" for name in distinct_names(photos))))
+    taken = {photo.resolve() for photo in photos} & {result.resolve() for result in results.values()}
+    if taken:
+        raise UsageError(f"--output {options.output} would replace the photo {min(taken)}: give another")
+    return results
+
+
+def distinct_names(files: list[Path]) -> list[str]:
+    """A name for each file's result: the stem; where several share it, with the ending, then a number."""
+    shared = Counter(file.stem for file in files)
+    taken = {stem for stem, n in shared.items() if n == 1}
+    names = []
+    for file in files:
+        name = file.stem
+        if shared[name] > 1:
+            name = f"{name}-{file.suffix[1:]}"
+            name = next(n for n in chain([name], (f"{name}-{i}" for i in count(2))) if n not in taken)
+        taken.add(name)
+        names.append(name)
+    return names
 
 
 def tiled(function: Callable[[Tensor], Tensor], image: Tensor, size: int, overlap: float = 0.5) -> Tensor:
@@ -47,10 +106,10 @@ def tiled(function: Callable[[Tensor], Tensor], image: Tensor, size: int, overla
 
     Args:
         function: (n, 3, size, size) uint8 -> (n, 3, size, size) float.
-        image: (3, height, width) uint8.
+        image: (3, height, width) uint8, two pixels or more each way.
         size: side of the tiles.
-        overlap: share of the side that neighbours have in common, 0 to below 1. The weight of a tile falls to its borders as a
-            squared sine, so where two overlap by half the weights add up to one.
+        overlap: share of the side that neighbours have in common, 0 to below 1. A tile's weight falls
+            towards its borders as a squared sine, so that with an overlap of half the weights add up to one.
 
     Returns:
         (3, height, width) float.
@@ -60,9 +119,7 @@ def tiled(function: Callable[[Tensor], Tensor], image: Tensor, size: int, overla
     counts = [max(0, -(-(side - size) // stride)) + 1 for side in (height, width)]  # tiles down and across
     padded = [size + (count - 1) * stride for count in counts]
     canvas = image.float()[None]
-    while (
-        canvas.shape[2] < padded[0] or canvas.shape[3] < padded[1]
-    ):  # a reflection is at most one pixel short of the side
+    while list(canvas.shape[2:]) != padded:  # one reflection is at most a pixel short of the side
         grow = [min(goal - now, now - 1) for goal, now in zip(padded, canvas.shape[2:])]
         canvas = F.pad(canvas, (0, grow[1], 0, grow[0]), mode="reflect")
     corners = [(y * stride, x * stride) for y in range(counts[0]) for x in range(counts[1])]
@@ -78,50 +135,53 @@ def tiled(function: Callable[[Tensor], Tensor], image: Tensor, size: int, overla
     return (total / weights)[:, :height, :width]
 
 
+def translate_photo(
+    generator: UNet, photo: Image.Image, size: int, scale: list[float], options: Options
+) -> Image.Image:
+    """The map of a photo of any size, of the same size.
+
+    Args:
+        size: the side of the pictures the generator was trained on.
+        scale: factors of the photo's width and height.
+    """
+    sides = [max(2, round(side * factor)) for side, factor in zip(photo.size, scale)]
+    scaled = np.asarray(photo.resize(sides, Image.Resampling.BICUBIC)).transpose(
+        2, 0, 1
+    )  # (3, height, width)
+    mode = options.mode
+    if mode == "auto":
+        mode = "paper" if max(sides) <= size else "no_dropout"
+    image = torch.from_numpy(scaled.copy()).to(next(generator.parameters()).device)
+    result = tiled(lambda tiles: translate(generator, tiles, mode), image, size, options.overlap)
+    pixels = (result * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(pixels).resize(photo.size, Image.Resampling.BICUBIC)
+
+
 def main(options: Options) -> list[Path]:
-    if options.checkpoint == Path() or options.input == Path():
-        raise UsageError("--checkpoint FILE and --input PHOTO_OR_FOLDER are both needed")
-    if not 0 <= options.overlap < 0.95:
-        raise UsageError("--overlap must be from 0 to below 0.95")
-    if not options.input.exists():
-        raise UsageError(f"--input {options.input} does not exist")
-    files = [options.input]
-    if options.input.is_dir():
-        files = list_images(options.input)
-        if not files:
-            raise UsageError(f"no images (.png, .jpg, ...) in {options.input}")
-    if options.output.resolve() == files[0].parent.resolve():
-        raise UsageError(
-            f"--output {options.output} is the folder of the photos, which would be overwritten: give another"
-        )
-    stems = [file.stem for file in files]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise UsageError(
-            f"these names are in {options.input} with several endings, and their results would have one name: {', '.join(twice[:5])}"
-        )
+    options = check(options)
+    results = find_photos(options)
     runtime = start(options)
     generator, state = load_generator(options.checkpoint, runtime)
-    size = state["architecture"]["image_size"]
-    options.output.mkdir(parents=True, exist_ok=True)
+    size, scale = state["architecture"]["image_size"], state.get("facts", {}).get("scale")
+    if options.scale is not None:
+        scale = [options.scale, options.scale]
+    elif scale is None:
+        scale = [1.0, 1.0]
+        print("the checkpoint does not say how its pairs were scaled: photos are taken as they are (--scale)")
     written, failed = [], []
-    for file in tqdm(files, "translating", disable=None):
+    for photo, target in tqdm(results.items(), "translating", disable=None):
         try:
-            photo = torch.from_numpy(np.asarray(open_rgb(file)).transpose(2, 0, 1).copy()).to(runtime.device)
+            picture = open_rgb(photo)
         except RunError as error:  # the others are still worth having
             failed.append(str(error))
             continue
-        single = max(photo.shape[1:]) <= size
-        mode = options.mode if options.mode != "auto" else "paper" if single else "eval"
-        result = tiled(
-            lambda tiles, mode=mode: translate(generator, tiles, mode), photo, size, options.overlap
-        )
-        pixels = (result * 255).round().byte()
-        pixels = torch.cat([photo, pixels], 2) if options.side_by_side else pixels
-        target = options.output / f"{file.stem}.png"
-        Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(target)
+        result = translate_photo(generator, picture, size, scale, options)
+        if options.side_by_side:
+            result = Image.fromarray(np.concatenate([np.asarray(picture), np.asarray(result)], 1))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        result.save(target)
         written.append(target)
-    print(f"{len(written)} of {len(files)} photos translated, in {options.output}")
+    print(f"{len(written)} of {len(results)} photos translated, in {options.output}")
     if failed:
         raise RunError("; ".join(failed))
     return written

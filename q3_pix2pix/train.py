@@ -1,4 +1,4 @@
-"""Trains pix2pix (Isola et al. 2017), from satellite photo to map, and measures it every epoch on the validation pairs.
+"""Trains pix2pix (Isola et al. 2017), from satellite photo to map, and measures it on the validation pairs.
 
 python q3_pix2pix/train.py
 python q3_pix2pix/train.py --dataset aerial_maps --gan_weight 0     # the L1-only control
@@ -6,6 +6,7 @@ python q3_pix2pix/train.py --dataset aerial_maps --gan_weight 0     # the L1-onl
 
 import sys
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -13,15 +14,19 @@ import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
+from torch.optim import Adam
 
 from common import plots
 from common.cli import above, at_least, command
+from common.loop import Loop, split_batch
+from common.results import print_rows
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, start
-from q3_pix2pix.evaluate import QUESTION, as_rows, controls, draw_triplets, find_palette, measure, translate
-from q3_pix2pix.figures import draw_gif, draw_losses
+from common.runtime import Runtime, UsageError, start
+from q3_pix2pix import figures, measures
 from q3_pix2pix.maps_dataset import DataOptions, load, prepare, random_crop_and_mirror
+from q3_pix2pix.measures import INFERENCE, translate
+from q3_pix2pix.paper import QUESTION
 from q3_pix2pix.pix2pix import PatchGAN, UNet
 from q3_pix2pix.pix2pix_loss import L1_WEIGHT, discriminator_loss, generator_loss, l1_loss
 
@@ -33,11 +38,9 @@ class Options(DataOptions, RunOptions):
     """Train pix2pix."""
 
     epochs: int = 200  # passes over the training pairs
-    constant_epochs: int = (
-        -1
-    )  # epochs of constant learning rate before it falls linearly (default: half of them)
-    batch_size: int = 1  # pairs a step (and process)
-    learning_rate: float = 2e-4  # Adam's, of both networks
+    constant_epochs: int = -1  # of them at a constant rate, which then falls linearly to 0 (default: half)
+    batch_size: int = 1  # pairs per step and process
+    learning_rate: float = 2e-4  # Adam's, for both networks
     gan_weight: float = 1.0  # weight of the adversarial loss; 0 leaves L1 alone, the control
     image_size: int = 256  # a power of two; 128 or 64 for small machines
     base_channels: int = 64  # feature maps of the first layers; 32 or 16 for small machines
@@ -45,7 +48,7 @@ class Options(DataOptions, RunOptions):
 
 
 def check(options: Options) -> Options:
-    """Ranges and combinations, before anything is loaded; fills in what follows from other options."""
+    """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
     if options.smoke:
         tiny = {"epochs": 2, "image_size": 32, "base_channels": 8, "batch_size": 8, "log_every": 2}
         options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
@@ -53,23 +56,76 @@ def check(options: Options) -> Options:
     at_least(32, options, "image_size")
     at_least(0, options, "gan_weight")
     at_least(-1, options, "constant_epochs")
-    if options.pairs is not None and options.dataset != "folder":
-        raise UsageError(f"--pairs is of --dataset folder, not of --dataset {options.dataset}")
+    above(0, options, "learning_rate")
     if options.image_size & (options.image_size - 1):
         raise UsageError(
-            f"--image_size must be a power of two, not {options.image_size}: every layer of the U-Net halves it"
+            f"--image_size must be a power of two, not {options.image_size}: each layer halves it"
         )
-    above(0, options, "learning_rate")
     constant = options.constant_epochs if options.constant_epochs >= 0 else options.epochs // 2
     if constant > options.epochs:
         raise UsageError(f"--constant_epochs {constant} is more than --epochs {options.epochs}")
-    name = f"{options.dataset}-{options.image_size}{'' if options.gan_weight else '-l1'}"
+    name = f"{options.dataset}-{options.image_size}"
+    name += "" if options.gan_weight else "-l1"
     return replace(options, constant_epochs=constant, run_name=options.run_name or name)
 
 
 def rate_factor(epoch: int, epochs: int, constant: int) -> float:
-    """Factor of the learning rate in `epoch` (from 1): 1 for `constant` epochs, then linearly towards 0 after the last."""
+    """Factor of the learning rate in an epoch: 1 for `constant` epochs, then linearly to 0 after the last."""
     return min(1.0, (epochs - epoch + 1) / (epochs - constant + 1))
+
+
+def train_step(
+    generator: UNet,
+    discriminator: PatchGAN,
+    optimizer_g: Adam,
+    optimizer_d: Adam,
+    photo: Tensor,
+    real: Tensor,
+    runtime: Runtime,
+    gan_weight: float = 1.0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One step of both networks, the discriminator first (Isola et al. 2017, section 3.3).
+
+    Args:
+        photo, real: the inputs x and their true maps y, (n, 3, size, size) in [-1, 1].
+        gan_weight: 0 leaves the discriminator alone.
+
+    Returns:
+        The losses g_gan, g_l1, d_real and d_fake; the three adversarial ones are 0 without a discriminator.
+    """
+    g_gan = d_real = d_fake = torch.zeros((), device=photo.device)
+    with runtime.autocast():
+        fake = generator(photo)  # G(x, z); z is the dropout
+
+    if gan_weight:
+        with runtime.autocast():
+            on_real, on_fake = discriminator(photo, real), discriminator(photo, fake.detach())
+        d_real, d_fake = discriminator_loss(on_real, on_fake)  # eq. 1, halved
+        optimizer_d.zero_grad()
+        (d_real + d_fake).backward()
+        runtime.average_gradients(discriminator)
+        optimizer_d.step()
+
+        discriminator.requires_grad_(False)  # the generator's step needs no gradient of its weights
+        with runtime.autocast():
+            g_gan = generator_loss(discriminator(photo, fake))  # eq. 1, non-saturating
+        discriminator.requires_grad_(True)
+
+    g_l1 = l1_loss(fake, real)  # eq. 3
+    optimizer_g.zero_grad()
+    (gan_weight * g_gan + L1_WEIGHT * g_l1).backward()  # eq. 4
+    runtime.average_gradients(generator)
+    optimizer_g.step()
+    return g_gan, g_l1, d_real, d_fake
+
+
+def dropout_seed(*where: int) -> int:
+    """A seed for torch's own generator, from which dropout draws: the same again after a resume.
+
+    Args:
+        where: seed, epoch, step and rank.
+    """
+    return int(np.random.SeedSequence(where).generate_state(1)[0])
 
 
 def main(options: Options) -> dict:
@@ -80,21 +136,14 @@ def main(options: Options) -> dict:
         parts = load(options.data_root, options, options.image_size, options.seed)
     parts = {name: part.to(device) for name, part in parts.items()}
     train, validation = parts["train"], parts["val"]
-    inputs, targets = validation.images.split(3, 1)
-    truth = targets.float() / 255
-    shown = list(range(min(4, len(validation))))  # the fixed row of triplets
+    photos, maps = validation.images.split(3, 1)
+    maps = maps.float() / 255
+    steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
 
-    architecture = {
-        "image_size": options.image_size,
-        "base_channels": options.base_channels,
-        "direction": options.direction,
-    }
     generator = UNet(options.image_size, options.base_channels).to(device)
     discriminator = PatchGAN(options.base_channels).to(device)
     adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
-    optimizer_g, optimizer_d = (
-        torch.optim.Adam(network.parameters(), **adam) for network in (generator, discriminator)
-    )
+    optimizer_g, optimizer_d = Adam(generator.parameters(), **adam), Adam(discriminator.parameters(), **adam)
     if options.compile:
         generator.compile(), discriminator.compile()
     crops = torch.Generator(device).manual_seed(options.seed)
@@ -103,171 +152,87 @@ def main(options: Options) -> dict:
         "discriminator": discriminator,
         "optimizer_g": optimizer_g,
         "optimizer_d": optimizer_d,
+        "crops": crops,
     }
-    state |= {"crops": crops}
-
-    share = options.batch_size * runtime.world  # pairs of one step over all processes
-    steps = len(train) // share
-    if not steps:
-        raise UsageError(f"{share} pairs a step are more than the {len(train)} training pairs")
-    facts = {
-        "data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
+    architecture = {
+        "image_size": options.image_size,
+        "base_channels": options.base_channels,
+        "direction": options.direction,
     }
-    with (
-        Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run,
-        StopSignal() as stop,
-    ):
-        history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
-        position = {
-            "epoch": 1,
-            "step": 0,
-            "best": float("inf"),
-            "best_epoch": 0,
-            "history": history,
-        } | run.restore(state)
-        epoch, step, best, best_epoch, history = position.values()
-        where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
-        run.log(
-            f"{run.folder}: {len(train):,} pairs of {options.dataset} at {options.image_size} pixels, {where}"
-        )
+    data = {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
+    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, data=data) as run:
+        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0)
+        what = f"{len(train):,} pairs of {options.dataset} at {options.image_size} pixels"
+        run.log(f"{run.folder}: {what}, {loop.where}")
 
-        while epoch <= options.epochs:
+        for epoch in loop.epochs(options.epochs):
             rate = options.learning_rate * rate_factor(epoch, options.epochs, options.constant_epochs)
             for group in optimizer_g.param_groups + optimizer_d.param_groups:
                 group["lr"] = rate
-            order = torch.randperm(
-                len(train),
-                generator=torch.Generator(device).manual_seed(options.seed + 1000 * epoch),
-                device=device,
-            )
+            [order] = loop.shuffle(options.seed, len(train))
             generator.train(), discriminator.train()
-            bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
-            while step < steps:
-                pairs = random_crop_and_mirror(
-                    train.images[order[step * share : (step + 1) * share]], options.image_size, crops
+            for step in loop.steps():
+                pairs = train.images[order[step * global_batch : (step + 1) * global_batch]]
+                pairs = random_crop_and_mirror(pairs, options.image_size, crops)[mine]
+                photo, real = prepare(pairs).split(3, 1)
+                torch.manual_seed(dropout_seed(options.seed, epoch, step, runtime.rank))
+                losses = train_step(
+                    generator,
+                    discriminator,
+                    optimizer_g,
+                    optimizer_d,
+                    photo,
+                    real,
+                    runtime,
+                    options.gan_weight,
                 )
-                mine = pairs[runtime.rank * options.batch_size : (runtime.rank + 1) * options.batch_size]
-                photo, real = prepare(mine).split(3, 1)
-                # Dropout draws from torch's own generator: seeded every step, each process's draws are the same after a resume.
-                torch.manual_seed(
-                    int(
-                        np.random.SeedSequence((options.seed, epoch, step, runtime.rank)).generate_state(1)[0]
-                    )
-                )
-                with runtime.autocast():
-                    fake = generator(photo)
+                loop.record(*losses)
 
-                zero = torch.zeros((), device=device)
-                d_real = d_fake = g_gan = zero
-                if options.gan_weight:  # D before G
-                    with runtime.autocast():
-                        on_real, on_fake = discriminator(photo, real), discriminator(photo, fake.detach())
-                    d_real, d_fake = discriminator_loss(on_real, on_fake)
-                    optimizer_d.zero_grad()
-                    (d_real + d_fake).backward()
-                    runtime.average_gradients(discriminator)
-                    optimizer_d.step()
-                    discriminator.requires_grad_(
-                        False
-                    )  # its weights need no gradient in the generator's step
-                    with runtime.autocast():
-                        g_gan = generator_loss(discriminator(photo, fake))
-                    discriminator.requires_grad_(True)
-                g_l1 = l1_loss(fake, real)
-                optimizer_g.zero_grad()
-                (options.gan_weight * g_gan + L1_WEIGHT * g_l1).backward()
-                runtime.average_gradients(generator)
-                optimizer_g.step()
-
-                history[step] = torch.stack([value.detach() for value in (g_gan, g_l1, d_real, d_fake)])
-                step += 1
-                bar.update()
-                due = step % options.log_every == 0 or step == steps
-                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
-                if due or stopping:
-                    history = runtime.mean(history)  # of what is known already it is the same
-                    if not history[:step].isfinite().all():
-                        run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
-                if due:
-                    row = dict(
-                        zip(
-                            STEP_COLUMNS,
-                            history[(step - 1) // options.log_every * options.log_every : step]
-                            .mean(0)
-                            .tolist(),
-                        )
-                    )
-                    run.write("steps", {"step": (epoch - 1) * steps + step} | row)
-                    bar.set_postfix(D=f"{row['d_real'] + row['d_fake']:.2f}", L1=f"{row['g_l1']:.3f}")
-                if stopping:
-                    run.save_last(
-                        state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history
-                    )
-                    run.stop(epoch, step)
-            bar.close()
-
-            outputs = translate(generator, inputs)
-            figures = {
-                f"validation_{name}": float(value.mean()) for name, value in measure(outputs, truth).items()
-            }
-            row = (
-                {"epoch": epoch}
-                | dict(zip(STEP_COLUMNS, history.mean(0).tolist()))
-                | figures
-                | {"learning_rate": rate}
-            )
-            run.write("metrics", row)
-            run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
+            outputs = translate(generator, photos)
+            measured = measures.measure(outputs, maps)
+            row = {"epoch": epoch} | loop.means()
+            row |= {f"validation_{name}": float(values.mean()) for name, values in measured.items()}
+            run.write_epoch(row | {"learning_rate": rate})
             if run.writing:
-                picture = torch.cat(
-                    [inputs[shown].float() / 255, truth[shown], outputs[shown]], 2
-                )  # (4, 3, 3 * size, size)
-                sheet = (picture.permute(2, 0, 3, 1).flatten(1, 2) * 255).byte().cpu().numpy()
-                (run.folder / "samples").mkdir(exist_ok=True)
-                Image.fromarray(np.ascontiguousarray(sheet)).save(
-                    run.folder / "samples" / f"epoch_{epoch:03d}.jpg", quality=90
-                )
-            if figures["validation_l1"] < best:
-                best, best_epoch = figures["validation_l1"], epoch
+                sheet = run.folder / "samples" / f"epoch_{epoch:03d}.jpg"
+                figures.write_samples(sheet, photos[:4].float() / 255, maps[:4], outputs[:4])
+            if row["validation_l1"] < loop.at.best:
+                loop.at.best, loop.at.best_epoch = row["validation_l1"], epoch
                 run.save_network("best", generator, epoch)
-            epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
-            run.save_last(state, epoch=epoch, step=step, best=best, best_epoch=best_epoch, history=history)
-            if runtime.any(stop.requested):
-                run.stop(epoch, step)
 
-        palette = find_palette(train.images[:200, 3:])
-        outputs = translate(generator, inputs)
-        rows = as_rows(outputs, truth, palette, "train-mode inference (the paper's)")
-        rows += as_rows(translate(generator, inputs, "eval"), truth, palette, "eval mode")
-        for name, images in controls(train, validation).items():
-            rows += as_rows(images, truth, palette, name)
-        title = f"pix2pix, {options.dataset}, {options.image_size} pixels, {'GAN + L1' if options.gan_weight else 'L1 only'}"
+        palette = measures.find_palette(train.images[:200, 3:])
+        outputs = {name: translate(generator, photos, name) for name in ("paper", "eval")}
+        candidates = {INFERENCE[name]: images for name, images in outputs.items()}
+        rows = []
+        for name, images in (candidates | measures.controls(train, validation)).items():
+            rows += measures.rows(images, maps, palette, name)
+        networks = {"generator": generator, "discriminator": discriminator}
+        losses = "GAN + L1" if options.gan_weight else "L1 only"
         results = {
-            "title": title,
+            "title": f"pix2pix, {options.dataset}, {options.image_size} pixels, {losses}",
             "rows": rows,
-            "best_epoch": best_epoch,
-            "best_validation_l1": best,
+            "best_epoch": loop.at.best_epoch,
+            "best_validation_l1": loop.at.best,
             "epochs": options.epochs,
-        }
-        results["parameters"] = {
-            n: sum(p.numel() for p in m.parameters())
-            for n, m in (("generator", generator), ("discriminator", discriminator))
+            "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items()},
         }
         if run.writing:
-            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, best_epoch)
-            draw_losses(run.folder, run.figures, title)
-            draw_gif(run.folder, run.figures)
+            title = results["title"]
+            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, loop.at.best_epoch)
+            figures.plot_losses(run.folder, run.figures, title)
+            figures.write_gif(run.folder, run.figures)
             first = list(range(min(10, len(validation))))
-            named = inputs.float() / 255, truth, outputs, validation.names
-            draw_triplets(
-                *named,
-                first,
+            figures.plot_triplets(
                 run.figures / "triplets.png",
                 f"The first {len(first)} of {len(validation)} validation pairs",
+                first,
+                validation.names,
+                photos.float() / 255,
+                maps,
+                outputs["paper"],
             )
             run.finish(results)
-            for row in rows:
-                print(f"{row['name']:58}{row['value']:>10.3f} ± {row['interval']:.3f} {row['unit']}")
+            print_rows(rows)
             run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 

@@ -1,9 +1,11 @@
-"""A training step of every question on fake CUDA tensors, which have a device and no memory, so that no GPU is needed.
+"""A training step of every question on fake CUDA tensors, which have a device but no memory.
 
-Mixed devices and values read on the host raise. Not seen here: the backward pass, which needs a CUDA context (gradients are made up), the
-draws of CUDA generators (there are none without CUDA: torch's own stands in), copies from the host, kernels that do not exist.
+Mixed devices and values read on the host raise. Not seen here: the backward pass, which needs a CUDA context
+(gradients are made up), the draws of CUDA generators (there are none without CUDA: torch's own stands in),
+copies from the host, kernels that do not exist.
 """
 
+import contextlib
 from unittest import mock
 
 import pytest
@@ -17,7 +19,8 @@ from q1_dcgan import dcgan, gan_loss, mnist_dataset
 from q2_protonet import omniglot_dataset, prototypical_batch_sampler
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_loss import prototypical_loss
-from q3_pix2pix import maps_dataset, pix2pix, pix2pix_loss
+from q3_pix2pix import maps_dataset, pix2pix
+from q3_pix2pix import train as pix2pix_train
 from q4_darts import cifar10_dataset, model
 from q4_darts.architect import first_order, second_order
 from q4_darts.genotypes import DARTS_V2
@@ -61,6 +64,19 @@ def on_cuda(kind, *arguments):
 def gradients(loss, inputs):
     assert loss.device == CUDA and loss.dtype == torch.float32 and loss.requires_grad
     return [torch.empty_like(parameter) for parameter in inputs]
+
+
+@contextlib.contextmanager
+def made_up_gradients(*networks):
+    """Inside, loss.backward() gives every parameter that requires one a made-up gradient."""
+
+    def backward(loss):
+        weights = [p for network in networks for p in network.parameters() if p.requires_grad]
+        for weight, gradient in zip(weights, gradients(loss, weights)):
+            weight.grad = gradient
+
+    with mock.patch("torch.Tensor.backward", backward):
+        yield
 
 
 def step(loss, optimizer, *others):
@@ -123,12 +139,11 @@ def test_pix2pix(runtime):
     generator, discriminator = on_cuda(pix2pix.UNet, 32, 8), on_cuda(pix2pix.PatchGAN, 8)
     pairs = maps_dataset.random_crop_and_mirror(whole(256, 5, 6, 35, 35)[whole(5, 2)], 32, None)
     photo, real = maps_dataset.prepare(pairs).split(3, 1)
-    with runtime.autocast():
-        fake = generator(photo)
-        on_real, on_fake, after = (discriminator(photo, target) for target in (real, fake.detach(), fake))
-    step(sum(pix2pix_loss.discriminator_loss(on_real, on_fake)), adam(discriminator))
-    step(pix2pix_loss.generator_loss(after) + pix2pix_loss.l1_loss(fake, real), adam(generator))
-    with pix2pix.paper_inference(generator):
+    optimizers = adam(generator), adam(discriminator)
+    with made_up_gradients(generator, discriminator):
+        losses = pix2pix_train.train_step(generator, discriminator, *optimizers, photo, real, runtime)
+    torch.zeros(3, len(losses), device=CUDA)[1] = torch.stack(losses)
+    with pix2pix.own_statistics(generator):
         assert maps_dataset.to_unit(generator(photo)).device == CUDA
 
 

@@ -15,7 +15,6 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +27,7 @@ from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import mnist_dataset
 from q1_dcgan.classifier import trained_classifier
 from q2_protonet import omniglot_dataset
-from q3_pix2pix import maps_dataset, predict
+from q3_pix2pix import maps_dataset
 from q4_darts import cifar10_dataset, genotypes
 from tests.conftest import ENVIRONMENT, ROOT
 
@@ -644,17 +643,3 @@ def test_a_compressed_checkpoint_is_a_bomb(tmp_path):
             small.writestr(name, whole.read(name))
     with pytest.raises(checkpoint.Damaged, match="b.pt"):
         checkpoint.load(tmp_path / "b.pt", "q")
-
-
-# 6: names ---------------------------------------------------------------------------------------------------------------
-
-
-def test_two_photos_of_one_name_are_refused_before_anything_is_computed(tmp_path):
-    (tmp_path / "photos").mkdir()
-    for name in ("a.jpg", "a.png", "b.png"):
-        Image.new("RGB", (32, 32)).save(tmp_path / "photos" / name)
-    with pytest.raises(UsageError, match="several endings.*: a$"):
-        predict.main(
-            predict.Options(checkpoint=Path("not read"), input=tmp_path / "photos", output=tmp_path / "maps")
-        )
-    assert not (tmp_path / "maps").exists()

@@ -10,7 +10,6 @@ from PIL import Image
 
 from common.runtime import RunError, UsageError
 from q3_pix2pix import maps_dataset
-from q3_pix2pix.evaluate import controls, find_palette, measure, pixel_accuracy
 from q3_pix2pix.maps_dataset import (
     DataOptions,
     Pairs,
@@ -21,6 +20,7 @@ from q3_pix2pix.maps_dataset import (
     random_crop_and_mirror,
     to_unit,
 )
+from q3_pix2pix.measures import controls, find_palette, measure, pixel_accuracy
 from q3_pix2pix.predict import tiled
 from tests.conftest import DATA_ROOT
 
@@ -205,7 +205,7 @@ def test_measures_against_numpy():
 
 
 def test_ssim_against_its_equation():
-    """Wang et al. 2004, eq. 13, with Gaussian windows of standard deviation 1.5 by plain convolution of the reflected picture."""
+    """Wang et al. 2004, eq. 13, with Gaussian windows of deviation 1.5 on the reflected picture."""
     torch.manual_seed(1)
     x, y = torch.rand(1, 1, 40, 40, dtype=torch.float64), torch.rand(1, 1, 40, 40, dtype=torch.float64)
     window = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2)).double()

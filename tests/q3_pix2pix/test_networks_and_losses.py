@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from q3_pix2pix.pix2pix import PatchGAN, UNet, paper_inference
+from q3_pix2pix.pix2pix import PatchGAN, UNet, own_statistics
 from q3_pix2pix.pix2pix_loss import discriminator_loss, generator_loss, l1_loss
 from q3_pix2pix.train import rate_factor
 
@@ -44,7 +44,7 @@ def test_norm_and_dropout_are_where_the_paper_has_them():
     assert not isinstance(PatchGAN(4).layers[1], nn.BatchNorm2d)
 
 
-def test_paper_inference_is_train_mode_with_a_batch_of_one_and_leaves_no_trace():
+def test_own_statistics_is_train_mode_with_a_batch_of_one_and_leaves_no_trace():
     torch.manual_seed(0)
     generator = UNet(32, 4)
     for _ in range(3):
@@ -55,7 +55,7 @@ def test_paper_inference_is_train_mode_with_a_batch_of_one_and_leaves_no_trace()
     for module in generator.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # the draws would differ between one batch of three and three of one
-    with paper_inference(generator), torch.no_grad():
+    with own_statistics(generator), torch.no_grad():
         together = generator(images)
     assert not generator.training and all(
         torch.equal(before[name], value) for name, value in generator.state_dict().items()
@@ -66,10 +66,10 @@ def test_paper_inference_is_train_mode_with_a_batch_of_one_and_leaves_no_trace()
     torch.testing.assert_close(together, single, rtol=1e-4, atol=1e-5)
 
 
-def test_paper_inference_keeps_dropout_on():
+def test_own_statistics_keeps_dropout_on():
     torch.manual_seed(0)
     generator = UNet(32, 4).eval()
-    with paper_inference(generator), torch.no_grad():
+    with own_statistics(generator), torch.no_grad():
         assert not torch.equal(generator(torch.ones(1, 3, 32, 32)), generator(torch.ones(1, 3, 32, 32)))
 
 

@@ -1,17 +1,20 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from q3_pix2pix import train
+from common.runtime import UsageError
+from q3_pix2pix import predict, train
 from q3_pix2pix.pix2pix import PatchGAN
 from tests.conftest import ENVIRONMENT, ROOT
 
 TRAIN = "q3_pix2pix/train.py"
-TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4 --log_every 2".split()
+TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4".split()
+TINY += ["--log_every", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +172,32 @@ def test_predict_any_size_and_names(trained, script, tmp_path):
     assert "bad.png" in done.stderr and "2 of 3 photos" in done.stdout
 
 
+def test_results_have_distinct_names_and_never_replace_a_photo(tmp_path):
+    for name in ("x/a.jpg", "x/a.png", "x/a-png.png", "x/b.png", "y/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    options = predict.Options(input=(tmp_path / "x", tmp_path / "y", tmp_path / "y/b.png"), output=Path("o"))
+    results = {str(k.relative_to(tmp_path)): v.name for k, v in predict.find_photos(options).items()}
+    assert results == {
+        "x/a.jpg": "a-jpg.png",
+        "x/a.png": "a-png-2.png",
+        "x/a-png.png": "a-png.png",
+        "x/b.png": "b-png.png",
+        "y/b.png": "b-png-2.png",
+    }
+    single = predict.Options(input=(tmp_path / "x/a.jpg",), output=tmp_path / "map.webp")
+    assert list(predict.find_photos(single).values()) == [tmp_path / "map.webp"]
+    for sources, output, message in (
+        (["x"], "map.png", "one file, and there are 4 photos"),
+        (["y"], "y", "would replace the photo .*/y/b.png"),
+        (["x/a.jpg"], "x/a.jpg", "would replace the photo"),
+        (["z"], "o", "z does not exist"),
+    ):
+        options = predict.Options(input=tuple(tmp_path / s for s in sources), output=tmp_path / output)
+        with pytest.raises(UsageError, match=message):
+            predict.find_photos(options)
+
+
 @pytest.mark.parametrize(
     "arguments, status, message",
     [
@@ -177,7 +206,7 @@ def test_predict_any_size_and_names(trained, script, tmp_path):
         (["--constant_epochs", "9"], 2, "--constant_epochs 9 is more than --epochs 3"),
         (["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
         (["--dataset", "folder"], 2, "needs --pairs"),
-        (["--pairs", "x"], 2, "--pairs is of --dataset folder"),
+        (["--pairs", "x"], 2, "--pairs needs --dataset folder"),
     ],
 )
 def test_wrong_commands_get_a_clear_line(script, roots, arguments, status, message):
