@@ -187,15 +187,16 @@ def match(first: Path, second: Path) -> list[Files]:
 def check_apart(files: dict[str, list[Files]], parts: dict[str, Pairs]) -> None:
     """Raises RunError if a validation pair is a training pair, even one saved again in another format.
 
-    The training pair that is nearest at 32 x 32 pixels is compared in full when it is as good as equal there.
+    The training pair that is nearest at 16 x 16 pixels is compared in full when it is similar there.
     """
 
     def small(images: Tensor) -> Tensor:
-        """(n, 6, side, side) -> (n, 6 * 32 * 32)"""
-        return torch.cat([F.adaptive_avg_pool2d(some.float(), 32) for some in images.split(64)]).flatten(1)
+        """(n, 6, side, side) -> (n, 6 * 16 * 16)"""
+        scale = functools.partial(F.interpolate, size=(16, 16), mode="bilinear", antialias=True)
+        return torch.cat([scale(some.float()) for some in images.split(64)]).flatten(1)
 
     train, validation = (small(parts[part].images) for part in ("train", "val"))
-    spread = (train.view(-1, 6, 32 * 32).var(2, correction=0).sum(1) * 32 * 32).sqrt()
+    spread = (train.view(-1, 6, 16 * 16).var(2, correction=0).sum(1) * 16 * 16).sqrt()
     distances, nearest = torch.cdist(validation, train).min(1)
     for i in (
         (distances <= 0.1 * spread[nearest] + 5).nonzero().flatten().tolist()

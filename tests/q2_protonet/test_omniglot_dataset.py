@@ -75,6 +75,30 @@ def test_ink_is_one_on_zero_whatever_the_picture(tmp_path):
     )
 
 
+def test_ink_that_touches_the_border(tmp_path):
+    """Cropped tightly, or in a frame: told which it is, the reader keeps the ink that covers the border."""
+    cropped = np.zeros((60, 40), np.uint8)  # a black E
+    cropped[10:25, 12:], cropped[35:50, 12:] = 255, 255
+    framed = np.full((60, 60), 255, np.uint8)
+    framed[:6], framed[-6:], framed[:, :6], framed[:, -6:], framed[20:40, 28:32] = 0, 0, 0, 0, 0
+    for drawing in (cropped, framed):
+        Image.fromarray(drawing).save(tmp_path / "dark.png")
+        Image.fromarray(255 - drawing).save(tmp_path / "light.png")
+        square = Image.new("L", (60, 60))
+        square.paste(Image.fromarray(255 - drawing), ((60 - drawing.shape[1]) // 2, 0))
+        expected = np.asarray(square.resize((28, 28), Image.Resampling.BILINEAR))
+        assert np.array_equal(read_ink(tmp_path / "dark.png", "no"), expected)
+        assert np.array_equal(read_ink(tmp_path / "light.png", "yes"), expected)
+
+
+@pytest.mark.parametrize("invert", ["auto", "yes", "no"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "F"])
+def test_a_picture_without_ink_is_named(tmp_path, invert, mode):
+    Image.new(mode, (40, 40)).save(tmp_path / "blank.tif")
+    with pytest.raises(RunError, match="blank.tif has no ink"):
+        read_ink(tmp_path / "blank.tif", invert)
+
+
 def test_wide_pictures_are_padded_not_stretched(tmp_path):
     image = Image.new("L", (200, 100), 255)
     image.paste(0, (80, 30, 120, 70))

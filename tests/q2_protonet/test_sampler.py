@@ -57,3 +57,8 @@ def test_too_few():
         sampler([9] * 5, 6, 1, 1)
     with pytest.raises(UsageError, match="a class has only 4"):
         sampler([9, 4], 2, 2, 3)
+    few = torch.tensor([9, 4, 3])
+    with pytest.raises(UsageError, match=r"train part .* only 4 \(beta; 2 of 3 .*lower --num_support_tr"):
+        PrototypicalBatchSampler(few, 2, 2, 3, None, ["alpha", "beta", "gamma"], "train")
+    with pytest.raises(UsageError, match="validation part .* has 3: --classes_per_it_val can be at most 3"):
+        PrototypicalBatchSampler(few, 5, 1, 1, None, ["alpha", "beta", "gamma"], "validation")

@@ -71,6 +71,32 @@ def test_a_validation_picture_is_never_a_training_picture(folder):
         load(folder.parent, DataOptions("folder", folder), 32)
 
 
+@pytest.mark.parametrize(
+    "how", [("again.bmp", {}), ("again.webp", {"lossless": True}), ("again.jpg", {"quality": 85})]
+)
+def test_a_training_picture_saved_again_is_noticed_and_a_like_one_is_not(folder, how):
+    name, options = how
+    town = np.concatenate(draw_towns(1, 64, 7).images[0].view(2, 3, 64, 64).permute(0, 2, 3, 1).numpy(), 1)
+    Image.fromarray(town).save(folder / "train" / "town.png")
+    town = town.astype(int) + np.random.default_rng(0).normal(0, 40, town.shape)
+    Image.fromarray(town.clip(0, 255).astype(np.uint8)).save(folder / "val" / "like.png")
+    load(folder.parent, DataOptions("folder", folder), 32)
+    with Image.open(folder / "train" / "town.png") as image:
+        image.save(folder / "val" / name, **options)
+    with pytest.raises(RunError, match="val/again.* is the training picture .*train/town.png"):
+        load(folder.parent, DataOptions("folder", folder), 32)
+
+
+@pytest.mark.parametrize("side", "AB")
+def test_two_files_of_one_name_in_a_parallel_folder(tmp_path, side):
+    for inside in ("trainA", "trainB", "valA", "valB"):
+        (tmp_path / inside).mkdir()
+        Image.new("RGB", (40, 40), "red" if inside[-1] == "A" else "blue").save(tmp_path / inside / "one.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / f"train{side}" / "one.jpg")
+    with pytest.raises(RunError, match=f"train{side}/one.jpg and .*train{side}/one.png have one name"):
+        load(tmp_path, DataOptions("folder", tmp_path), 32)
+
+
 def test_parallel_folders(tmp_path):
     for part in ("train", "val"):
         for side, color in (("A", "red"), ("B", "blue")):
