@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PRESET ?= quick
 
-.PHONY: setup reproduce report test soak lint bench clean
+.PHONY: setup reproduce report test soak lint bench clean verify
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,9 @@ soak: setup  ## the fault campaign and the fuzz tests at length, about 15 minute
 lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+verify: setup  ## measures the networks in pretrained/ on the real data, beside the committed numbers
+	$(PY) reproduction/verify.py
 
 bench: setup  ## four races against plain versions; their table goes to benchmarks/RESULTS.md and the page. BENCH="--device cuda --compile"
 	$(PY) benchmarks/protonet.py --save $(BENCH)

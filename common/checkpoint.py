@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import torch
 
+from common import pretrained
 from common.runtime import RunError
 
 FORMAT = "four-papers-1"
@@ -76,14 +77,15 @@ def load(
 ) -> dict:
     """Reads a checkpoint of `question`, and of `architecture` when that is given.
 
+    Args:
+        path: a file, or the name of a network in pretrained/.
+
     Raises:
-        Damaged, RunError: as `read`.
+        Damaged, RunError: as `read` and `pretrained.read`.
         RunError: missing, not a checkpoint of this project, of another question or architecture.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise RunError(f"no checkpoint at {path}")
-    state = read(path, device)
+    path = pretrained.locate(path)
+    state = pretrained.read(path, device) if path.suffix == ".safetensors" else read(path, device)
     about = [state.get(key) for key in ("format", "question", "architecture")] if type(state) is dict else []
     if [type(fact) for fact in about] != [str, str, dict] or about[0] != FORMAT:
         raise RunError(f"{path} is not a checkpoint of this project")

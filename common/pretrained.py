@@ -1,0 +1,81 @@
+"""The trained networks that come with the project: pretrained/<name>.safetensors, each with a model card."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from common.provenance import ROOT
+from common.runtime import RunError
+
+FOLDER = ROOT / "pretrained"
+MOST_BYTES = 25_000_000  # of one file; safetensors hold no code, and their header no more than its own length
+
+
+def names(question: str | None = None) -> list[str]:
+    """The names of the networks that are there, of one question or of all."""
+    found = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
+    return [name for name in found if question in (None, read(FOLDER / f"{name}.safetensors")["question"])]
+
+
+def locate(checkpoint: Path | str) -> Path:
+    """The file of a checkpoint given as a path or as the name of a network in pretrained/.
+
+    Raises:
+        RunError: there is neither.
+    """
+    path, named = Path(checkpoint), FOLDER / f"{checkpoint}.safetensors"
+    if path.is_file():
+        return path
+    if len(path.parts) == 1 and named.is_file():
+        return named
+    known = ", ".join(path.stem for path in sorted(FOLDER.glob("*.safetensors"))) or "none in this checkout"
+    raise RunError(f"no checkpoint at {path}; networks that come with the project: {known}")
+
+
+def write(path: Path, state: dict, model: dict[str, torch.Tensor], rows: list[dict], half: bool) -> None:
+    """Writes a network's weights and what describes it, in fp16 if `half`.
+
+    Args:
+        path: pretrained/<name>.safetensors.
+        state: a checkpoint's contents, of which everything but the optimisers and position is kept.
+        model: the weights to keep, such as the averaged ones.
+        rows: its measures on the real data, as in results.json; verify.py repeats them.
+        half: fp16 for floating-point tensors.
+
+    Raises:
+        RunError: the file would be larger than a repository should hold.
+    """
+    from safetensors.torch import save_file
+
+    weights = {
+        name: (value.half() if half and value.is_floating_point() else value).contiguous()
+        for name, value in model.items()
+    }
+    about = {key: state[key] for key in ("format", "question", "architecture", "options", "epoch")}
+    about |= {"facts": state.get("facts", {}), "rows": rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path, {"four_papers": json.dumps(about)})
+    if path.stat().st_size > MOST_BYTES:
+        raise RunError(f"{path} has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}: try --half")
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict:
+    """The contents as in a checkpoint: "model" in fp32, "question", "architecture", "options", "rows" ...
+
+    Raises:
+        RunError: the file is damaged, or not one of this project's.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            about = json.loads((file.metadata() or {})["four_papers"])
+            model = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise RunError(f"{path} is damaged, or not a network of this project") from error
+    return about | {
+        "model": {
+            name: value.float() if value.is_floating_point() else value for name, value in model.items()
+        }
+    }

@@ -1,0 +1,63 @@
+"""Evaluates the networks in pretrained/ on the real data and prints each number beside the committed one.
+
+python reproduction/verify.py     # make verify: minutes on a CPU
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
+
+from common import pretrained
+from common.cli import command
+from common.results import show_value
+from common.runtime import RunError, ScriptOptions
+
+
+@dataclass
+class Options(ScriptOptions):
+    """Measure the shipped networks again."""
+
+    data_root: Path = Path("data")  # folder of the data sets; what is missing is downloaded
+    tolerance: float = (
+        0.005  # relative difference that still counts as equal: GPUs and versions round differently
+    )
+
+
+def evaluate(question: str, name: str, data_root: Path, device: str) -> list[dict]:
+    """The rows that the question's evaluate.py gives for a network in pretrained/."""
+    script = import_module(f"{question}.evaluate")
+    result = script.main(script.Options(checkpoint=Path(name), data_root=data_root, device=device))
+    return result["rows"] if isinstance(result, dict) else result
+
+
+def main(options: Options) -> None:
+    lines, failed = [], 0
+    for name in pretrained.names():
+        shipped = pretrained.read(pretrained.FOLDER / f"{name}.safetensors")
+        try:
+            measured = evaluate(shipped["question"], name, options.data_root, options.device)
+        except RunError as error:
+            lines.append(f"{name}: not verified: {error}")
+            failed += 1
+            continue
+        again = {row["name"]: row for row in measured}
+        for row in shipped["rows"]:
+            now = again.get(row["name"])
+            equal = now and abs(now["value"] - row["value"]) <= options.tolerance * max(1, abs(row["value"]))
+            failed += not equal
+            shown = show_value(now) if now else "missing"
+            lines.append(
+                f"{name:24}{row['name']:52}{show_value(row):28}{shown:28}{'' if equal else 'DIFFERS'}"
+            )
+    print(f"\n{'network':24}{'measure':52}{'committed':28}measured now")
+    print("\n".join(lines) or "there are no networks in pretrained/")
+    if failed:
+        raise RunError(f"{failed} of {len(lines)} lines are not verified")
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)

@@ -1,0 +1,78 @@
+"""Networks that come with the project: written, found by name, measured again, loaded by torch.hub."""
+
+import json
+
+import pytest
+import torch
+
+from common import checkpoint, pretrained
+from common.runtime import RunError
+from reproduction import export, verify
+from tests.conftest import ROOT
+
+TINY = "--dataset synthetic --device cpu --epochs 1 --iterations 5 --classes_per_it_tr 20".split()
+TINY += ["--hidden_channels", "8"]
+
+
+@pytest.fixture
+def shipped(script, roots, tmp_path, monkeypatch):
+    """A tiny ProtoNet trained on synthetic data and exported as "tiny", in fp16."""
+    script("q2_protonet/train.py", *TINY, "--test_episodes", 50, "--run_name", "a", *roots)
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "pretrained")
+    best = tmp_path / "logs/q2_protonet/a/checkpoints/best.pt"
+    export.main(export.Options(checkpoint=best, name="tiny", half=True, device="cpu"))
+    return best
+
+
+def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys):
+    state, trained = checkpoint.load("tiny", "q2_protonet"), checkpoint.load(shipped, "q2_protonet")
+    assert (
+        pretrained.names() == ["tiny"] == pretrained.names("q2_protonet")
+        and pretrained.names("q1_dcgan") == []
+    )
+    assert (
+        state["architecture"] == {"hidden_channels": 8} and state["model"].keys() == trained["model"].keys()
+    )
+    for name, value in trained["model"].items():
+        rounded = value.half().float() if value.is_floating_point() else value
+        assert torch.equal(state["model"][name], rounded), name
+    card = (pretrained.FOLDER / "tiny.md").read_text()
+    assert "fp16" in card and state["rows"][0]["name"] in card and "--hidden_channels 8" in card
+    verify.main(verify.Options(device="cpu"))
+    assert "DIFFERS" not in capsys.readouterr().out
+
+
+def test_a_number_that_is_not_reproduced_is_named(shipped, capsys):
+    path = pretrained.FOLDER / "tiny.safetensors"
+    state = pretrained.read(path)
+    state["rows"][0]["value"] += 3
+    pretrained.write(path, state, state["model"], state["rows"], half=True)
+    with pytest.raises(RunError, match="not verified"):
+        verify.main(verify.Options(device="cpu"))
+    assert capsys.readouterr().out.count("DIFFERS") == 1
+
+
+def test_missing_and_damaged_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    with pytest.raises(RunError, match="no checkpoint at nothing; networks that come with the project: none"):
+        checkpoint.load("nothing", "q2_protonet")
+    path = tmp_path / "broken.safetensors"
+    for content in (b"", b"hello", (10**12).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"{}"):
+        path.write_bytes(content)
+        with pytest.raises(RunError, match="damaged, or not a network"):
+            checkpoint.load("broken", "q2_protonet")
+
+
+@pytest.mark.parametrize("entry", ["dcgan", "protonet", "pix2pix"])
+def test_torch_hub_builds_the_network(entry):
+    network = torch.hub.load(str(ROOT), entry, source="local")
+    assert sum(p.numel() for p in network.parameters()) > 100_000
+
+
+def test_what_is_shipped_is_whole_and_described():
+    total = 0
+    for path in pretrained.FOLDER.glob("*.safetensors"):
+        state = pretrained.read(path)
+        assert state["rows"] and path.with_suffix(".md").is_file() and json.dumps(state["architecture"])
+        total += path.stat().st_size
+    assert total < 40_000_000
