@@ -177,8 +177,8 @@ def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
             "quick-found-seed1",
             False,
             "q4_darts/train.py --dataset synthetic --init_channels 4 --layers 3 --batch_size 32 "
-            "--train_pictures 1024 --epochs 4 --genotype L/q4_darts/quick-search-seed1/genotype.json --seed 1 "
-            "--run_name quick-found-seed1 --data_root D --log_root L --figure_root F",
+            "--train_pictures 1024 --epochs 4 --genotype L/q4_darts/quick-search-seed1/genotype.json "
+            "--seed 1 --run_name quick-found-seed1 --data_root D --log_root L --figure_root F",
         ),
         (
             "full",
