@@ -34,7 +34,7 @@ FRONT = tuple(
         REPORT[way, shot],
         name,
         ("untrained", name + UNTRAINED),
-        tuple((run, run) for run in (f"omniglot-{way}w{shot}s", f"{way}w{shot}s")),
+        (f"omniglot-{way}w{shot}s", f"{way}w{shot}s"),
     )
     for (way, shot), name in SETTINGS.items()
 )

@@ -49,7 +49,7 @@ FRONT = (
         REPORT["supernet"],
         "supernet on the alphas' half, epoch *",
         "chance 10",
-        (("search-pc-20", ""), ("small-search", "")),
+        ("search-pc-20", "small-search"),
     ),
     (
         "test of the cell found, %",

@@ -38,7 +38,7 @@ class Row(NamedTuple):
         words = ["python", self.script]
         for flag, value in self.options.items():
             values = value if isinstance(value, tuple) else () if value is True else (value,)
-            paths = {"log_root": log_root, "after": self.after[0] if self.after else ""}
+            paths = dict(log_root=log_root, after=self.after[0] if self.after else "")
             words += [f"--{flag}", *(str(each).format(**paths) for each in values)]
         if self.evaluates:
             kept = "best" if self.question == "q2_protonet" else "last"  # q2 tests the best validation epoch
@@ -104,7 +104,7 @@ def q2(
     name: str, way: int, shot: int, minutes: float | None = None, after: tuple[str, ...] = (), **options
 ) -> Row:
     """Train shot = test shot, 60-way training episodes: Snell et al. 2017, section 3.1."""
-    options |= {"num_support_tr": shot, "num_support_val": shot, "classes_per_it_val": way}
+    options |= dict(num_support_tr=shot, num_support_val=shot, classes_per_it_val=way)
     return Row("q2_protonet", name, "q2_protonet/train.py", options, after=after, minutes=minutes)
 
 
@@ -139,19 +139,13 @@ def both_ways(run: Row) -> list[Row]:
 
 BF16 = {"precision": "bf16"}
 CIFAR = {"dataset": "cifar10_images"}
-MAPS_128 = {"dataset": "aerial_maps", "image_size": 128, "base_channels": 32} | BF16
+MAPS_128 = dict(dataset="aerial_maps", image_size=128, base_channels=32) | BF16
 
 # Real data, an hour and a half on two CPU cores. Times of 3 and 5 epochs are scaled from 15 and 20.
-SMALL_SEARCH = CIFAR | {
-    "train_pictures": 6400,
-    "epochs": 10,
-    "init_channels": 8,
-    "layers": 4,
-    "batch_size": 32,
-    "arch_learning_rate": "3e-3",  # ten times the paper's, for a twentieth of its steps
-    "precision": "bf16",
-}
-SMALL_TRAIN = CIFAR | {"train_pictures": 12800, "epochs": 5, "init_channels": 16, "layers": 5}
+SMALL_NET = dict(train_pictures=6400, init_channels=8, layers=4, batch_size=32)
+# The alphas' rate is ten times the paper's, for a twentieth of its steps.
+SMALL_SEARCH = CIFAR | SMALL_NET | BF16 | {"epochs": 10, "arch_learning_rate": "3e-3"}
+SMALL_TRAIN = CIFAR | dict(train_pictures=12800, epochs=5, init_channels=16, layers=5)
 SMALL_OMNIGLOT = q2("20w1s", 20, 1, 9, split="small", **BF16, augment=True, average_weights=0.995, epochs=60)
 SMALL = [
     SMALL_OMNIGLOT,
@@ -164,7 +158,7 @@ SMALL = [
 
 
 # The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
-ADDITIONS = {"augment": True, "average_weights": 0.999}
+ADDITIONS = dict(augment=True, average_weights=0.999)
 ONE_SHOT, FIVE_SHOTS = (q2(f"omniglot-20w{shot}s", 20, shot, **BF16) for shot in (1, 5))
 ADDED = [
     row
@@ -177,7 +171,7 @@ DIGITS_SEEDED = [
     q1("mnist-conditional", 53, **BF16, conditional=True),
     evaluation("q1_dcgan", "mnist-conditional", 0.7),
 ]
-BUDGET = CIFAR | BF16 | {"epochs": 10, "init_channels": 16, "layers": 8}  # one for all three cells
+BUDGET = CIFAR | BF16 | dict(epochs=10, init_channels=16, layers=8)  # one for all three cells
 EVIDENCE = [
     *both_ways(ONE_SHOT),
     *both_ways(FIVE_SHOTS),
@@ -231,14 +225,8 @@ FULL = [
 ]
 
 # What a precision costs in accuracy: the same short run at each, three seeds. tf32 needs a GPU.
-BRIEF_MAPS = {"dataset": "aerial_maps", "image_size": 128, "base_channels": 32, "epochs": 5}
-BRIEF_SEARCH = CIFAR | {
-    "train_pictures": 6400,
-    "epochs": 3,
-    "init_channels": 8,
-    "layers": 4,
-    "batch_size": 32,
-}
+BRIEF_MAPS = dict(dataset="aerial_maps", image_size=128, base_channels=32, epochs=5)
+BRIEF_SEARCH = CIFAR | SMALL_NET | {"epochs": 3}
 PRECISIONS = ("fp32", "tf32", "bf16")
 PRECISION = with_seeds(
     [
@@ -250,16 +238,10 @@ PRECISION = with_seeds(
     (0, 1, 2),
 )
 
-DIGITS = {
-    "dataset": "synthetic",
-    "synthetic_pictures": 3072,
-    "epochs": 5,
-    "quality_samples": 500,
-    "test_samples": 1000,
-}
-SYNTHETIC = {"dataset": "synthetic", "epochs": 4, "iterations": 30, "classes_per_it_tr": 30}
-TOWN = {"dataset": "synthetic", "epochs": 12, "image_size": 64, "base_channels": 16, "batch_size": 4}
-SHAPES = {"dataset": "synthetic", "init_channels": 4, "layers": 3, "batch_size": 32, "train_pictures": 1024}
+DIGITS = dict(dataset="synthetic", synthetic_pictures=3072, epochs=5, quality_samples=500, test_samples=1000)
+SYNTHETIC = dict(dataset="synthetic", epochs=4, iterations=30, classes_per_it_tr=30)
+TOWN = dict(dataset="synthetic", epochs=12, image_size=64, base_channels=16, batch_size=4)
+SHAPES = dict(dataset="synthetic", init_channels=4, layers=3, batch_size=32, train_pictures=1024)
 QUICK = [
     q1("quick-plain", 0.9, **DIGITS),
     q1("quick-conditional", 0.9, **DIGITS, conditional=True),
@@ -283,7 +265,7 @@ REPORT = [
     q4("report-random", TRAIN, epochs=100, genotype="random:0"),
 ]
 
-TUTORIAL = {"image_size": 64, "latent_size": 100, "batch_size": 128}
+TUTORIAL = dict(image_size=64, latent_size=100, batch_size=128)
 PAPER = [
     q1("paper-plain", **TUTORIAL),
     q1("paper-conditional", **TUTORIAL, conditional=True),
@@ -311,12 +293,6 @@ PAPER = [
     q4("paper-random", TRAIN, genotype="random:0"),
 ]
 
-PRESETS: dict[str, list[Row]] = {
-    "quick": QUICK,
-    "small": SMALL,
-    "evidence": EVIDENCE,
-    "full": FULL,
-    "precision": PRECISION,
-    "report": REPORT,
-    "paper": PAPER,
-}
+PRESETS: dict[str, list[Row]] = dict(
+    quick=QUICK, small=SMALL, evidence=EVIDENCE, full=FULL, precision=PRECISION, report=REPORT, paper=PAPER
+)

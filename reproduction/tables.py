@@ -3,7 +3,8 @@
 What the READMEs show is data of each question's paper.py:
 
 FRONT, rows of the front table: (measure, the paper's number, the first report's, row of results.json, its
-floor or control as (name, row) or in words, ((run, its control's run), ...)); the first finished one counts.
+floor or control as (name, row) or in words, runs), where a run may be (run, its control's run) and the first
+that is finished counts.
 
 TABLES of the folder's README: `columns`, head -> row of results.json; `references`, known numbers by column;
 `controls` and `variants` (ways of measuring one run), name -> what their rows add to the names of the rows.
@@ -80,7 +81,8 @@ def front(questions: dict[str, list[dict]]) -> list[dict]:
     for question, paper in PAPERS.items():
         runs = {experiment["name"]: experiment for experiment in over_seeds(questions.get(question, []))}
         for measure, claimed, reported, pattern, beside, candidates in paper.FRONT:
-            run, control = next((pair for pair in candidates if pair[0] in runs), candidates[-1])
+            pairs = [(each, each) if isinstance(each, str) else each for each in candidates]
+            run, control = next((pair for pair in pairs if pair[0] in runs), pairs[-1])
             row = find(runs.get(run), pattern)
             if isinstance(beside, tuple):
                 floor = find(runs.get(control), beside[1])
