@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import BinaryIO
 
 import torch
+from torch import nn
 
 from common import pretrained
-from common.runtime import RunError
+from common.runtime import RunError, UsageError
 
 FORMAT = "four-papers-1"
 
@@ -126,6 +127,56 @@ def read(path: Path, device: torch.device | str = "cpu") -> object:
             ) from error
         except Exception as error:  # zipfile and torch raise almost anything on damaged bytes
             raise Damaged(f"{path} is cut short or damaged") from error
+
+
+def start_from(
+    path: Path,
+    question: str,
+    architecture: dict,
+    networks: dict[str, nn.Module],
+    remade: tuple[str, ...] = (),
+) -> list[str]:
+    """Loads the weights of a checkpoint, or a network of pretrained/, into new networks, to train them on.
+
+    A network that the checkpoint lacks stays as it is. A checkpoint of a single network ("best") has it as
+    "model" and gives it to the first of `networks`.
+
+    Args:
+        architecture: what the new networks were made from, for the message.
+        networks: name in the checkpoint -> network.
+        remade: parameters whose names begin so stay new where their shapes differ, such as ("classifier.",)
+            for another number of classes.
+
+    Returns:
+        What was loaded and what was not, in words for the log.
+
+    Raises:
+        UsageError: the checkpoint's network has another shape.
+        Damaged, RunError: as `load`.
+    """
+    saved = load(path, question)
+    first, found, loaded, new = next(iter(networks)), {}, [], []
+    for name, network in networks.items():
+        weights = saved.get(name, saved.get("model") if name == first else None)
+        if weights is None:
+            new.append(f"the {name}, which it lacks")
+            continue
+        own, loaded = network.state_dict(), [*loaded, name]
+        for key in sorted(own.keys() | weights.keys()):
+            here, there = own.get(key), weights.get(key)
+            if here is not None and there is not None and here.shape == there.shape:
+                own[key] = there
+            elif not key.startswith(remade):
+                shapes = f"{saved['architecture']}, and this run trains {architecture}"
+                raise UsageError(
+                    f"--start_from {path} holds the network {shapes}: they differ in {name} {key}"
+                )
+            elif here is not None:
+                new.append(f"{name} {key}, {tuple(here.shape)}")
+        found[name] = own
+    for name, weights in found.items():
+        networks[name].load_state_dict(weights)
+    return [f"starts from {', '.join(loaded)} of {path}", *(f"starts anew: {what}" for what in new)]
 
 
 def load_last(

@@ -37,6 +37,7 @@ class RunOptions(ScriptOptions):
     run_name: str = ""  # name of the run folder (default: made from the settings)
     resume: bool = False  # continue the run of this name exactly where its last checkpoint was saved
     overwrite: bool = False  # delete the run of this name first
+    start_from: Path | None = None  # a checkpoint, or a name in pretrained/: its networks are trained on
     compile: bool = False  # torch.compile the network (worth it on a GPU)
     smoke: bool = False  # a tiny run on synthetic data to check that everything works (seconds)
 
@@ -53,7 +54,7 @@ class RunOptions(ScriptOptions):
 # These may differ between the legs of a run; any other option would make it another run.
 # Data in `folder` and `pairs` are compared by content instead.
 FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root"}
-FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs"}
+FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs", "start_from"}
 
 
 class Run:
@@ -196,6 +197,18 @@ class Run:
                 f"the run {self.folder} exists: --resume continues it, --overwrite starts it again, "
                 "--run_name NAME keeps both"
             )
+
+    def start_from(self, networks: dict[str, torch.nn.Module], remade: tuple[str, ...] = ()) -> None:
+        """Loads --start_from into new networks, unless the run resumes; call it before `restore`.
+
+        Arguments and errors are those of `checkpoint.start_from`.
+        """
+        path = self.options.start_from
+        resumes = (self.options.resume or self.restarted) and self.last.exists()
+        if path is None or resumes:
+            return
+        for text in checkpoint.start_from(path, self.question, self.architecture, networks, remade):
+            self.log(text)
 
     def restore(self, parts: dict[str, object]) -> dict:
         """Opens the tables and, with --resume, restores every part from the last checkpoint.

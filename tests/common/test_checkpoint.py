@@ -2,9 +2,10 @@ import errno
 
 import pytest
 import torch
+from torch import nn
 
 from common import checkpoint
-from common.runtime import RunError
+from common.runtime import RunError, UsageError
 
 
 def save(path, value=1.0, **more):
@@ -95,3 +96,41 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert checkpoint.load(path, "q")["weight"][0] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_start_from_loads_what_fits_and_says_what_starts_anew(tmp_path):
+    def networks(classes=3, width=4):
+        body = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width))
+        return {
+            "generator": nn.ModuleDict({"body": body, "head": nn.Linear(width, classes)}),
+            "judge": nn.Linear(2, 1),
+        }
+
+    path, best, old = tmp_path / "last.pt", tmp_path / "best.pt", networks()
+    checkpoint.save(path, "q", {"width": 4}, **{name: network.state_dict() for name, network in old.items()})
+    checkpoint.save(best, "q", {"width": 4}, model=old["generator"].state_dict())
+
+    new = networks()
+    assert checkpoint.start_from(path, "q", {}, new) == [f"starts from generator, judge of {path}"]
+    for name, network in new.items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, old[name].state_dict()[key])
+
+    new = networks(classes=5)
+    head = new["generator"]["head"].weight.clone()
+    said = checkpoint.start_from(best, "q", {}, new, ("head.",))
+    assert (
+        said[0] == f"starts from generator of {best}" and said[-1] == "starts anew: the judge, which it lacks"
+    )
+    assert said[1:3] == [
+        "starts anew: generator head.bias, (5,)",
+        "starts anew: generator head.weight, (5, 4)",
+    ]
+    assert torch.equal(new["generator"]["head"].weight, head)
+    assert torch.equal(new["generator"]["body"][0].weight, old["generator"]["body"][0].weight)
+
+    for wrong, remade in ((networks(classes=5), ()), (networks(width=6), ("head.",))):
+        with pytest.raises(
+            UsageError, match="holds the network {'width': 4}, and this run trains {'width': 6}"
+        ):
+            checkpoint.start_from(path, "q", {"width": 6}, wrong, remade)
