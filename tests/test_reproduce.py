@@ -169,32 +169,25 @@ def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
     }
 
 
-COMMANDS = {  # (preset, run, whether it is its evaluation) -> the command
-    (
-        "quick",
-        "quick-found-seed1",
-        False,
-    ): "q4_darts/train.py --dataset synthetic --init_channels 4 --layers 3 "
-    "--batch_size 32 --train_pictures 1024 --epochs 4 "
-    "--genotype L/q4_darts/quick-search-seed1/genotype.json --seed 1 --run_name quick-found-seed1 --data_root D --log_root L --figure_root F",
-    ("full", "full-aerial", True): "q3_pix2pix/evaluate.py --l1_checkpoint "
-    "L/q3_pix2pix/full-aerial-l1/checkpoints/last.pt "
+COMMANDS = {
+    "quick": "q4_darts/train.py --dataset synthetic --init_channels 4 --layers 3 --batch_size 32 "
+    "--train_pictures 1024 --epochs 4 --genotype L/q4_darts/quick-search-seed1/genotype.json --seed 1 "
+    "--run_name quick-found-seed1 --data_root D --log_root L --figure_root F",
+    "full": "q3_pix2pix/evaluate.py --l1_checkpoint L/q3_pix2pix/full-aerial-l1/checkpoints/last.pt "
     "--checkpoint L/q3_pix2pix/full-aerial/checkpoints/last.pt --data_root D --figure_root F",
-    ("paper", "paper-20w1s-trainval", False): "q2_protonet/train.py --num_support_tr 1 --num_support_val 1 "
-    "--classes_per_it_val 20 --trainval paper-20w1s --run_name paper-20w1s-trainval --data_root D --log_root L "
-    "--figure_root F",
-    ("evidence", "omniglot-20w5s", True): "q2_protonet/evaluate.py --way 5 20 --shot 5 "
+    "paper": "q2_protonet/train.py --num_support_tr 1 --num_support_val 1 --classes_per_it_val 20 "
+    "--trainval paper-20w1s --run_name paper-20w1s-trainval --data_root D --log_root L --figure_root F",
+    "evidence": "q2_protonet/evaluate.py --way 5 20 --shot 5 "
     "--checkpoint L/q2_protonet/omniglot-20w5s/checkpoints/best.pt --data_root D --figure_root F",
-    ("precision", "precision-tf32-seed2", False): "q1_dcgan/train.py --epochs 3 --precision tf32 --seed 2 "
-    "--run_name precision-tf32-seed2 --data_root D --log_root L --figure_root F",
+    "precision": "q1_dcgan/train.py --epochs 3 --precision tf32 --seed 2 --run_name precision-tf32-seed2 "
+    "--data_root D --log_root L --figure_root F",
 }
 
 
-@pytest.mark.parametrize("wanted", COMMANDS, ids=lambda wanted: f"{wanted[0]} {wanted[1]}")
-def test_a_row_is_typed_as_a_command(wanted):
-    rows = with_seeds(PRESETS[wanted[0]], (0, 1, 2))
-    row = next(row for row in rows if (row.name, row.evaluates) == wanted[1:])
-    assert " ".join(row.words("L", "F", "D")) == f"python {COMMANDS[wanted]}"
+@pytest.mark.parametrize("preset", COMMANDS)
+def test_a_row_is_typed_as_a_command(preset):
+    rows = with_seeds(PRESETS[preset], (0, 1, 2))
+    assert f"python {COMMANDS[preset]}" in [" ".join(row.words("L", "F", "D")) for row in rows]
 
 
 def test_the_estimate_knows_only_what_was_measured():
