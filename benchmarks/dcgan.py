@@ -1,10 +1,10 @@
 """Seconds per DCGAN training step: ours against a plain implementation of the same networks, in one run.
 
-    python benchmarks/dcgan.py [--device cuda --compile]
+python benchmarks/dcgan.py [--device cuda --compile]
 
-The plain version is what tutorials do: NCHW fp32, a DataLoader of PIL images with transforms, separate passes, gradients computed for
-the discriminator in the generator's step too, an optimiser of small kernels, losses read with .item() every step. The last two
-rows are the original 64x64 layout.
+The plain version is what tutorials do: NCHW fp32, a DataLoader of PIL images with transforms,
+separate passes, gradients for the discriminator in the generator's step too, an optimiser of small kernels,
+losses read with .item() every step. The last two rows are the original 64x64 layout.
 """
 
 import sys
@@ -24,15 +24,15 @@ from benchmarks.race import modes, run
 from common.cli import command
 from common.runtime import Runtime, ScriptOptions, start
 from q1_dcgan.dcgan import Discriminator, Generator
-from q1_dcgan.gan_loss import discriminator_loss, generator_loss
 from q1_dcgan.mnist_dataset import draw_digits, prepare
+from q1_dcgan.train import train_step
 
 
 @dataclass
 class Options(ScriptOptions):
     """Time DCGAN's training steps."""
 
-    batch_size: int = 64  # pictures a step
+    batch_size: int = 64  # pictures per step
     steps: int = 15  # timed steps of each version, ten times as many on a GPU; they take turns
     compile: bool = False  # also time ours with torch.compile
     save: bool = False  # also write the table to logs/benchmarks/, for the report
@@ -62,8 +62,8 @@ def networks(device: torch.device, size: int) -> tuple[Generator, Discriminator]
     return Generator(256, 0, size).to(device), Discriminator(0, size).to(device)
 
 
-def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iterator[float]:
-    """Trains a step at every next()."""
+def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iterator[tuple[float, ...]]:
+    """One training step at every next()."""
     generator, discriminator = (
         network.to(memory_format=torch.contiguous_format) for network in networks(runtime.device, size)
     )
@@ -91,45 +91,23 @@ def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iter
             g_loss = loss(after, ones)
             g_loss.backward()
             adam_g.step()
-            yield (real_loss + fake_loss).item() + 0 * (
-                g_loss.item()
-                + on_real.sigmoid().mean().item()
-                + on_fake.sigmoid().mean().item()
-                + after.sigmoid().mean().item()
-            )
+            beliefs = [logits.sigmoid().mean().item() for logits in (on_real, on_fake, after)]
+            yield (real_loss + fake_loss).item(), g_loss.item(), *beliefs
 
 
 def ours(
     images: torch.Tensor, runtime: Runtime, batch: int, size: int, precision: str, compile: str = ""
-) -> Iterator[torch.Tensor]:
-    """Trains a step at every next(), as train.py does."""
-    generator, discriminator = networks(runtime.device, size)
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """One step of train.py at every next()."""
+    pair, runtime = networks(runtime.device, size), Runtime(runtime.device, precision)
+    optimizers = [torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in pair]
     if compile:
-        generator.compile(mode=compile), discriminator.compile(mode=compile)
-    runtime = Runtime(runtime.device, precision)
-    adam_g, adam_d = (
-        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator)
-    )
+        for network in pair:
+            network.compile(mode=compile)
     while True:
         for index in torch.randperm(len(images), device=images.device).split(batch):
-            real = prepare(images[index], size)
-            with runtime.autocast():
-                fake = generator(torch.randn(batch, 256, device=images.device))
-                on_real, on_fake = discriminator(real), discriminator(fake.detach())
-            d_loss = discriminator_loss(on_real, on_fake)
-            adam_d.zero_grad()
-            d_loss.backward()
-            adam_d.step()
-            discriminator.requires_grad_(False)
-            with runtime.autocast():
-                after = discriminator(fake)
-            g_loss = generator_loss(after)
-            adam_g.zero_grad()
-            g_loss.backward()
-            adam_g.step()
-            discriminator.requires_grad_(True)
-            beliefs = [logits.detach().float().sigmoid().mean() for logits in (on_real, on_fake, after)]
-            yield torch.stack([d_loss.detach(), g_loss.detach(), *beliefs])
+            noise = torch.randn(batch, 256, device=images.device)
+            yield train_step(pair, optimizers, prepare(images[index], size), noise, None, None, runtime)
 
 
 def main(options: Options) -> None:

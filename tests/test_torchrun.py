@@ -1,4 +1,4 @@
-"""Two real processes over gloo: the five training scripts, their gradients, and workers that are stopped or killed."""
+"""Two real processes over gloo: the five training scripts, their gradients, workers stopped or killed."""
 
 import json
 import signal
@@ -16,7 +16,6 @@ from common.run import Run
 from common.runtime import Runtime, ScriptOptions, start
 from q1_dcgan import classifier, dcgan
 from q1_dcgan import train as q1_train
-from q1_dcgan.gan_loss import discriminator_loss, generator_loss
 from q2_protonet import train as q2_train
 from q3_pix2pix import train as q3_train
 from q4_darts import train as q4_train
@@ -60,7 +59,7 @@ def train(run: str, folder: Path, **more: object) -> None:
 
 
 def normalise_each_picture(x, mean, var, weight=None, bias=None, *_):
-    """In place of BatchNorm, whose batch is one process's: nothing then depends on how the pictures are divided."""
+    """In place of BatchNorm, whose batch is one process's: the division of the pictures no longer matters."""
     return F.group_norm(x, 1, weight, bias)
 
 
@@ -71,7 +70,7 @@ def patch(setattr=setattr) -> None:
     setattr(classifier, "EPOCHS", 1)
 
 
-# Run by torchrun ------------------------------------------------------------------------------------------------------
+# Run by torchrun --------------------------------------------------------------------------------------------
 
 
 def all_scripts(folder: str) -> None:
@@ -112,19 +111,15 @@ def gradients() -> None:
         (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3)),
     )  # the union, and this process's half
 
-    generator, discriminator = dcgan.Generator(8, 10), dcgan.Discriminator(10)
+    networks = dcgan.Generator(8, 10), dcgan.Discriminator(10)
+    optimizers = [
+        torch.optim.SGD(network.parameters(), 0) for network in networks
+    ]  # weights stay as they are
     real, noise, labels = torch.rand(6, 1, 28, 28), torch.randn(6, 8), torch.randint(0, 10, (6,))
     found = []
     for where, mine in parts:
-        for network in (generator, discriminator):
-            network.zero_grad()
-        fake, y = generator(noise[mine], labels[mine]), labels[mine]
-        discriminator_loss(discriminator(real[mine], y), discriminator(fake.detach(), y)).backward()
-        where.average_gradients(discriminator)
-        found.append([p.grad.clone() for p in discriminator.parameters()])
-        generator_loss(discriminator(fake, y)).backward(inputs=list(generator.parameters()))
-        where.average_gradients(generator)
-        found[-1] += [p.grad.clone() for p in generator.parameters()]
+        q1_train.train_step(networks, optimizers, real[mine], noise[mine], labels[mine], labels[mine], where)
+        found.append([p.grad for network in networks for p in network.parameters()])
     torch.testing.assert_close(found[1], found[0])
 
     model = Supernet(4, 3, partial=2).double()
@@ -140,7 +135,7 @@ def gradients() -> None:
     torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-9)
 
 
-# Tests ----------------------------------------------------------------------------------------------------------------
+# Tests ------------------------------------------------------------------------------------------------------
 
 
 def test_every_script_on_two_processes_and_the_same_steps_on_one(tmp_path, monkeypatch):
@@ -164,7 +159,8 @@ def test_every_script_on_two_processes_and_the_same_steps_on_one(tmp_path, monke
 SEARCH = (
     "q4_darts/train_search.py --train_pictures 320 --init_channels 4 --layers 3 --batch_size 16 --log_every 2"
 )
-EPISODES = "q2_protonet/train.py --iterations 30 --classes_per_it_tr 5 --validation_episodes 2 --test_episodes 2 --hidden_channels 8"
+EPISODES = "q2_protonet/train.py --iterations 30 --classes_per_it_tr 5 --validation_episodes 2 "
+EPISODES += "--test_episodes 2 --hidden_channels 8"
 
 
 @pytest.mark.parametrize(
