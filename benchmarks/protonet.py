@@ -2,9 +2,9 @@
 
     python benchmarks/protonet.py [--way 60 --shot 5 --query 5] [--device cuda --compile]
 
-The plain version is what the popular ports do: NCHW fp32, ReLU before the pool, a Python loop over classes to choose the
-drawings and to average the prototypes, embeddings moved to the CPU for the loss, loss and accuracy read every step. All versions start
-from the same weights and see the same episodes.
+The plain version is what the popular ports do: NCHW fp32, ReLU before the pool, a Python loop over classes to
+choose the drawings and to average the prototypes, embeddings moved to the CPU for the loss, loss and accuracy
+read at every step. All versions start from the same weights and see the same episodes.
 """
 
 import sys
@@ -25,16 +25,16 @@ from common.runtime import Runtime, ScriptOptions, start
 from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
-from q2_protonet.prototypical_loss import prototypical_loss
+from q2_protonet.train import train_step
 
 
 @dataclass
 class Options(ScriptOptions):
     """Time training episodes."""
 
-    way: int = 60  # classes an episode
-    shot: int = 5  # support drawings a class
-    query: int = 5  # query drawings a class
+    way: int = 60  # classes per episode
+    shot: int = 5  # support drawings per class
+    query: int = 5  # query drawings per class
     steps: int = 20  # timed episodes of each version, ten times as many on a GPU; they take turns
     compile: bool = False  # also time ours with torch.compile, and with CUDA graphs on a GPU
     save: bool = False  # also write the table to logs/benchmarks/, for the report
@@ -42,15 +42,16 @@ class Options(ScriptOptions):
 
 
 def episodes(part: Characters, options: Options) -> Iterator[tuple[Tensor, Tensor]]:
-    """Classes (way, 1) and drawings (way, shot + query) of episodes, for ever the same ones."""
-    draws = torch.Generator(part.images.device).manual_seed(options.seed)
-    sampler = PrototypicalBatchSampler(part.counts, options.way, options.shot, options.query, draws)
+    """Classes (way, 1) and drawings (way, shot + query) of one episode after another, always the same."""
+    generator = torch.Generator(part.images.device).manual_seed(options.seed)
+    sampler = PrototypicalBatchSampler(part, options.way, options.shot, options.query, generator)
     while True:
-        yield tuple(index[0] for index in sampler.draw(1))
+        (classes,), (drawings,) = sampler.sample(1)
+        yield classes, drawings
 
 
 def plain(part: Characters, runtime: Runtime, options: Options) -> Iterator[float]:
-    """Trains an episode at every next()."""
+    """Trains on one episode at every next()."""
     torch.manual_seed(0)
     layers = [
         layer for block in ProtoNet().blocks for layer in (block.conv, block.norm, nn.ReLU(), nn.MaxPool2d(2))
@@ -84,7 +85,7 @@ def plain(part: Characters, runtime: Runtime, options: Options) -> Iterator[floa
 def ours(
     part: Characters, runtime: Runtime, options: Options, precision: str, compile: str = ""
 ) -> Iterator[Tensor]:
-    """Trains an episode at every next(), as train.py does."""
+    """Trains on one episode at every next(), as train.py does."""
     torch.manual_seed(0)
     model = ProtoNet().to(runtime.device)
     if compile:
@@ -92,12 +93,8 @@ def ours(
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     runtime = Runtime(runtime.device, precision)
     for classes, drawings in episodes(part, options):
-        with runtime.autocast():
-            embeddings = model(prepare(part.images[classes, drawings]))
-        loss, _ = prototypical_loss(embeddings.unflatten(0, (len(classes), -1)), options.shot)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        images = prepare(part.images[classes, drawings])  # (way * (shot + query), 1, 28, 28)
+        loss, _ = train_step(model, optimizer, runtime, images, options.way, options.shot)
         yield loss.detach()
 
 

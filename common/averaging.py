@@ -8,8 +8,8 @@ from torch.optim.swa_utils import AveragedModel
 def averaged(model: nn.Module, decay: float) -> AveragedModel | None:
     """An average of `model`'s parameters and buffers; call its `update_parameters(model)` after each step.
 
-    After t updates the average keeps min(decay, (1 + t) / (10 + t)) of itself, so that the random weights it starts
-    from are forgotten within the first steps instead of the first 1 / (1 - decay).
+    After t updates the average keeps min(decay, (1 + t) / (10 + t)) of itself, so that the random weights it
+    starts from are forgotten within the first steps instead of the first 1 / (1 - decay).
 
     Args:
         model: its average is a copy of it, `averaged(...).module`.

@@ -1,198 +1,112 @@
-"""Tests a checkpoint on many few-shot settings at once.
+"""Tests a checkpoint on many few-shot settings at once, or on the Omniglot challenge.
 
-    python q2_protonet/evaluate.py --checkpoint logs/q2_protonet/5w1s/checkpoints/best.pt --way 5 20 --shot 1 5
-
-In eval mode an embedding depends on its image alone, so every drawing passes the network once; the episodes are then drawn
-from the embeddings. That gives the numbers of one forward pass an episode, and 1,000 episodes take about a second.
+python q2_protonet/evaluate.py --checkpoint logs/q2_protonet/RUN/checkpoints/best.pt --way 5 20 --shot 1 5
+python q2_protonet/evaluate.py --checkpoint logs/q2_protonet/RUN/checkpoints/best.pt --within_alphabet
 """
 
 import json
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
-import torch
-from torch import Tensor
-
-from common import checkpoint
 from common.cli import at_least, command
-from common.results import write_json
-from common.runtime import Runtime, ScriptOptions, UsageError, no_tf32, start
-from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
-from q2_protonet.protonet import ProtoNet
-from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
-from q2_protonet.prototypical_loss import prototypical_loss
-
-QUESTION = "q2_protonet"
-PAPER = {
-    (5, 1): 98.8,
-    (5, 5): 99.7,
-    (20, 1): 96.0,
-    (20, 5): 98.9,
-}  # Snell et al. 2017, table 1: full Omniglot
-REPORT = {(5, 1): 97.06, (5, 5): 99.31, (20, 1): 91.47, (20, 5): 97.61}  # the first report: full Omniglot
+from common.results import add_evaluation, print_rows, results_to_extend
+from common.runtime import ScriptOptions, UsageError, start
+from q2_protonet.measures import accuracy_rows, lake_row, within_alphabet_row
+from q2_protonet.omniglot_dataset import DataOptions, describe, load
+from q2_protonet.paper import CHALLENGE, QUESTION, WHOLE_OMNIGLOT
+from q2_protonet.protonet import load_model
 
 
 @dataclass
 class Options(ScriptOptions):
     """Test a checkpoint of a prototypical network."""
 
-    checkpoint: Path = Path()  # the checkpoint to test, such as logs/q2_protonet/RUN/checkpoints/best.pt
-    way: tuple[int, ...] = (5, 20)  # classes an episode, one setting for each
-    shot: tuple[int, ...] = (1, 5)  # support examples a class, one setting for each
-    query: int = 15  # query examples a class
-    episodes: int = 1000  # episodes a setting
+    checkpoint: Path | None = None  # the checkpoint to test, such as logs/q2_protonet/RUN/checkpoints/best.pt
+    way: tuple[int, ...] = (5, 20)  # classes per episode, one setting for each
+    shot: tuple[int, ...] = (1, 5)  # support examples per class, one setting for each
+    query: int = 15  # query examples per class
+    episodes: int = 1000  # episodes per setting
     part: Literal["test", "validation", "train"] = "test"  # which part of the split
-    data_root: Path = Path("data")  # folder of the data sets
-    dataset: Literal["", "omniglot", "synthetic", "folder"] = (
-        ""  # default: what the checkpoint was trained on
-    )
-    split: Literal["", "vinyals", "random", "small", "small1"] = (
-        ""  # default: what the checkpoint was trained on
-    )
-    folder: Path | None = None  # for --dataset folder
+    # instead of --way and --shot: 20 characters of one alphabet, support by one person and queries by another
+    within_alphabet: bool = False
+    # instead of --way and --shot: the 20 fixed runs of the Omniglot challenge, the author's all_runs.zip
+    # unpacked
+    lake_runs: Path | None = None
+    data_root: Path | None = None  # folder of the data sets (default: where the checkpoint was trained)
+    # default: what the checkpoint was trained on
+    dataset: Literal["", "omniglot", "synthetic", "folder"] = ""
+    # default: what the checkpoint was trained on
+    split: Literal["", "vinyals", "random", "background", "small", "small1"] = ""
+    folder: Path | None = None  # of --dataset folder (default: where the checkpoint was trained)
 
 
-@torch.inference_mode()
-@no_tf32()
-def embed(model: ProtoNet, images: Tensor, batch: int = 1000) -> Tensor:
-    """Embeddings of uint8 drawings in eval mode and fp32: (..., 28, 28) -> (..., dim)."""
-    model.eval()
-    flat = images.flatten(0, -3)  # (n, 28, 28), through forward: without torch.compile
-    return torch.cat([model.forward(prepare(piece)) for piece in flat.split(batch)]).view(
-        *images.shape[:-2], -1
-    )
-
-
-@torch.inference_mode()
-def run_episodes(
-    embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes: int
-) -> tuple[float, Tensor]:
-    """Classifies the queries of many episodes, a batch of episodes at a time.
-
-    Args:
-        embeddings: (class, drawing, dim) of a whole part.
-        sampler: draws the episodes.
-        episodes: how many.
-
-    Returns:
-        Mean loss in nats, and the accuracy of each episode (episodes,) in 0..1.
-    """
-    distances = sampler.way * sampler.query * sampler.way * embeddings.shape[-1]  # numbers an episode
-    batch = max(1, 2**24 // distances)
-    losses, accuracies = [], []
-    for first in range(0, episodes, batch):
-        count = min(batch, episodes - first)
-        loss, accuracy = prototypical_loss(embeddings[sampler.draw(count)], sampler.shot)
-        losses.append(loss * count)
-        accuracies.append(accuracy)
-    return float(sum(losses)) / episodes, torch.cat(accuracies)
-
-
-def test(
-    model: ProtoNet,
-    part: Characters,
-    settings: list[tuple[int, int]],
-    query: int,
-    episodes: int,
-    seed: int,
-    note: str = "",
-    beside_paper: bool = True,
-) -> list[dict]:
-    """Rows of results.json, one a (way, shot) setting: mean accuracy in % and its 95% interval, 1.96 sd / sqrt(episodes).
-
-    Args:
-        note: what is added to the names, for a control.
-        beside_paper: with the paper's and the first report's numbers, which are of Omniglot.
-    """
-    embeddings = embed(model, part.images)
-    rows = []
-    for way, shot in settings:
-        generator = torch.Generator(embeddings.device).manual_seed(seed)
-        sampler = PrototypicalBatchSampler(part.counts, way, shot, query, generator)
-        _, accuracy = run_episodes(embeddings, sampler, episodes)
-        rows.append(
-            {
-                "name": f"{way}-way {shot}-shot{note}",
-                "value": round(100 * float(accuracy.mean()), 3),
-                "interval": round(100 * 1.96 * float(accuracy.std()) / episodes**0.5, 3),
-                "unit": "% accuracy",
-                "count": f"{episodes} episodes, {query} queries a class, {len(part)} classes",
-            }
-        )
-        if not note and beside_paper:
-            rows[-1] |= {"paper": PAPER.get((way, shot)), "report": REPORT.get((way, shot))}
-    return rows
-
-
-def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:
-    """The network of a checkpoint, on the device, and the checkpoint's other contents."""
-    state = checkpoint.load(path, QUESTION, device=runtime.device)
-    model = ProtoNet(**state["architecture"]).to(runtime.device)
-    model.load_state_dict(state["model"])
-    return model, state
-
-
-def data_options(trained: dict, options: Options) -> DataOptions:
-    """The data a checkpoint was trained on, with what the command line changes."""
-    chosen = {field.name: trained[field.name] for field in fields(DataOptions)}
-    chosen |= {name: value for name in ("dataset", "split", "folder") if (value := getattr(options, name))}
-    return DataOptions(**chosen | {"folder": Path(chosen["folder"]) if chosen["folder"] else None})
-
-
-def print_table(rows: list[dict]) -> None:
-    """Rows of results.json on the screen."""
-    print(f"{'setting':34}{'accuracy':>18}{'paper':>8}{'report':>8}")
-    for row in rows:
-        reference = "".join(f"{row.get(key) or '':>8}" for key in ("paper", "report"))
-        print(f"{row['name']:34}{row['value']:>9.2f} ± {row['interval']:.2f} %{reference}")
-
-
-def main(options: Options) -> list[dict]:
-    if options.checkpoint == Path():
+def check(options: Options) -> Options:
+    """Ranges and combinations, before anything is loaded."""
+    if options.checkpoint is None:
         raise UsageError("--checkpoint FILE is needed, such as logs/q2_protonet/RUN/checkpoints/best.pt")
     if min(*options.way, *options.shot) < 1:
         raise UsageError(f"--way and --shot must be 1 or more, not {min(*options.way, *options.shot)}")
-    at_least(1, options, "query")
-    at_least(2, options, "episodes")
+    at_least(1, options, "query", "episodes")
+    return options
+
+
+def data_options(trained: dict, options: Options) -> DataOptions:
+    """The data a checkpoint was trained on, with what the command line changes.
+
+    Raises:
+        UsageError: an episode within an alphabet was asked of a network that has seen the evaluation
+            alphabets.
+    """
+    chosen = {field.name: trained[field.name] for field in fields(DataOptions)}
+    chosen |= {name: value for name in ("dataset", "split", "folder") if (value := getattr(options, name))}
+    data = DataOptions(**chosen | {"folder": Path(chosen["folder"]) if chosen["folder"] else None})
+    if data.dataset != "folder":
+        data.folder = options.folder  # which load refuses
+    if not (options.within_alphabet or options.lake_runs):
+        return data
+    if trained["dataset"] == "omniglot" and trained["split"] in WHOLE_OMNIGLOT:
+        raise UsageError(
+            f"the checkpoint was trained on split {trained['split']}, which has characters of the evaluation "
+            "alphabets: within an alphabet only a network trained with --split background can be tested"
+        )
+    return replace(data, no_rotations=True)
+
+
+def main(options: Options) -> list[dict]:
+    options = check(options)
+    results = results_to_extend(options.checkpoint, QUESTION)
     runtime = start(options)
     model, state = load_model(options.checkpoint, runtime)
-    data = data_options(state["options"], options)
-    part = load(options.data_root, data, state["options"]["seed"])[options.part].to(runtime.device)
-    settings = [(way, shot) for way in options.way for shot in options.shot]
-    rows = test(
-        model,
-        part,
-        settings,
-        options.query,
-        options.episodes,
-        options.seed,
-        beside_paper=data.dataset == "omniglot",
-    )
+    trained = state["options"]
+    data = data_options(trained, options)
     print(f"{options.checkpoint}: epoch {state['epoch']}, {options.part} part of {describe(data)}")
-    print_table(rows)
-    results = options.checkpoint.parent.parent / "results.json"
-    if options.checkpoint.parent.name == "checkpoints" and results.exists():
-        before = json.loads(results.read_text())
-        key = f"evaluate.py, {options.checkpoint.name}, {options.part} part of {describe(data)}, seed {options.seed}"
-        merged = {row["name"]: row for row in before.setdefault("evaluations", {}).get(key, []) + rows}
-        before["evaluations"][key] = list(merged.values())
-        write_json(results, before)
-        print(f"added to {results}")
+
+    rows = [lake_row(model, options.lake_runs, runtime.device)] if options.lake_runs else []
+    if options.within_alphabet or not options.lake_runs:
+        parts = load(options.data_root or Path(trained["data_root"]), data, trained["seed"])
+        part = parts[options.part].to(runtime.device)
+    if options.within_alphabet:
+        rows.append(within_alphabet_row(model, part, options.episodes, options.seed))
+    elif not options.lake_runs:
+        settings = [(way, shot) for way in options.way for shot in options.shot]
+        beside_paper = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT
+        numbers = options.query, options.episodes, options.seed
+        rows = accuracy_rows(model, part, settings, *numbers, beside_paper=beside_paper)
+    print_rows(rows)
+    if options.within_alphabet or options.lake_runs:
+        others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())
+        print(f"Lake et al. 2019, on 20 such runs, trained on all 30 background alphabets: {others}")
+
+    where = f"{options.part} part of {describe(data)}"
+    key = f"evaluate.py, {options.checkpoint.name}, {where}, seed {options.seed}"
+    before = json.loads(results.read_text()).get("evaluations", {}).get(key, []) if results else []
+    add_evaluation(results, key, list({row["name"]: row for row in [*before, *rows]}.values()))
     return rows
-
-
-def describe(data: DataOptions) -> str:
-    """A data set in words: "omniglot, split small"."""
-    return (
-        f"omniglot, split {data.split}"
-        if data.dataset == "omniglot"
-        else f"{data.dataset}{f' {data.folder}' if data.folder else ''}"
-    )
 
 
 if __name__ == "__main__":

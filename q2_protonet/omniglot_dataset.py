@@ -45,11 +45,18 @@ class DataOptions:
     # synthetic is drawn on the spot, folder is your own
     dataset: Literal["omniglot", "synthetic", "folder"] = "omniglot"
     # of Omniglot; synthetic and folder are split at random
-    split: Literal["vinyals", "random", "small", "small1"] = "vinyals"
+    split: Literal["vinyals", "random", "background", "small", "small1"] = "vinyals"
     # for --dataset folder: a tree <class>/<image>, or train/, validation/ and test/ of such trees
     folder: Path | None = None
     # leave out the drawings turned by 90, 180 and 270 degrees, which are classes of their own
     no_rotations: bool = False
+
+
+def describe(data: DataOptions) -> str:
+    """A data set in words, such as "omniglot, split small"."""
+    if data.dataset == "omniglot":
+        return f"omniglot, split {data.split}"
+    return f"{data.dataset} {data.folder}" if data.folder else data.dataset
 
 
 @dataclass
@@ -106,7 +113,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Char
     """
     own_folder(options.dataset, options.folder, "a tree <class>/<image>")
     if options.dataset == "synthetic":
-        parts = split_at_random(draw_synthetic(seed), seed)
+        parts = split_at_random(make_synthetic(seed), seed)
     elif options.dataset == "folder":
         parts = load_folder(data_root, options.folder, seed)
     else:
@@ -195,6 +202,22 @@ def split_random(data_root: Path, seed: int) -> dict[str, Characters]:
     return split_at_random(alphabets(data_root, "images_background", "images_evaluation"), seed)
 
 
+# Held back whole from the 30 background alphabets: five, chosen once at random, of those with 20 characters.
+BACKGROUND_VALIDATION = {"Anglo-Saxon_Futhorc", "Burmese_(Myanmar)", "Grantha", "Greek", "Syriac_(Estrangelo)"}
+
+
+def split_background(data_root: Path, seed: int) -> dict[str, Characters]:
+    """The Omniglot challenge (Lake et al. 2019): no alphabet is in two parts; 811 / 153 / 659 characters.
+
+    Trains on 25 background alphabets, validates on the other 5, tests on the 20 evaluation alphabets.
+    """
+    background = alphabets(data_root, "images_background")
+    held = [i for i, name in enumerate(background.names) if name.split("/")[0] in BACKGROUND_VALIDATION]
+    train = [i for i in range(len(background)) if i not in held]
+    test = alphabets(data_root, "images_evaluation")
+    return {"train": background.take(train), "validation": background.take(held), "test": test}
+
+
 def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
     """Train on the alphabets of small1, validate on Tagalog, test on Japanese (katakana) and Sanskrit: 136 / 17 / 89."""
     first, second = (
@@ -227,6 +250,7 @@ def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
 OMNIGLOT_SPLITS = {
     "vinyals": split_vinyals,
     "random": split_random,
+    "background": split_background,
     "small": split_small,
     "small1": split_small1,
 }
@@ -339,7 +363,7 @@ def load_folder(data_root: Path, folder: Path, seed: int) -> dict[str, Character
 # Synthetic ------------------------------------------------------------------------------------------------------------
 
 
-def draw_synthetic(seed: int, characters: int = 200, drawings: int = 20) -> Characters:
+def make_synthetic(seed: int, characters: int = 200, drawings: int = 20) -> Characters:
     """Invented characters of one to three random strokes, each drawn `drawings` times with an unsteady hand."""
     random = np.random.default_rng(seed)
     images = np.zeros((characters, drawings, SIZE, SIZE), np.uint8)

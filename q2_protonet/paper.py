@@ -17,6 +17,13 @@ FIRST_REPORT = (
 PAPER = {(5, 1): 98.8, (5, 5): 99.7, (20, 1): 96.0, (20, 5): 98.9}  # Snell et al. 2017, table 1
 REPORT = {(5, 1): 97.06, (5, 5): 99.31, (20, 1): 91.47, (20, 5): 97.61}
 
+WHOLE_OMNIGLOT = ("vinyals", "random")  # the splits whose rows stand beside these numbers
+
+# Lake et al. 2019: error in % within an alphabet, 20-way 1-shot, trained on the 30 background alphabets
+CHALLENGE = {"people": 4.5, "BPL": 3.3, "a prototypical network": 13.7}
+WITHIN_ALPHABET = "20-way 1-shot within an alphabet, error"
+LAKE_RUNS = "20-way 1-shot within an alphabet, error on Lake's 20 runs"
+
 # script -> (option, its value at full size, what it counts)
 FULL_SIZE = {
     "q2_protonet/train.py": (("epochs", 100, "epochs"), ("classes_per_it_tr", 60, "classes per episode"))
@@ -62,6 +69,6 @@ TABLES = (
 # file -> caption, in the order of the page
 PICTURES = {
     "curves.png": "Loss, accuracy and learning rate, training and validation episodes",
-    "episode.png": "A test episode: support drawings, and queries with the class predicted for each",
+    "episode.png": "A test episode: the support and the first queries of each class",
     "embedding.png": "The episode's embeddings on their two principal axes, each prototype among its queries",
 }

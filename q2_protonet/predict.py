@@ -22,8 +22,9 @@ from common import plots
 from common.cli import at_least, command
 from common.images import list_folders, list_images
 from common.runtime import ScriptOptions, UsageError, start
-from q2_protonet.evaluate import embed, load_model
+from q2_protonet.measures import embed
 from q2_protonet.omniglot_dataset import read_ink
+from q2_protonet.protonet import load_model
 from q2_protonet.prototypical_loss import squared_distances
 
 

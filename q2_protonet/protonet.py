@@ -1,15 +1,21 @@
-"""The embedding network of Prototypical Networks (Snell et al. 2017, section 3.1 and figure 3 of the appendix)."""
+"""The embedding network of Prototypical Networks (Snell et al. 2017, section 3.1)."""
+
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common import checkpoint
+from common.runtime import Runtime
+from q2_protonet.paper import QUESTION
+
 
 class Block(nn.Module):
     """conv3x3 - BatchNorm - max-pool 2 - ReLU: (n, channels_in, h, w) -> (n, channels_out, h // 2, w // 2).
 
-    The paper writes ReLU before the pool. Both orders give the same numbers, since ReLU never changes which of two values
-    is the larger, and this one applies ReLU to a quarter of them.
+    The paper writes ReLU before the pool. Both orders give the same numbers, since ReLU never changes which
+    of two values is the larger, and this one applies ReLU to a quarter of them.
     """
 
     def __init__(self, channels_in: int, channels_out: int):
@@ -22,12 +28,13 @@ class Block(nn.Module):
 
 
 class FirstBlock(Block):
-    """A Block on the images themselves that never stores the normalised feature maps: the same function, 1.7x faster.
+    """A Block on the images themselves that never stores the normalised feature maps: the same function,
+    faster.
 
-    Each output channel is y = w . p + b over 3x3 patches p of the image, so over a batch E[y] = w . E[p] + b and
-    Var[y] = w' Cov[p] w: the batch statistics of BatchNorm follow from nine means and a 9x9 covariance of the input. The
-    normalisation is then folded into the convolution's weights, and autograd differentiates through the fold as it would
-    through BatchNorm. The images need no gradient, or this would not pay.
+    Each output channel is y = w . p + b over 3x3 patches p of the image, so over a batch E[y] = w . E[p] + b
+    and Var[y] = w' Cov[p] w: the batch statistics of BatchNorm follow from nine means and a 9x9 covariance of
+    the input. The normalisation is then folded into the convolution's weights, and autograd differentiates
+    through the fold as it would through BatchNorm. It pays because the images need no gradient.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,24 +42,22 @@ class FirstBlock(Block):
             return super().forward(x)
         norm, weight = self.norm, self.conv.weight.flatten(1)  # (64, 9 * channels_in)
         with torch.autocast(x.device.type, enabled=False):
-            # On a GPU F.unfold would launch a kernel a picture, and torch.cov would wait for the GPU.
+            # On a GPU F.unfold would launch one kernel per picture, and torch.cov would wait for the GPU.
             patches = F.pad(x, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)  # (n, channels_in, h, w, 3, 3)
-            patches = (
-                patches.permute(1, 4, 5, 0, 2, 3).flatten(0, 2).flatten(1)
-            )  # (9 * channels_in, n * h * w)
+            patches = patches.permute(1, 4, 5, 0, 2, 3).flatten(0, 2)  # (9 * channels_in, n, h, w)
+            patches = patches.flatten(1)  # (9 * channels_in, n * h * w)
             middle = patches.mean(1)
             centred = patches - middle[:, None]
-            mean = weight @ middle + self.conv.bias
-            variance = (weight @ (centred @ centred.T / patches.shape[1]) * weight).sum(1)
+            mean = weight @ middle + self.conv.bias  # E[y]
+            variance = (weight @ (centred @ centred.T / patches.shape[1]) * weight).sum(1)  # Var[y]
             with torch.no_grad():
                 count = patches.shape[1]
                 norm.running_mean.lerp_(mean, norm.momentum)
                 norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
                 norm.num_batches_tracked += 1
             scale = norm.weight * (variance + norm.eps).rsqrt()
-            folded = (self.conv.weight * scale[:, None, None, None]).contiguous(
-                memory_format=torch.channels_last
-            )
+            folded = self.conv.weight * scale[:, None, None, None]  # (64, channels_in, 3, 3)
+            folded = folded.contiguous(memory_format=torch.channels_last)
             bias = norm.bias + (self.conv.bias - mean) * scale
         return F.relu(F.max_pool2d(F.conv2d(x, folded, bias, padding=1), 2))
 
@@ -75,6 +80,17 @@ class ProtoNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.blocks(images.contiguous(memory_format=torch.channels_last)).flatten(
-            1
-        )  # (n, 64, 1, 1) -> (n, 64)
+        features = self.blocks(images.contiguous(memory_format=torch.channels_last))  # (n, 64, 1, 1)
+        return features.flatten(1)  # (n, 64)
+
+
+def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:
+    """The network of a checkpoint, on the device, and the checkpoint's other contents.
+
+    Raises:
+        RunError: as `checkpoint.load`.
+    """
+    state = checkpoint.load(path, QUESTION, device=runtime.device)
+    model = ProtoNet(**state["architecture"]).to(runtime.device)
+    model.load_state_dict(state["model"])
+    return model, state

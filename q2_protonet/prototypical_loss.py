@@ -10,13 +10,15 @@ def prototypes_and_queries(embeddings: Tensor, shot: int) -> tuple[Tensor, Tenso
 
     Args:
         embeddings: (..., way, shot + query, dim); the first `shot` of every class are its support.
-        shot: support examples a class.
+        shot: support examples per class.
 
     Returns:
-        Prototypes (..., way, dim), the mean of each class's support (eq. 1), and queries (..., way * query, dim).
+        Prototypes (..., way, dim), the mean of each class's support (eq. 1), and queries (..., way * query,
+        dim).
     """
     support, query = embeddings.float().split([shot, embeddings.shape[-2] - shot], dim=-2)
-    return support.mean(-2), query.flatten(-3, -2)  # (..., way, query, dim) -> (..., way * query, dim)
+    prototypes = support.mean(-2)  # eq. 1: (..., way, shot, dim) -> (..., way, dim)
+    return prototypes, query.flatten(-3, -2)  # (..., way, query, dim) -> (..., way * query, dim)
 
 
 def squared_distances(query: Tensor, prototypes: Tensor) -> Tensor:
@@ -25,22 +27,21 @@ def squared_distances(query: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def prototypical_loss(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of a softmax over negative squared distances to the prototypes (eq. 2), with no temperature.
+    """Cross-entropy of a softmax over negative squared distances to the prototypes (eq. 2), with no
+    temperature.
 
     Args:
         embeddings: (..., way, shot + query, dim), one episode or a batch of them.
-        shot: support examples a class, the first of every row.
+        shot: support examples per class, the first of every row.
 
     Returns:
-        Loss, a scalar in nats, the mean over all queries of all episodes; and the accuracy of each episode, (...,) in 0..1.
+        Loss, a scalar in nats, the mean over all queries of all episodes; and the accuracy of each episode,
+        (...,) in 0..1.
     """
     prototypes, query = prototypes_and_queries(embeddings, shot)
-    logits = -squared_distances(query, prototypes)  # (..., way * query, way)
+    logits = -squared_distances(query, prototypes)  # (..., way * query, way): d(f(x), c_k) of eq. 2
     way = prototypes.shape[-2]
-    target = (
-        torch.arange(way, device=logits.device)
-        .repeat_interleave(query.shape[-2] // way)
-        .expand(logits.shape[:-1])
-    )
-    loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())
+    target = torch.arange(way, device=logits.device).repeat_interleave(query.shape[-2] // way)
+    target = target.expand(logits.shape[:-1])  # (..., way * query)
+    loss = F.cross_entropy(logits.flatten(0, -2), target.flatten())  # -log p(y = k | x), eq. 2
     return loss, (logits.argmax(-1) == target).float().mean(-1)

@@ -4,13 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.runtime import UsageError
+from q2_protonet.omniglot_dataset import Characters
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 
 
 def sampler(counts, way, shot, query, seed=0):
-    return PrototypicalBatchSampler(
-        torch.as_tensor(counts), way, shot, query, torch.Generator().manual_seed(seed)
-    )
+    part = Characters(None, torch.as_tensor(counts), [f"class{i}" for i in range(len(counts))])
+    return PrototypicalBatchSampler(part, way, shot, query, torch.Generator().manual_seed(seed))
 
 
 @settings(max_examples=40, deadline=None)
@@ -22,7 +22,7 @@ def sampler(counts, way, shot, query, seed=0):
 )
 def test_no_class_and_no_drawing_twice_and_only_real_drawings(counts, way, shot, seed):
     way = min(way, len(counts))
-    classes, drawings = sampler(counts, way, shot, 1, seed).draw(5)
+    classes, drawings = sampler(counts, way, shot, 1, seed).sample(5)
     assert classes.shape == (5, way, 1) and drawings.shape == (5, way, shot + 1)
     for episode in range(5):
         assert len(set(classes[episode].flatten().tolist())) == way
@@ -32,7 +32,7 @@ def test_no_class_and_no_drawing_twice_and_only_real_drawings(counts, way, shot,
 
 
 def test_every_class_and_drawing_comes_equally_often():
-    classes, drawings = sampler([4] * 10, 5, 1, 1).draw(4000)
+    classes, drawings = sampler([4] * 10, 5, 1, 1).sample(4000)
     often = torch.bincount(classes.flatten(), minlength=10) / 4000
     assert (often - 0.5).abs().max() < 0.04  # five standard deviations of a fair draw
     assert (torch.bincount(drawings[..., 0].flatten(), minlength=4) / 20000 - 0.25).abs().max() < 0.016
@@ -44,12 +44,12 @@ def test_the_seed_decides_and_the_state_goes_on():
         sampler([9] * 9, 4, 1, 2),
         sampler([9] * 9, 4, 1, 2, seed=1),
     )
-    one = first.draw(3)[1]
-    assert torch.equal(one, second.draw(3)[1]) and not torch.equal(one, other.draw(3)[1])
+    one = first.sample(3)[1]
+    assert torch.equal(one, second.sample(3)[1]) and not torch.equal(one, other.sample(3)[1])
     state = first.generator.get_state()
-    two = first.draw(3)[1]
+    two = first.sample(3)[1]
     other.generator.set_state(state)
-    assert torch.equal(two, other.draw(3)[1]) and not torch.equal(one, two)
+    assert torch.equal(two, other.sample(3)[1]) and not torch.equal(one, two)
 
 
 def test_too_few():
@@ -57,8 +57,8 @@ def test_too_few():
         sampler([9] * 5, 6, 1, 1)
     with pytest.raises(UsageError, match="a class has only 4"):
         sampler([9, 4], 2, 2, 3)
-    few = torch.tensor([9, 4, 3])
+    few = Characters(None, torch.tensor([9, 4, 3]), ["alpha", "beta", "gamma"])
     with pytest.raises(UsageError, match=r"train part .* only 4 \(beta; 2 of 3 .*lower --num_support_tr"):
-        PrototypicalBatchSampler(few, 2, 2, 3, None, ["alpha", "beta", "gamma"], "train")
+        PrototypicalBatchSampler(few, 2, 2, 3, None, "train")
     with pytest.raises(UsageError, match="validation part .* has 3: --classes_per_it_val can be at most 3"):
-        PrototypicalBatchSampler(few, 5, 1, 1, None, ["alpha", "beta", "gamma"], "validation")
+        PrototypicalBatchSampler(few, 5, 1, 1, None, "validation")

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from common import checkpoint
-from q2_protonet.evaluate import embed, run_episodes
+from q2_protonet.measures import embed, run_episodes
 from q2_protonet.omniglot_dataset import DataOptions, load, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
@@ -212,8 +212,8 @@ def test_torchrun_trains_on_two_processes(roots, tmp_path):
 def test_one_episode_can_be_learnt_by_heart():
     torch.manual_seed(0)
     part = load(None, DataOptions("synthetic"))["train"]
-    sampler = PrototypicalBatchSampler(part.counts, 10, 1, 3, torch.Generator().manual_seed(0))
-    images = prepare(part.images[tuple(index[0] for index in sampler.draw(1))])
+    sampler = PrototypicalBatchSampler(part, 10, 1, 3, torch.Generator().manual_seed(0))
+    images = prepare(part.images[tuple(index[0] for index in sampler.sample(1))])
     model = ProtoNet()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
@@ -231,10 +231,10 @@ def test_embedding_once_equals_a_forward_pass_an_episode():
     part = load(None, DataOptions("synthetic"))["validation"]
     model = ProtoNet()
     model(prepare(part.images[:20]))  # some statistics for BatchNorm
-    sampler = PrototypicalBatchSampler(part.counts, 5, 2, 3, torch.Generator().manual_seed(3))
+    sampler = PrototypicalBatchSampler(part, 5, 2, 3, torch.Generator().manual_seed(3))
     loss, accuracies = run_episodes(embed(model, part.images), sampler, 4)
     sampler.generator.manual_seed(3)
-    classes, drawings = sampler.draw(4)
+    classes, drawings = sampler.sample(4)
     with torch.no_grad():
         each = [
             prototypical_loss(model(prepare(part.images[c, d])).unflatten(0, (5, 5)), 2)
