@@ -24,7 +24,7 @@ report: setup  ## the page figures/report.html, docs/REPORT.md and benchmarks/RE
 test: setup
 	$(PY) -m pytest
 
-soak: setup  ## the fault campaign and the fuzz tests at length, about 15 minutes
+soak: setup  ## the fault campaign and the fuzz tests at length, and the quick preset, about 20 minutes
 	$(PY) tests/faults/campaign.py --kills 20
 	SOAK=1 $(PY) -m pytest tests/faults tests/soak
 

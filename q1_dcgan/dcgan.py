@@ -1,19 +1,20 @@
-"""Generator and discriminator of DCGAN (Radford et al. 2016), for 28x28 pictures as they are or in the original 64x64 layout.
+"""Generator and discriminator of DCGAN (Radford et al. 2016), for 28x28 pictures or, as published, 64x64.
 
-The conditional networks take a label: the generator as an embedding beside the noise, the discriminator as a projection (Miyato &
-Koyama 2018): its logit gains the inner product of the label's embedding with the picture's features. A label that comes in as one
-more input plane has to survive every layer before it can matter; here it meets the features right at the logit.
+The conditional networks take a label: the generator as an embedding beside the noise, the discriminator as a
+projection (Miyato & Koyama 2018): its logit gains the inner product of the label's embedding with the features
+of the picture. A label that comes in as one more input plane has to survive every layer before it can matter;
+here it meets the features right at the logit.
 """
 
 import torch
 from torch import Tensor, nn
 
-# image_size -> widths (in base_channels) and kernels of the generator, widths and last side of the discriminator
+# image_size -> generator: widths in base_channels, kernels; discriminator: widths, side of the last maps
 LAYOUTS = {28: ((8, 4, 2), (3, 4, 4), (1, 2, 4), 3), 64: ((8, 4, 2, 1), (4, 4, 4, 4), (1, 2, 4, 8), 4)}
 
 
 def initialise(module: nn.Module) -> None:
-    """Convolutions from N(0, 0.02), BatchNorm weights from N(1, 0.02), biases 0 (Radford et al. 2016, section 4)."""
+    """Convolutions N(0, 0.02), BatchNorm weights N(1, 0.02), biases 0 (Radford et al. 2016, section 4)."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0, 0.02)
         if module.bias is not None:
@@ -24,13 +25,13 @@ def initialise(module: nn.Module) -> None:
 
 
 class Generator(nn.Module):
-    """Noise (n, latent_size), and labels (n,) when conditional -> pictures (n, 1, image_size, image_size) in [-1, 1].
+    """Noise (n, latent_size), labels (n,) when conditional -> pictures (n, 1, image_size, image_size), -1..1.
 
     Args:
         latent_size: length of the noise.
         classes: 0, or how many labels the conditional network knows.
         image_size: 28, or 64 for the original layout.
-        base_channels: feature maps of the discriminator's first layer; all other widths follow. 64 in the paper.
+        base_channels: feature maps of the discriminator's first layer, 64 in the paper; all widths follow.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class Generator(nn.Module):
         self.latent_size, self.classes = latent_size, classes
         widths, kernels, *_ = LAYOUTS[image_size]
         channels = [width * base_channels for width in widths]
-        # Ten numbers beside the 256 of the noise. With as many as the noise, the generator was seen to follow the label alone and
-        # draw one picture a class.
+        # Ten numbers beside the 256 of the noise. With as many as the noise, the generator was seen to follow
+        # the label alone and to draw one picture per class.
         self.embedding = nn.Embedding(classes, classes) if classes else None
         inputs = latent_size + classes
         layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, channels[0], 4, bias=False)]  # 1 -> 4
@@ -65,12 +66,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures (n, 1, image_size, image_size), and labels (n,) when conditional -> logits (n,): above 0 says real.
+    """Pictures (n, 1, image_size, image_size), labels (n,) when conditional -> logits (n,): above 0 is real.
 
     Args:
         classes: 0, or how many labels the conditional network knows.
         image_size: 28, or 64 for the original layout.
-        label_as: "projection", or "plane": an embedding of the label as a second channel of the picture (Mirza & Osindero 2014).
+        label_as: "projection", or "plane": an embedding of the label as a second channel of the picture
+            (Mirza & Osindero 2014).
         base_channels: feature maps of the first layer.
     """
 

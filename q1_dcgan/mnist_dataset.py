@@ -183,7 +183,7 @@ def draw_digits(count: int, seed: int) -> Pictures:
     fonts = [ImageFont.load_default(size) for size in (34, 38, 42, 46)]
     for i, digit in enumerate(labels):
         canvas = Image.new("L", (2 * SIZE, 2 * SIZE))
-        stroke = int(random.integers(0, 3))
+        stroke = int(random.integers(0, 2))
         font = fonts[random.integers(len(fonts))]
         ImageDraw.Draw(canvas).text((SIZE, SIZE), str(digit), 255, font, anchor="mm", stroke_width=stroke)
         turn, shear = random.normal(0, 0.15, 2)

@@ -43,6 +43,7 @@ class Options(DataOptions, RunOptions):
     batch_size: int = 64  # real pictures per step (and process), and as many generated ones
     learning_rate: float = 2e-4  # of Adam, for both networks
     latent_size: int = 256  # length of the noise
+    base_channels: int = 64  # feature maps of the discriminator's first layer; 16 for small machines
     image_size: int = 28  # 28, or 64 for the original layout on enlarged pictures
     average_weights: float = (
         0.0  # sample from a moving average of the generator with this decay, e.g. 0.999; not in the paper
@@ -58,7 +59,7 @@ def check(options: Options) -> Options:
         tiny = {"epochs": 2, "batch_size": 256, "latent_size": 32, "synthetic_pictures": 2048}
         tiny |= {"quality_samples": 300, "test_samples": 300}
         options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
-    at_least(1, options, "epochs", "batch_size", "latent_size", "log_every")
+    at_least(1, options, "epochs", "batch_size", "latent_size", "base_channels", "log_every")
     at_least(1000, options, "synthetic_pictures")
     at_least(0, options, "quality_samples")
     at_least(200, options, "test_samples")
@@ -140,8 +141,12 @@ def main(options: Options) -> dict:
     test_features = judge(classifier, seen["test"].images)[0]
 
     architecture = {"latent_size": options.latent_size, "classes": classes, "image_size": options.image_size}
+    if options.base_channels != Options.base_channels:  # checkpoints without it have the paper's width
+        architecture["base_channels"] = options.base_channels
     generator = Generator(**architecture).to(device)
-    discriminator = Discriminator(classes, options.image_size, options.label_as).to(device)
+    discriminator = Discriminator(classes, options.image_size, options.label_as, options.base_channels).to(
+        device
+    )
     average = averaged(generator, options.average_weights)
     kept = average.module if average else generator  # the one that draws samples
     networks = generator, discriminator
