@@ -2,10 +2,11 @@
 
     python benchmarks/darts.py [--device cuda --second]
 
-A step is the alphas' pass on one batch and the weights' pass on another. The plain version is the published one: every edge runs its eight
-operations by itself in NCHW fp32, the alphas' pass computes gradients of all weights as well, an optimiser of small kernels, losses
-read with .item() every step. The rows below it change only the order in
-memory and the precision; fp32 is without TF32. `--parts` shows where ours spends its time.
+A step is the alphas' pass on one batch and the weights' pass on another. The plain version is the published
+one: every edge runs its eight operations by itself, in NCHW and fp32 (never TF32), the alphas' pass computes
+gradients of all weights too, the optimisers launch one small kernel per tensor, and losses are read with
+.item() at every step. The rows below it change only memory format and precision. `--parts` shows where ours
+spends its time.
 """
 
 import sys
@@ -24,9 +25,9 @@ from benchmarks.plain_supernet import PlainSupernet
 from benchmarks.race import modes, run
 from common.cli import command
 from common.runtime import Runtime, ScriptOptions, start
-from q4_darts.architect import first_order, second_order
 from q4_darts.cifar10_dataset import augment, draw_shapes
 from q4_darts.model_search import Supernet
+from q4_darts.train_search import search_step
 
 
 @dataclass
@@ -39,16 +40,16 @@ class Options(ScriptOptions):
     steps: int = 3  # timed steps of each version, ten times as many on a GPU; they take turns
     second: bool = False  # also time ours in second order
     partial_channels: bool = False  # also time PC-DARTS
-    compile: bool = False  # also time ours with torch.compile, which takes it many minutes to make
+    compile: bool = False  # also time ours with torch.compile (compiling takes many minutes)
     parts: bool = False  # only show which operations ours in bf16 spends its time on
     save: bool = False  # also write the table to logs/benchmarks/, for the report
-    alone: str = ""  # only print what this version needs
+    alone: str = ""  # only measure this version's memory and operations
 
 
 def plain(
     options: Options, runtime: Runtime, memory_format: torch.memory_format, precision: str = "fp32"
 ) -> Iterator[float]:
-    """Searches a step at every next()."""
+    """Makes one step of the published search at every next()."""
     runtime = Runtime(runtime.device, precision)
     torch.manual_seed(0)
     model = PlainSupernet(options.init_channels, options.layers).to(
@@ -81,34 +82,20 @@ def ours(
     second: bool = False,
     compile: str = "",
 ) -> Iterator:
-    """Searches a step at every next(), as train_search.py does."""
+    """Makes one step of train_search.py at every next()."""
     torch.manual_seed(0)
     runtime = Runtime(runtime.device, precision)
     model = Supernet(options.init_channels, options.layers, partial=partial).to(runtime.device)
     if compile:
         model.compile(mode=compile)
-    weights = model.weights()
-    sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4, fused=True)
+    sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)
     adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3, fused=True)
-    for (x, y), (x_a, y_a) in batches(options, runtime):
-        losses = [lambda x=x, y=y: F.cross_entropy(model(x).float(), y) for x, y in ((x, y), (x_a, y_a))]
-        if second:
-            second_order(model, sgd, *losses, runtime.autocast)
-        else:
-            first_order(model, losses[1], runtime.autocast)
-        adam.step()
-        with runtime.autocast():
-            logits = model(x)
-        loss = F.cross_entropy(logits.float(), y)
-        sgd.zero_grad()
-        loss.backward(inputs=weights)
-        torch.nn.utils.clip_grad_norm_(weights, 5)
-        sgd.step()
-        yield loss.detach()
+    for batch, batch_a in batches(options, runtime):
+        yield search_step(model, sgd, adam, batch, batch_a, runtime, "second" if second else "first")
 
 
 def batches(options: Options, runtime: Runtime) -> Iterator:
-    """Two batches of pictures and labels, for ever."""
+    """Pairs of batches of pictures and labels, without end."""
     pictures = draw_shapes(4 * options.batch_size, 0).to(runtime.device)
     draws = torch.Generator(runtime.device).manual_seed(0)
     while True:

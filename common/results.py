@@ -73,7 +73,8 @@ def share_row(name: str, right: int, count: int, digits: int = 2, **more: object
     middle, reach = share + z2 / 2, (z2 * share * (1 - share) + z2**2 / 4) ** 0.5
     low, high = ((middle - reach) / (1 + z2), (middle + reach) / (1 + z2))
     interval = [round(100 * low, digits), round(100 * high, digits)]
-    return {"name": name, "value": round(100 * share, digits), "interval": interval, "unit": "%"} | more
+    row = {"name": name, "value": round(100 * share, digits), "interval": interval, "unit": "%"}
+    return row | {"count": count} | more
 
 
 def show_value(row: dict, digits: int | None = None) -> str:

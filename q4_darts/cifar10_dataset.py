@@ -1,4 +1,4 @@
-"""CIFAR-10 as one uint8 tensor on the device, augmented there in batches; also any folder of images, or drawn ones."""
+"""CIFAR-10, a folder of images or drawn shapes: uint8 on the device, augmented there a batch at a time."""
 
 import contextlib
 import functools
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from common.cache import cached_images
+from common.cli import at_least
 from common.images import Depth, contents, find_parts, list_labelled, own_folder, read_image
 from common.runtime import RunError, UsageError
 
@@ -29,16 +30,17 @@ TREE = "cifar10-images"  # the same pictures as image files
 class DataOptions:
     """Which pictures."""
 
-    # cifar10_images is data/cifar10-images/{train,test}/<class>/<image>; synthetic is drawn on the spot, folder is your own
+    # cifar10_images is data/cifar10-images/{train,test}/<class>/<image>; synthetic is drawn on the
+    # spot; folder is your own
     dataset: Literal["cifar10", "cifar10_images", "synthetic", "folder"] = "cifar10"
-    # for --dataset folder: train/<class>/<image> and test/<class>/<image>, scaled to 32x32
-    folder: Path | None = None
+    folder: Path | None = None  # for --dataset folder: train/<class>/<image> and test/<class>/<image>
+    image_size: int = 32  # side that the pictures of --dataset folder are scaled to, in pixels
     train_pictures: int = 0  # use only this many of the training pictures, for small budgets (0: all)
 
 
 @dataclass
 class Pictures:
-    """images: (n, 32, 32, 3) uint8; labels: (n,) int64; names: one a class."""
+    """images: (n, h, w, 3) uint8; labels: (n,) int64; names: one per class."""
 
     images: Tensor
     labels: Tensor
@@ -60,6 +62,20 @@ class Pictures:
         ).hexdigest()
 
 
+def check_data(options: DataOptions) -> None:
+    """Checks what can be checked before anything is loaded.
+
+    Raises:
+        UsageError: a number is out of range, or --image_size comes without --dataset folder.
+    """
+    at_least(0, options, "train_pictures")
+    at_least(16, options, "image_size")  # the auxiliary head needs 4 x 4 after two reductions
+    if options.image_size % 4:
+        raise UsageError(f"--image_size must be a multiple of 4, not {options.image_size}")
+    if options.image_size != SIZE and options.dataset != "folder":
+        raise UsageError(f"--image_size {options.image_size} needs --dataset folder")
+
+
 def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
     """The parts "train" and "test".
 
@@ -76,7 +92,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
     elif options.dataset == "cifar10":
         parts = load_cifar10(data_root)
     elif options.dataset == "folder":
-        parts = load_tree(options.folder, data_root)
+        parts = load_tree(options.folder, data_root, options.image_size)
     else:
         parts = load_tree(data_root / TREE, data_root)
         if (len(parts["train"]), len(parts["test"])) != (50_000, 10_000):
@@ -93,7 +109,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
 
 
 def search_halves(train: Pictures) -> tuple[Pictures, Pictures]:
-    """The first half of the training pictures for the weights, the last for the alphas (Liu et al. 2019, appendix A.1)."""
+    """The first half of the training pictures (for the weights) and the last (for the alphas): appendix A.1."""
     half = len(train) // 2
     return train[:half], train[half:]
 
@@ -105,19 +121,19 @@ def colors(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 (n, 32, 32, 3) -> float (n, 3, 32, 32) of mean 0 and deviation 1 a colour, channels last in memory."""
+    """uint8 (n, h, w, 3) -> float (n, 3, h, w), mean 0 and deviation 1 per colour, channels last in memory."""
     mean, std = colors(images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding: int = 4) -> Tensor:
-    """uint8 (n, 32, 32, 3) -> normalised (n, 3, 32, 32): random crop of the padded picture, mirror, cutout,
-    each its own.
+    """Random crop of the padded picture, mirror and cutout, each picture's own.
+
+    uint8 (n, h, w, 3) -> normalised float (n, 3, h, w).
 
     Args:
         images: on the device of `generator`.
-        cutout: side of a square set to the mean, centred anywhere in the picture and cut at its border
-        (DeVries & Taylor 2017).
+        cutout: side of a square set to the mean, anywhere, cut at the border (DeVries & Taylor 2017).
         padding: black pixels round the picture before the crop.
     """
     n, size, device = len(images), images.shape[1], images.device
@@ -139,7 +155,7 @@ def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding
     return x
 
 
-# Files ----------------------------------------------------------------------------------------------------------------
+# Files ------------------------------------------------------------------------------------------------------
 
 
 def load_cifar10(data_root: Path) -> dict[str, Pictures]:
@@ -161,8 +177,8 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
         }
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise RunError(
-            f"CIFAR-10 in {data_root / datasets.CIFAR10.base_folder} is missing or damaged and could not be downloaded ({error}): "
-            f"put {packed.name} in {data_root}, or try --dataset cifar10_images or --dataset synthetic"
+            f"CIFAR-10 in {data_root / datasets.CIFAR10.base_folder} is missing or damaged and could not be "
+            f"downloaded ({error}): put {packed.name} in {data_root}, or try --dataset cifar10_images or --dataset synthetic"
         ) from error
     return {
         part: Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes)
@@ -170,7 +186,17 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
     }
 
 
-def load_tree(folder: Path, data_root: Path) -> dict[str, Pictures]:
+def read_rgb(file: Path, size: int = SIZE, depth: Depth | None = None) -> np.ndarray:
+    """Any image file, scaled to (size, size, 3) uint8.
+
+    Raises:
+        RunError: the file is not a readable image.
+    """
+    rgb = read_image(file, "RGB", depth)
+    return np.asarray(rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def load_tree(folder: Path, data_root: Path, size: int = SIZE) -> dict[str, Pictures]:
     """The parts of a tree <part>/<class>/<image>, each mixed by a fixed permutation.
 
     Raises:
@@ -182,28 +208,21 @@ def load_tree(folder: Path, data_root: Path) -> dict[str, Pictures]:
         raise RunError(f"no images in {needed}: {folder} holds {contents(folder)}")
     parts, names = list_labelled(folder, found)
     files, labels = zip(*sum(parts.values(), []))
-    depth = Depth(files)
-
-    def read_rgb(file: Path) -> np.ndarray:
-        rgb = read_image(file, "RGB", depth)
-        return np.asarray(
-            rgb if rgb.size == (SIZE, SIZE) else rgb.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-        )
-
-    images = cached_images(data_root, "RGB, bicubic", files, (SIZE, SIZE, 3), read_rgb)
+    read_one = functools.partial(read_rgb, size=size, depth=Depth(files))
+    images = cached_images(data_root, "RGB, bicubic", files, (size, size, 3), read_one)
     whole = Pictures(images, torch.tensor(labels), names)
     order = torch.randperm(len(parts["train"]), generator=torch.Generator().manual_seed(0))
     rest = torch.randperm(len(parts["test"]), generator=torch.Generator().manual_seed(0)) + len(order)
     return {"train": whole[order], "test": whole[rest]}
 
 
-# Synthetic ------------------------------------------------------------------------------------------------------------
+# Synthetic --------------------------------------------------------------------------------------------------
 
 SHAPES = ("disc", "square", "triangle", "ring", "cross")
 
 
 def draw_shapes(count: int, seed: int) -> Pictures:
-    """Ten classes: five shapes, each filled with stripes or with dots, in any colours, size and place on a noisy ground."""
+    """Ten classes: five shapes, striped or dotted, in any colours, size and place on a noisy ground."""
     random = np.random.default_rng(seed)
     names = [f"{texture} {shape}" for shape in SHAPES for texture in ("striped", "dotted")]
     labels = random.integers(0, len(names), count)

@@ -1,6 +1,8 @@
-"""Genotypes: which operations on which edges make a cell, as data that is written and read as JSON and never run as code."""
+"""Genotypes: which operations on which edges make a cell. They are read as data and never run as code."""
 
+import ast
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,13 +24,12 @@ PRIMITIVES = (
 )
 NODES = 4  # intermediate nodes of a cell; node i has edges from the two inputs and the i nodes before it
 
-Edge = tuple[
-    str, int
-]  # an operation, and the state it reads: 0 and 1 are the cell's inputs, 2 and up its nodes
+# An operation, and the state it reads: 0 and 1 are the cell's inputs, 2 and up its nodes.
+Edge = tuple[str, int]
 
 
 class Genotype(NamedTuple):
-    """Two edges for each of the four nodes, for both kinds of cell; a cell's output is the concatenation of its nodes."""
+    """Two edges for each of the four nodes, for both cells; a cell's output concatenates its nodes."""
 
     normal: tuple[Edge, ...]
     reduce: tuple[Edge, ...]
@@ -69,40 +70,40 @@ NAMED = {"DARTS_V1": DARTS_V1, "DARTS_V2": DARTS_V2, "PC_DARTS": PC_DARTS}
 
 
 def check(genotype: Genotype) -> Genotype:
-    """Raises UsageError unless both cells have two edges a node, from two distinct states before it, with known operations."""
+    """Returns the genotype if it is valid.
+
+    Raises:
+        UsageError: a cell does not have two edges per node, with known operations on distinct earlier states.
+    """
     for kind, edges in zip(Genotype._fields, genotype):
         if len(edges) != 2 * NODES:
             raise UsageError(f"the {kind} cell has {len(edges)} edges instead of {2 * NODES}")
         for place, (operation, state) in enumerate(edges):
-            node = place // 2
+            where = f"node {place // 2} of the {kind} cell"
             if operation not in PRIMITIVES or operation == "none":
-                raise UsageError(
-                    f"node {node} of the {kind} cell has the unknown operation {operation!r}; known: {', '.join(PRIMITIVES[1:])}"
-                )
-            if not 0 <= state < node + 2:
-                raise UsageError(
-                    f"node {node} of the {kind} cell reads state {state}, which does not come before it"
-                )
-        for node in range(NODES):
-            if edges[2 * node][1] == edges[2 * node + 1][1]:
-                raise UsageError(f"node {node} of the {kind} cell reads state {edges[2 * node][1]} twice")
+                known = ", ".join(PRIMITIVES[1:])
+                raise UsageError(f"{where} has the unknown operation {operation!r}; known: {known}")
+            if not 0 <= state < place // 2 + 2:
+                raise UsageError(f"{where} reads state {state}, which does not come before it")
+            if place % 2 and edges[place - 1][1] == state:
+                raise UsageError(f"{where} reads state {state} twice")
     return genotype
 
 
 def derive(normal: np.ndarray, reduce: np.ndarray) -> Genotype:
     """The genotype of a search (Liu et al. 2019, section 2.4).
 
-    Every node keeps the two edges, from distinct states, whose largest weight over all operations but `none` is highest, and on
-    each of them that operation.
+    Every node keeps the two edges, from distinct states, whose strongest operation other than `none` has the
+    largest weight, and on each of them that operation.
 
     Args:
-        normal, reduce: (14, 8) softmax weights of edges and operations, times any weight of the edge (PC-DARTS).
+        normal, reduce: (14, 8) softmax weights of the operations on each edge, times the edge's (PC-DARTS).
     """
 
     def cell(weights: np.ndarray) -> tuple[Edge, ...]:
         edges, first = [], 0
         for node in range(NODES):
-            rows = weights[first : first + node + 2, 1:]  # without `none`
+            rows = weights[first : first + node + 2, 1:]  # (node + 2, 7), without `none`
             for state in np.argsort(-rows.max(1), kind="stable")[:2]:
                 edges.append((PRIMITIVES[1 + int(rows[state].argmax())], int(state)))
             first += node + 2
@@ -130,13 +131,37 @@ def skip_count(genotype: Genotype) -> int:
     return sum(operation == "skip_connect" for operation, _ in genotype.normal)
 
 
+def edge_index(node: int, state: int) -> int:
+    """Row of the edge from `state` to `node` in the alphas: edges are sorted by node, then by state."""
+    return sum(range(2, node + 2)) + state
+
+
+def edges_from(state: int) -> Sequence[int]:
+    """The nodes that read a state."""
+    return range(max(0, state - 1), NODES)
+
+
+# Files ------------------------------------------------------------------------------------------------------
+
+
 def save(genotype: Genotype, path: Path, **more: object) -> None:
-    """Writes a genotype as JSON, and what else there is to say of it; whole or not at all."""
+    """Writes a genotype and further facts about it as JSON, atomically."""
     write_json(path, genotype._asdict() | more)
 
 
+def short_name(text: str) -> str:
+    """What to call a genotype given as `read` takes it; for a search's genotype.json the name of its run."""
+    if "Genotype(" in text:
+        return "pasted"
+    path = Path(text)
+    return path.parent.name if path.name == "genotype.json" else path.stem
+
+
 def read(text: str) -> Genotype:
-    """A genotype by name ("DARTS_V2"), by "random:SEED", or from a JSON file.
+    """A genotype by name ("DARTS_V2"), by "random:SEED", from a file, or as the published code prints it.
+
+    Args:
+        text: a file holds JSON, or `Genotype(normal=[...], normal_concat=..., ...)` as `text` itself may.
 
     Raises:
         UsageError: an unknown name, or a genotype that breaks the rules.
@@ -149,28 +174,66 @@ def read(text: str) -> Genotype:
         if not seed.isdecimal() or len(seed) > 18:
             raise UsageError(f"--genotype {text[:80]}: write random:SEED with a number, such as random:0")
         return random_genotype(int(seed))
-    path = Path(text)
-    if not path.is_file():
-        raise RunError(f"no genotype file at {path}; the names known are {', '.join(NAMED)} and random:SEED")
+    if "Genotype(" in text:
+        name, wrong, content = "--genotype", UsageError, text
+    else:
+        path = Path(text)
+        try:
+            content = path.read_text("utf-8-sig")  # with or without a byte-order mark
+        except UnicodeDecodeError:
+            content = ""
+        except (OSError, ValueError) as error:  # missing, a folder, a name that no file can have
+            names = ", ".join(NAMED)
+            raise RunError(
+                f"no genotype file at {text[:200]}; the names known are {names} and random:SEED"
+            ) from error
+        name, wrong = path, RunError
     try:
-        return parse(json.loads(path.read_text("utf-8"), object_pairs_hook=once))
+        if "Genotype(" in content:
+            return parse(read_printed(content))
+        return parse(json.loads(content, object_pairs_hook=refuse_repeated_keys))
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(
-            f"{path} is not a genotype (JSON with lists of [operation, state] under normal and reduce)"
+        raise UsageError(f"{name}: {error}") from error
+    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise wrong(
+            f"{name} is not a genotype (JSON with lists of [operation, state] under normal and reduce, "
+            "or Genotype(normal=[...], ...) as the published code prints it)"
         ) from error
 
 
-def once(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object, whose keys must differ; Python's own reader lets the last of two win."""
+def read_printed(text: str) -> dict[str, list]:
+    """The cells of the one `Genotype(normal=[...], normal_concat=range(2, 6), ...)` in a text.
+
+    Raises:
+        UsageError: it holds several, or a cell whose output does not concatenate all four nodes.
+        ValueError, TypeError, SyntaxError, RecursionError, MemoryError: it is something else.
+    """
+    calls = re.findall(r"Genotype\((?:[^()]|\([^()]*\))*\)", text)  # parentheses one level deep
+    if len(calls) != 1:
+        raise UsageError(f"{len(calls)} genotypes in one text: give exactly one") if calls else ValueError
+    parts = {}
+    for keyword in ast.parse(calls[0], mode="eval").body.keywords:
+        if isinstance(keyword.value, ast.Call) and ast.unparse(keyword.value.func) == "range":
+            numbers = range(*map(ast.literal_eval, keyword.value.args))
+            parts[keyword.arg] = list(numbers[: NODES + 1])
+        else:
+            parts[keyword.arg] = ast.literal_eval(keyword.value)
+    nodes = list(range(2, NODES + 2))
+    for kind in Genotype._fields:
+        if list(parts.get(f"{kind}_concat", nodes)) != nodes:
+            raise UsageError(f"the output of the {kind} cell must concatenate the nodes {nodes}")
+    return parts
+
+
+def refuse_repeated_keys(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object; Python's own reader would let the last of two equal keys win."""
     if len(dict(pairs)) < len(pairs):
         raise ValueError("the same key twice")
     return dict(pairs)
 
 
 def parse(content: dict) -> Genotype:
-    """A genotype from what JSON holds of it.
+    """A genotype from its two lists of (operation, state).
 
     Raises:
         ValueError, KeyError, TypeError: it is something else.
@@ -184,13 +247,3 @@ def parse(content: dict) -> Genotype:
     ):
         raise TypeError("an edge is [operation, state]")
     return check(genotype)
-
-
-def edge_index(node: int, state: int) -> int:
-    """Row of the edge from `state` to `node` in the alphas: edges are sorted by node, then by state."""
-    return sum(range(2, node + 2)) + state
-
-
-def edges_from(state: int) -> Sequence[int]:
-    """The nodes that read a state."""
-    return range(max(0, state - 1), NODES)

@@ -1,4 +1,4 @@
-"""Trains the network of a genotype from scratch on CIFAR-10 and tests it once, at the end (Liu et al. 2019, appendix A.2).
+"""Trains the network of a genotype on CIFAR-10 and tests it once, at the end (Liu et al. 2019, appendix A.2).
 
 python q4_darts/train.py --genotype logs/q4_darts/RUN/genotype.json
 python q4_darts/train.py --genotype DARTS_V2
@@ -15,76 +15,94 @@ import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from common import plots
 from common.cli import above, at_least, command
+from common.loop import Loop, split_batch
+from common.results import print_rows
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, start
-from q4_darts import visualize
-from q4_darts.cifar10_dataset import DataOptions, augment, load
-from q4_darts.evaluate import QUESTION, accuracy_row, multiply_adds, predict
-from q4_darts.genotypes import read
+from common.runtime import Runtime, UsageError, start
+from q4_darts.cifar10_dataset import DataOptions, Pictures, augment, check_data, load
+from q4_darts.figures import plot_cells
+from q4_darts.genotypes import read, short_name
+from q4_darts.measures import accuracy_row, count_parameters, multiply_adds, predict
 from q4_darts.model import Network, draw_keep
+from q4_darts.paper import PAPER, QUESTION
 
-PAPER_ACCURACY = {
-    "DARTS_V1": "97.00 ± 0.14",
-    "DARTS_V2": "97.24 ± 0.09",
-    "PC_DARTS": "97.43 ± 0.07",
-    "random": "96.71 ± 0.15",
-}
+STEP_COLUMNS = ("train_loss", "train_accuracy")
 
 
 @dataclass
 class Options(DataOptions, RunOptions):
     """Train the network of a genotype from scratch."""
 
-    genotype: str = "DARTS_V2"  # a genotype.json, or DARTS_V1, DARTS_V2, PC_DARTS or random:SEED
+    # a genotype.json, DARTS_V1, DARTS_V2, PC_DARTS, random:SEED, or Genotype(...) as published code prints it
+    genotype: str = "DARTS_V2"
     epochs: int = 600  # passes over all training pictures
-    batch_size: int = 96  # pictures a step, and process
+    batch_size: int = 96  # pictures per step and process
     init_channels: int = 36  # channels of the first cell
     layers: int = 20  # cells
     learning_rate: float = 0.025  # SGD's, at the start; a cosine takes it to 0
-    cutout: int = 16  # side of the square that is cut out (0: none)
+    cutout: int = 16  # side of the square that is cut out of each picture, in pixels (0: none)
     drop_path: float = (
-        0.2  # share of the edges' outputs that are dropped at the end; it grows linearly from 0
+        0.2  # probability that an edge's output is dropped, at the end; it grows linearly from 0
     )
     auxiliary: float = 0.4  # weight of the auxiliary head's loss (0: no head)
     log_every: int = 50  # steps averaged into one row of steps.csv
 
 
 def check(options: Options) -> Options:
-    """Ranges and combinations, before anything is loaded; fills in what follows from other options."""
+    """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
     if options.smoke:
-        tiny = {
-            "epochs": 2,
-            "init_channels": 4,
-            "layers": 3,
-            "batch_size": 64,
-            "train_pictures": 512,
-            "log_every": 2,
-        }
-        options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke-train", **tiny)
+        tiny = {"epochs": 2, "init_channels": 4, "layers": 3, "batch_size": 64, "train_pictures": 512}
+        name = options.run_name or "smoke-train"
+        options = replace(options, dataset="synthetic", run_name=name, log_every=2, **tiny)
+    check_data(options)
     at_least(1, options, "epochs", "init_channels", "log_every")
     at_least(2, options, "batch_size")  # BatchNorm needs two values
     at_least(3, options, "layers")
-    at_least(0, options, "cutout", "auxiliary", "train_pictures")
+    at_least(0, options, "cutout", "auxiliary")
     at_least(0, options, "drop_path", below=1)
     above(0, options, "learning_rate")
     if options.init_channels % 2:
         raise UsageError(
-            f"--init_channels must be even, not {options.init_channels}: reductions compute half of them twice"
+            f"--init_channels must be even, not {options.init_channels}: reductions compute each half apart"
         )
-    return replace(
-        options,
-        run_name=options.run_name
-        or f"train-{short_name(options.genotype).replace(':', '-')}-{options.epochs}",
-    )
+    name = f"train-{short_name(options.genotype).replace(':', '-')}-{options.epochs}"
+    return replace(options, run_name=options.run_name or name)
 
 
-def short_name(genotype: str) -> str:
-    """A genotype's name; for a search's genotype.json that of the run."""
-    path = Path(genotype)
-    return path.parent.name if path.name == "genotype.json" else path.stem
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.SGD,
+    x: Tensor,
+    y: Tensor,
+    keep: Tensor | None,
+    auxiliary: float,
+    runtime: Runtime,
+) -> tuple[Tensor, Tensor]:
+    """One step of SGD on the network's loss and its auxiliary head's (Liu et al. 2019, appendix A.2).
+
+    Args:
+        model: a Network, also in DistributedDataParallel.
+        x, y: normalised pictures (n, 3, h, w) and their labels (n,).
+        keep: drop-path's factors (layers, 8, n, 1, 1, 1) from `draw_keep`; None drops nothing.
+        auxiliary: weight of the auxiliary head's loss.
+
+    Returns:
+        The network's own loss and its accuracy, before the step.
+    """
+    with runtime.autocast():
+        logits, extra = model(x, keep)  # (n, classes) each; extra is None without the head
+    own = loss = F.cross_entropy(logits.float(), y)
+    if extra is not None:
+        loss = own + auxiliary * F.cross_entropy(extra.float(), y)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
+    optimizer.step()
+    return own, (logits.argmax(1) == y).float().mean()
 
 
 def main(options: Options) -> dict:
@@ -95,156 +113,76 @@ def main(options: Options) -> dict:
     with runtime.one_first(options.data_root):
         parts = load(options.data_root, options, options.seed)
     train, test = parts["train"].to(device), parts["test"].to(device)
+    steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
 
     architecture = {
         "genotype": genotype._asdict(),
         "channels": options.init_channels,
         "layers": options.layers,
-        "classes": len(train.names),
     }
-    architecture |= {"auxiliary": options.auxiliary > 0}
+    architecture |= {"classes": len(train.names), "auxiliary": options.auxiliary > 0}
     model = Network(**architecture | {"genotype": genotype}).to(device)
     optimizer = torch.optim.SGD(
         model.parameters(), options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True
     )
-    draws = torch.Generator(device).manual_seed(
-        options.seed
-    )  # the same on all processes: each takes its part of every draw
+    # The same on all processes: each takes its part of every draw.
+    draws = torch.Generator(device).manual_seed(options.seed)
     state = {"model": model, "optimizer": optimizer, "draws": draws}
 
-    parameters = sum(p.numel() for name, p in model.named_parameters() if not name.startswith("auxiliary"))
-    facts = {
-        "data": {
-            "pictures": len(train),
-            "sha256": train.fingerprint(),
-            "jpeg": options.dataset == "cifar10_images",
-        }
-    }
-    facts |= {"parameters": parameters, "multiply_adds": multiply_adds(model, device)}
+    data = {"pictures": len(train), "sha256": train.fingerprint()}
+    data["jpeg"] = options.dataset == "cifar10_images"
+    facts = {"data": data, "parameters": count_parameters(model), "classes": train.names}
+    facts["multiply_adds"] = multiply_adds(model, options.image_size, device)
     if options.compile:
         model.compile()
     parallel = runtime.parallel(model)
-    share = options.batch_size * runtime.world  # pictures of one step over all processes
-    mine = slice(runtime.rank * options.batch_size, (runtime.rank + 1) * options.batch_size)
-    steps = len(train) // share
-    if not steps:
-        raise UsageError(f"{share} pictures a step are more than the {len(train)} training pictures")
 
-    with (
-        Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run,
-        StopSignal() as stop,
-    ):
-        history = torch.zeros(steps, 2, device=device)
-        position = {"epoch": 1, "step": 0, "history": history} | run.restore(state)
-        epoch, step, history = position.values()
-        where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
-        run.log(
-            f"{run.folder}: {options.genotype}, {parameters:,} parameters, {len(train):,} pictures of {options.dataset}, {where}"
-        )
-
-        while epoch <= options.epochs:
+    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
+        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every)
+        what = f"{facts['parameters']:,} parameters, {len(train):,} pictures of {options.dataset}"
+        run.log(f"{run.folder}: {short_name(options.genotype)}, {what}, {loop.where}")
+        for epoch in loop.epochs(options.epochs):
             rate = options.learning_rate * (1 + cos(pi * (epoch - 1) / options.epochs)) / 2
             optimizer.param_groups[0]["lr"] = rate
             drop = options.drop_path * (epoch - 1) / options.epochs
-            order = torch.randperm(
-                len(train),
-                generator=torch.Generator(device).manual_seed(options.seed + 1000 * epoch),
-                device=device,
-            )
+            [order] = loop.shuffle(options.seed, len(train))
             model.train()
-            bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
-            while step < steps:
-                index = order[step * share : (step + 1) * share]
+            for step in loop.steps():
+                index = order[step * global_batch : (step + 1) * global_batch]
                 x, y = augment(train.images[index], draws, options.cutout)[mine], train.labels[index][mine]
-                keep = (
-                    draw_keep(options.layers, share, drop, draws)[:, :, mine] if options.drop_path else None
-                )
-                with runtime.autocast():
-                    logits, extra = parallel(x, keep)
-                loss = main_loss = F.cross_entropy(logits.float(), y)
-                if extra is not None:
-                    loss = main_loss + options.auxiliary * F.cross_entropy(extra.float(), y)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
-                optimizer.step()
+                keep = None
+                if options.drop_path:
+                    keep = draw_keep(options.layers, global_batch, drop, draws)[:, :, mine]
+                loop.record(*train_step(parallel, optimizer, x, y, keep, options.auxiliary, runtime))
+            run.write_epoch({"epoch": epoch} | loop.means() | {"learning_rate": rate, "drop_path": drop})
+        return finish(run, options, model, test, facts)
 
-                history[step] = torch.stack([main_loss.detach(), (logits.argmax(1) == y).float().mean()])
-                step += 1
-                bar.update()
-                due = step % options.log_every == 0 or step == steps
-                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
-                if due or stopping:
-                    history = runtime.mean(history)  # of what is known already it is the same
-                    if not history[:step].isfinite().all():
-                        run.not_finite(epoch, 1 + int((~history[:step].isfinite().all(1)).nonzero()[0]))
-                if due:
-                    seen = (
-                        history[(step - 1) // options.log_every * options.log_every : step].mean(0).tolist()
-                    )
-                    run.write(
-                        "steps",
-                        {
-                            "step": (epoch - 1) * steps + step,
-                            "train_loss": seen[0],
-                            "train_accuracy": seen[1],
-                        },
-                    )
-                    bar.set_postfix(loss=f"{seen[0]:.3f}", accuracy=f"{seen[1]:.1%}")
-                if stopping:
-                    run.save_last(state, epoch=epoch, step=step, history=history)
-                    run.stop(epoch, step)
-            bar.close()
 
-            loss, accuracy = history.mean(0).tolist()
-            row = {
-                "epoch": epoch,
-                "train_loss": loss,
-                "train_accuracy": accuracy,
-                "learning_rate": rate,
-                "drop_path": drop,
-            }
-            run.write("metrics", row)
-            run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
-            epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
-            run.save_last(state, epoch=epoch, step=step, history=history)
-            if runtime.any(stop.requested):
-                run.stop(epoch, step)
-
-        # The test pictures are used here, once, with the weights of the last epoch.
-        logits = predict(model, test.images, runtime)
-        size = f"{options.layers} cells, {options.init_channels} channels"
-        title = f"{short_name(options.genotype)} on {options.dataset}, {size}, {options.epochs} epochs, seed {options.seed}"
-        right = (logits.argmax(1) == test.labels).double().mean().item()
-        paper = (
-            {"paper": PAPER_ACCURACY.get(options.genotype.partition(":")[0])}
-            if options.dataset.startswith("cifar10")
-            else {}
-        )
-        rows = [accuracy_row(f"test, epoch {options.epochs}", right, len(test), **paper)]
-        rows.append(
-            {
-                "name": "parameters",
-                "value": round(parameters / 1e6, 3),
-                "unit": "million, without the auxiliary head",
-            }
-        )
-        results = {
-            "title": title,
-            "rows": rows,
-            "epochs": options.epochs,
-            "genotype": genotype._asdict(),
-            **facts,
-        }
-        results["test_loss"] = F.cross_entropy(logits, test.labels).item()
-        if run.writing:
-            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
-            plots.save(visualize.cells(genotype, short_name(options.genotype)), run.figures / "cells.png")
-            run.finish(results)
-            print(
-                f"{rows[0]['name']}: {rows[0]['value']:.2f} ± {rows[0]['interval']:.2f} % of {len(test):,} pictures"
-            )
-            run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")
+def finish(run: Run, options: Options, model: Network, test: Pictures, facts: dict) -> dict:
+    """Tests the last epoch's weights, here and nowhere else, and writes results.json and the figures."""
+    logits = predict(model, test.images, run.runtime)  # (n, classes)
+    name, genotype = short_name(options.genotype), read(options.genotype)
+    size = f"{options.layers} cells, {options.init_channels} channels"
+    title = f"{name} on {options.dataset}, {size}, {options.epochs} epochs, seed {options.seed}"
+    real = options.dataset.startswith("cifar10")
+    beside = {"paper": PAPER.get(options.genotype.partition(":")[0])} if real else {}
+    rows = [accuracy_row(f"test, epoch {options.epochs}", logits.argmax(1), test.labels, **beside)]
+    millions = round(facts["parameters"] / 1e6, 3)
+    rows.append({"name": "parameters", "value": millions, "unit": "million, without the auxiliary head"})
+    results = {
+        "title": title,
+        "rows": rows,
+        "epochs": options.epochs,
+        "genotype": genotype._asdict(),
+        **facts,
+    }
+    results["test_loss"] = F.cross_entropy(logits, test.labels).item()
+    if run.writing:
+        plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
+        plots.save(plot_cells(genotype, name), run.figures / "cells.png")
+        run.finish(results)
+        print_rows(rows)
+        run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

@@ -7,6 +7,7 @@ python q4_darts/train_search.py --partial_channels 4
 
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 from typing import Literal
@@ -16,17 +17,22 @@ import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from common import plots
 from common.cli import at_least, command
-from common.results import read_table
+from common.loop import Loop, split_batch
+from common.provenance import script_here
+from common.results import print_rows, read_table, share_row
 from common.run import Run, RunOptions
-from common.runtime import StopSignal, UsageError, start
-from q4_darts import architect, visualize
-from q4_darts.cifar10_dataset import DataOptions, augment, load, search_halves
-from q4_darts.evaluate import QUESTION, accuracy_row, predict
-from q4_darts.genotypes import NODES, save, skip_count
+from common.runtime import Runtime, UsageError, start
+from q4_darts import architect
+from q4_darts.cifar10_dataset import DataOptions, Pictures, augment, check_data, load, search_halves
+from q4_darts.figures import plot_alphas, plot_cells, plot_cells_gif
+from q4_darts.genotypes import NODES, Genotype, save, skip_count
+from q4_darts.measures import count_parameters, predict
 from q4_darts.model_search import Supernet
+from q4_darts.paper import PAPER, QUESTION, REPORT
 
 STEP_COLUMNS = ("train_loss", "train_accuracy", "alpha_loss")
 
@@ -35,78 +41,116 @@ STEP_COLUMNS = ("train_loss", "train_accuracy", "alpha_loss")
 class Options(DataOptions, RunOptions):
     """Search a cell for CIFAR-10."""
 
-    # of the alphas' gradient; second makes a virtual step of the weights first, three times the work
+    # order of the alphas' gradient; second makes a virtual step of the weights first: three times the work
     order: Literal["first", "second"] = "first"
-    partial_channels: int = (
-        1  # PC-DARTS with 4: operations see a 4th of the channels, and edges have weights of their own
-    )
+    # PC-DARTS with 4: operations see a quarter of the channels, and edges have weights of their own
+    partial_channels: int = 1
     epochs: int = 50  # passes over the half of the training pictures that the weights learn from
-    batch_size: int = 0  # pictures of each half a step, and process (0: the paper's, 64, or 256 for PC-DARTS)
+    batch_size: int = (
+        0  # pictures of each half per step and process (0: the paper's, 64, or 256 for PC-DARTS)
+    )
     init_channels: int = 16  # channels of the first cell
     layers: int = 8  # cells
     learning_rate: float = 0.0  # SGD's, at the start (0: the paper's, 0.025, or 0.1 for PC-DARTS)
     learning_rate_min: float = -1.0  # at the end of its cosine (-1: the paper's, 0.001, or 0 for PC-DARTS)
-    arch_learning_rate: float = 0.0  # Adam's, of the alphas (0: the paper's, 3e-4, or 6e-4 for PC-DARTS)
-    warm_up_epochs: int = (
-        -1
-    )  # epochs in which the alphas stay as they are (-1: the paper's, 0, or 15 of 50 for PC-DARTS)
-    stop_on_skips: int = (
-        0  # stop as soon as the normal cell has so many skip connections, 2 in DARTS+ (0: never)
-    )
+    arch_learning_rate: float = 0.0  # Adam's, for the alphas (0: the paper's, 3e-4, or 6e-4 for PC-DARTS)
+    # epochs in which the alphas stay as they are (-1: the paper's, 0, or 15 of 50 for PC-DARTS)
+    warm_up_epochs: int = -1
+    stop_on_skips: int = 0  # stop once the normal cell has this many skip connections, 2 in DARTS+ (0: never)
     log_every: int = 50  # steps averaged into one row of steps.csv
 
 
 def check(options: Options) -> Options:
-    """Ranges and combinations, before anything is loaded; fills in what follows from other options."""
+    """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
     if options.smoke:
         channels = max(4, 2 * options.partial_channels)
-        tiny = {
-            "epochs": 2,
-            "init_channels": channels,
-            "layers": 3,
-            "batch_size": 64,
-            "train_pictures": 256,
-            "log_every": 2,
-        }
-        options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke-search", **tiny)
+        tiny = {"epochs": 2, "init_channels": channels, "layers": 3, "batch_size": 64, "train_pictures": 256}
+        name = options.run_name or "smoke-search"
+        options = replace(options, dataset="synthetic", run_name=name, log_every=2, **tiny)
+    check_data(options)
     at_least(1, options, "epochs", "partial_channels", "init_channels", "log_every")
     at_least(3, options, "layers")
-    at_least(
-        0, options, "batch_size", "learning_rate", "arch_learning_rate", "train_pictures", "stop_on_skips"
-    )
+    at_least(0, options, "batch_size", "learning_rate", "arch_learning_rate", "stop_on_skips")
     at_least(-1, options, "warm_up_epochs")
-    partial = options.partial_channels
-    if options.init_channels % (2 * partial):
+    one_in = options.partial_channels
+    if options.init_channels % (2 * one_in):
         raise UsageError(
-            f"--init_channels must be a multiple of {2 * partial} with --partial_channels {partial}, not {options.init_channels}"
+            f"--init_channels must be a multiple of {2 * one_in} with --partial_channels {one_in}, "
+            f"not {options.init_channels}"
         )
     if options.warm_up_epochs >= options.epochs:
         raise UsageError(
-            f"--warm_up_epochs {options.warm_up_epochs} leaves none of the {options.epochs} epochs for the alphas"
+            f"--warm_up_epochs {options.warm_up_epochs} leaves none of the {options.epochs} epochs "
+            "for the alphas"
         )
-    paper = {"batch_size": 256, "learning_rate": 0.1, "learning_rate_min": 0.0, "arch_learning_rate": 6e-4}
-    if partial == 1:
+    paper = {"batch_size": 64, "learning_rate": 0.025, "learning_rate_min": 0.001, "arch_learning_rate": 3e-4}
+    if one_in > 1:
         paper = {
-            "batch_size": 64,
-            "learning_rate": 0.025,
-            "learning_rate_min": 0.001,
-            "arch_learning_rate": 3e-4,
+            "batch_size": 256,
+            "learning_rate": 0.1,
+            "learning_rate_min": 0.0,
+            "arch_learning_rate": 6e-4,
         }
     paper = {name: value for name, value in paper.items() if getattr(options, name) == getattr(Options, name)}
-    warm_up = (
-        options.warm_up_epochs
-        if options.warm_up_epochs >= 0
-        else (3 * options.epochs // 10 if partial > 1 else 0)
+    if options.warm_up_epochs < 0:
+        paper["warm_up_epochs"] = 3 * options.epochs // 10 if one_in > 1 else 0
+    name = f"search-{options.dataset}-{options.order}-{options.epochs}" + (
+        f"-pc{one_in}" if one_in > 1 else ""
     )
-    name = (
-        f"search-{options.dataset}-{options.order}-{options.epochs}{f'-pc{partial}' if partial > 1 else ''}"
-    )
-    options = replace(options, warm_up_epochs=warm_up, run_name=options.run_name or name, **paper)
+    options = replace(options, run_name=options.run_name or name, **paper)
     if not 0 <= options.learning_rate_min <= options.learning_rate < float("inf"):
         raise UsageError(
-            f"--learning_rate_min {options.learning_rate_min} must lie between 0 and --learning_rate {options.learning_rate}"
+            f"--learning_rate_min {options.learning_rate_min} must lie between 0 and "
+            f"--learning_rate {options.learning_rate}"
         )
     return options
+
+
+def search_step(
+    model: Supernet,
+    optimizer: torch.optim.SGD,
+    optimizer_a: torch.optim.Adam,
+    batch: tuple[Tensor, Tensor],
+    batch_a: tuple[Tensor, Tensor] | None,
+    runtime: Runtime,
+    order: str = "first",
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One step of the search (Liu et al. 2019, algorithm 1): first the alphas, then the weights.
+
+    Args:
+        batch: normalised pictures (n, 3, h, w) and labels (n,) of the weights' half.
+        batch_a: the same from the alphas' half; None leaves the alphas as they are (warm-up).
+        order: of the alphas' gradient, "first" or "second".
+
+    Returns:
+        Loss and accuracy on `batch` before the weights' step; the loss on `batch_a` that the alphas descend.
+    """
+
+    def loss_on(x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(model(x).float(), y)
+
+    alpha_loss = None
+    if batch_a is not None:  # step 1: alphas, by the gradient of L_val(w - xi dL_train/dw, alpha)
+        losses = partial(loss_on, *batch), partial(loss_on, *batch_a)
+        if order == "first":  # xi = 0
+            alpha_loss = architect.first_order(model, losses[1], runtime.autocast, mean=runtime.means)
+        else:
+            alpha_loss = architect.second_order(
+                model, optimizer, *losses, runtime.autocast, mean=runtime.means
+            )
+        optimizer_a.step()
+
+    x, y = batch  # step 2: weights, by the gradient of L_train(w, alpha)
+    weights = optimizer.param_groups[0]["params"]
+    with runtime.autocast():  # each process normalises its own batch; rank 0's running statistics are kept
+        logits = model(x)  # (n, classes)
+    loss = F.cross_entropy(logits.float(), y)
+    optimizer.zero_grad()
+    loss.backward(inputs=weights)
+    runtime.average_gradients(model)
+    torch.nn.utils.clip_grad_norm_(weights, 5)
+    optimizer.step()
+    return loss, (logits.argmax(1) == y).float().mean(), alpha_loss
 
 
 def main(options: Options) -> dict:
@@ -114,224 +158,101 @@ def main(options: Options) -> dict:
     runtime = start(options)
     device = runtime.device
     with runtime.one_first(options.data_root):
-        train = load(options.data_root, options, options.seed)["train"]
-    train = train.to(device)
-    halves = search_halves(train)
-    share = (
-        options.batch_size * runtime.world
-    )  # pictures of each half in one step over all processes, each of which takes its slice
-    mine = slice(runtime.rank * options.batch_size, (runtime.rank + 1) * options.batch_size)
-    steps = len(halves[0]) // share
-    if not steps:
-        raise UsageError(
-            f"{share} pictures a step (--batch_size) are more than the {len(halves[0])} pictures of a half"
-        )
+        train = load(options.data_root, options, options.seed)["train"].to(device)
+    half, half_a = search_halves(train)  # the weights' and the alphas'
+    steps, global_batch, mine = split_batch(len(half), options.batch_size, runtime)
 
-    classes = len(train.names)
-    architecture = {
-        "channels": options.init_channels,
-        "layers": options.layers,
-        "classes": classes,
-        "partial": options.partial_channels,
-    }
-    model = Supernet(options.init_channels, options.layers, classes, options.partial_channels).to(device)
-    weights, alphas = model.weights(), model.architecture()
-    optimizer = torch.optim.SGD(weights, options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True)
+    architecture = {"channels": options.init_channels, "layers": options.layers}
+    architecture |= {"classes": len(train.names), "partial": options.partial_channels}
+    model = Supernet(**architecture).to(device)
+    optimizer = torch.optim.SGD(
+        model.weights(), options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True
+    )
     optimizer_a = torch.optim.Adam(
-        alphas, options.arch_learning_rate, (0.5, 0.999), weight_decay=1e-3, fused=True
+        model.architecture(), options.arch_learning_rate, (0.5, 0.999), weight_decay=1e-3, fused=True
     )
     if options.compile:
         model.compile()
     draws = torch.Generator(device).manual_seed(options.seed)
     state = {"model": model, "optimizer": optimizer, "optimizer_a": optimizer_a, "draws": draws}
 
-    facts = {
-        "data": {
-            "pictures": [len(half) for half in halves],
-            "sha256": train.fingerprint(),
-            "jpeg": options.dataset == "cifar10_images",
-        }
-    }
-    facts["parameters"] = sum(weight.numel() for weight in weights)
-    with (
-        Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run,
-        StopSignal() as stop,
-    ):
-        history = torch.zeros(steps, len(STEP_COLUMNS), device=device)
-        position = {"epoch": 1, "step": 0, "history": history, "ended": False} | run.restore(state)
-        epoch, step, history, ended = position.values()
-        where = f"{runtime.device_name}, {runtime.precision}, from epoch {epoch}, step {step}"
-        run.log(
-            f"{run.folder}: {facts['parameters']:,} weights, twice {len(halves[0]):,} pictures of {options.dataset}, {where}"
-        )
-        if run.writing:
-            (run.folder / "genotypes").mkdir(exist_ok=True)
+    data = {"pictures": [len(half), len(half_a)], "sha256": train.fingerprint()}
+    data["jpeg"] = options.dataset == "cifar10_images"
+    facts = {"data": data, "parameters": count_parameters(model), "classes": train.names}
 
-        while epoch <= options.epochs and not ended:
+    def draw_batch(pictures: Pictures, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Augmented as a whole and then sliced, so that any number of processes draws the same."""
+        return augment(pictures.images[index], draws)[mine], pictures.labels[index][mine]
+
+    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
+        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every)
+        what = f"{facts['parameters']:,} weights, twice {len(half):,} pictures of {options.dataset}"
+        run.log(f"{run.folder}: {what}, {loop.where}")
+        for epoch in loop.epochs(options.epochs):
             low, high = options.learning_rate_min, options.learning_rate
             rate = low + (high - low) * (1 + cos(pi * (epoch - 1) / options.epochs)) / 2
             optimizer.param_groups[0]["lr"] = rate
-            shuffle = torch.Generator(device).manual_seed(options.seed + 1000 * epoch)
-            learning = epoch > options.warm_up_epochs  # the alphas
-            orders = [torch.randperm(len(half), generator=shuffle, device=device) for half in halves]
+            searching = epoch > options.warm_up_epochs
+            order, order_a = loop.shuffle(options.seed, len(half), len(half_a))
             model.train()
-            bar = run.progress(f"epoch {epoch}/{options.epochs}", steps, step, " steps")
-            while step < steps:
-                index, index_a = (order[step * share : (step + 1) * share] for order in orders)
-                x, y = augment(halves[0].images[index], draws)[mine], halves[0].labels[index][mine]
-                alpha_loss = torch.full((), torch.nan, device=device)
-                if learning:  # the alphas step first, on a fresh batch of their own half
-                    x_a, y_a = (
-                        augment(halves[1].images[index_a], draws)[mine],
-                        halves[1].labels[index_a][mine],
-                    )
-                    losses = [
-                        lambda x=x, y=y: F.cross_entropy(model(x).float(), y) for x, y in ((x, y), (x_a, y_a))
-                    ]
-                    if options.order == "first":
-                        alpha_loss = architect.first_order(
-                            model, losses[1], runtime.autocast, mean=runtime.means
-                        )
-                    else:
-                        alpha_loss = architect.second_order(
-                            model, optimizer, *losses, runtime.autocast, mean=runtime.means
-                        )
-                    optimizer_a.step()
-                with (
-                    runtime.autocast()
-                ):  # BatchNorm normalises each process's own batch; rank 0's running statistics are kept
-                    logits = model(x)
-                loss = F.cross_entropy(logits.float(), y)
-                optimizer.zero_grad()
-                loss.backward(inputs=weights)
-                runtime.average_gradients(model)
-                torch.nn.utils.clip_grad_norm_(weights, 5)
-                optimizer.step()
+            for step in loop.steps():
+                now = slice(step * global_batch, (step + 1) * global_batch)
+                batch = draw_batch(half, order[now])
+                batch_a = draw_batch(half_a, order_a[now]) if searching else None
+                figures = search_step(model, optimizer, optimizer_a, batch, batch_a, runtime, options.order)
+                loop.record(*figures)
 
-                history[step] = torch.stack(
-                    [loss.detach(), (logits.argmax(1) == y).float().mean(), alpha_loss]
-                )
-                step += 1
-                bar.update()
-                due = step % options.log_every == 0 or step == steps
-                stopping = stop.requested if runtime.world == 1 else due and runtime.any(stop.requested)
-                if due or stopping:
-                    history = runtime.mean(history)  # of what is known already it is the same
-                    seen = history[:step, : 3 if learning else 2]
-                    if not seen.isfinite().all():
-                        run.not_finite(epoch, 1 + int((~seen.isfinite().all(1)).nonzero()[0]))
-                if due:
-                    row = dict(
-                        zip(
-                            STEP_COLUMNS,
-                            history[(step - 1) // options.log_every * options.log_every : step]
-                            .mean(0)
-                            .tolist(),
-                        )
-                    )
-                    run.write("steps", {"step": (epoch - 1) * steps + step} | row)
-                    bar.set_postfix(loss=f"{row['train_loss']:.2f}", accuracy=f"{row['train_accuracy']:.1%}")
-                if stopping:
-                    run.save_last(state, epoch=epoch, step=step, history=history, ended=False)
-                    run.stop(epoch, step)
-            bar.close()
-
-            # As published, the half of the alphas is cropped and mirrored here too.
-            logits = predict(model, halves[1].images, runtime, torch.Generator(device).manual_seed(epoch))
-            right = (logits.argmax(1) == halves[1].labels).float().mean()
-            mixing, genotype = model.alphas.detach().softmax(-1), model.genotype()
-            skips = skip_count(genotype)
-            row = {
-                "epoch": epoch,
-                "train_loss": history[:, 0].mean().item(),
-                "validation_loss": F.cross_entropy(logits, halves[1].labels).item(),
-            }
-            row |= {
-                "train_accuracy": history[:, 1].mean().item(),
-                "validation_accuracy": right.item(),
-                "learning_rate": rate,
-            }
-            entropy = (
-                torch.special.entr(mixing).sum(-1).mean(1)
-            )  # (2,), of the edges' weights in nats; log 8 = 2.08 when all are equal
-            row |= {
-                "skip_connections": skips,
-                "entropy_normal": entropy[0].item(),
-                "entropy_reduce": entropy[1].item(),
-            }
-            run.write("metrics", row)
-            run.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
-            for path in (
-                (run.folder / "genotypes" / f"epoch_{epoch:03d}.json", run.folder / "genotype.json")
-                if run.writing
-                else ()
-            ):
-                save(
-                    genotype,
-                    path,
-                    epoch=epoch,
-                    weights=mixing.cpu().tolist(),
-                    edges=model.mixing()[1].tolist(),
-                )
-            if learning and skips >= NODES:
+            # The alphas' half is cropped and mirrored in its measurement too, as in the published code.
+            logits = predict(model, half_a.images, runtime, torch.Generator(device).manual_seed(epoch))
+            mixing, genotype = model.alphas.detach().softmax(-1), model.genotype()  # mixing: (2, 14, 8)
+            skips, means = skip_count(genotype), loop.means()
+            entropy = torch.special.entr(mixing).sum(-1).mean(1).tolist()  # in nats, at most log 8
+            accuracy = (logits.argmax(1) == half_a.labels).float().mean()
+            row = {"epoch": epoch, "train_loss": means["train_loss"]}
+            row |= {"validation_loss": F.cross_entropy(logits, half_a.labels).item()}
+            row |= {"train_accuracy": means["train_accuracy"], "validation_accuracy": accuracy.item()}
+            row |= {"learning_rate": rate, "skip_connections": skips}
+            row |= {"entropy_normal": entropy[0], "entropy_reduce": entropy[1]}
+            run.write_epoch(row)
+            if run.writing:
+                (run.folder / "genotypes").mkdir(exist_ok=True)
+                edges = model.mixing()[1].tolist()  # (2, 14)
+                for name in (f"genotypes/epoch_{epoch:03d}.json", "genotype.json"):
+                    save(genotype, run.folder / name, epoch=epoch, weights=mixing.tolist(), edges=edges)
+            if searching and skips >= NODES:
                 run.log(
-                    f"warning: {skips} of the normal cell's {2 * NODES} edges are skip connections, the known collapse of the search; "
-                    "--stop_on_skips 2 stops before it, --partial_channels 4 seldom meets it"
+                    f"warning: {skips} of the normal cell's {2 * NODES} edges are skip connections, the known "
+                    "collapse of the search; --stop_on_skips 2 stops before it"
                 )
-            ended = runtime.any(learning and 0 < options.stop_on_skips <= skips)
-            epoch, step, history = epoch + 1, 0, torch.zeros_like(history)
-            run.save_last(state, epoch=epoch, step=step, history=history, ended=ended)
-            if runtime.any(stop.requested):
-                run.stop(epoch, step)
+            loop.at.ended = runtime.on_any_rank(searching and 0 < options.stop_on_skips <= skips)
+        return finish(run, loop, options, model.genotype(), facts) if run.writing else {}
 
-        if not run.writing:
-            return {}  # rank 0 writes the rest
-        last = {name: values[-1] for name, values in read_table(run.folder / "metrics.csv").items()}
-        epoch, skips = int(last["epoch"]), int(last["skip_connections"])
-        if ended:
-            run.log(
-                f"stopped after epoch {epoch}: the normal cell has {skips} skip connections (--stop_on_skips)"
-            )
-        partial = f", 1/{options.partial_channels} of the channels" if options.partial_channels > 1 else ""
-        title = f"DARTS search, {options.order} order{partial}, {options.dataset}, seed {options.seed}"
-        real = options.dataset.startswith("cifar10")
-        of_paper = {"paper": "88.8 to 89.1 (50 epochs)", "report": "83.81 (20 epochs)"} if real else {}
-        rows = [
-            accuracy_row(
-                f"supernet on the alphas' half, epoch {epoch}",
-                last["validation_accuracy"],
-                len(halves[1]),
-                **of_paper,
-            )
-        ]
-        rows += [
-            {
-                "name": "skip connections in the normal cell",
-                "value": skips,
-                "unit": f"of {2 * NODES} edges",
-                "count": f"epoch {epoch}",
-            }
-        ]
-        results = {
-            "title": title,
-            "rows": rows,
-            "epochs": epoch,
-            "genotype": model.genotype()._asdict(),
-            **facts,
-        }
-        plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
-        plots.save(
-            visualize.cells(model.genotype(), f"{title}, after epoch {epoch}"), run.figures / "cells.png"
-        )
-        visualize.draw_gif(run.folder, run.figures / "cells.gif")
-        visualize.draw_alphas(run.folder, run.figures / "alphas.png", title)
-        run.finish(results)
-        for row in rows:
-            print(f"{row['name']:52}{row['value']:>10} {row['unit']}")
-        run.log(f"{title}: the genotype is in {run.folder / 'genotype.json'}, figures in {run.figures}")
-        print(
-            f"Train it from scratch with:\n    python q4_darts/train.py --genotype {run.folder / 'genotype.json'}"
-        )
+
+def finish(run: Run, loop: Loop, options: Options, genotype: Genotype, facts: dict) -> dict:
+    """Writes results.json and the figures of a finished search, from what its folder holds."""
+    last = {name: values[-1] for name, values in read_table(run.folder / "metrics.csv").items()}
+    epoch, skips = int(last["epoch"]), int(last["skip_connections"])
+    if loop.at.ended:
+        run.log(f"stopped after epoch {epoch}: {skips} skip connections in the normal cell (--stop_on_skips)")
+    partial = f", 1/{options.partial_channels} of the channels" if options.partial_channels > 1 else ""
+    title = f"DARTS search, {options.order} order{partial}, {options.dataset}, seed {options.seed}"
+    real = options.dataset.startswith("cifar10")
+    beside = {"paper": PAPER["supernet"], "report": REPORT["supernet"]} if real else {}
+    count = facts["data"]["pictures"][1]  # of the alphas' half
+    right = round(last["validation_accuracy"] * count)
+    rows = [share_row(f"supernet on the alphas' half, epoch {epoch}", right, count, **beside)]
+    row = {"name": "skip connections in the normal cell", "value": skips, "unit": f"of {2 * NODES} edges"}
+    rows.append(row | {"count": f"epoch {epoch}"})
+    results = {"title": title, "rows": rows, "epochs": epoch, "genotype": genotype._asdict(), **facts}
+    plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
+    plots.save(plot_cells(genotype, f"{title}, after epoch {epoch}"), run.figures / "cells.png")
+    plot_cells_gif(run.folder, run.figures / "cells.gif")
+    plot_alphas(run.folder, run.figures / "alphas.png", title)
+    run.finish(results)
+    print_rows(rows)
+    run.log(f"{title}: the genotype is in {run.folder / 'genotype.json'}, figures in {run.figures}")
+    command = f"python {script_here('q4_darts/train.py')} --genotype {run.folder / 'genotype.json'}"
+    print(f"Train it from scratch with:\n    {command}")
     return results
 
 

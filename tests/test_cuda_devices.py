@@ -10,7 +10,6 @@ from unittest import mock
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
@@ -23,9 +22,10 @@ from q2_protonet.prototypical_loss import prototypical_loss
 from q3_pix2pix import maps_dataset, pix2pix
 from q3_pix2pix import train as pix2pix_train
 from q4_darts import cifar10_dataset, model
-from q4_darts.architect import first_order, second_order
 from q4_darts.genotypes import DARTS_V2
 from q4_darts.model_search import Supernet
+from q4_darts.train import train_step
+from q4_darts.train_search import search_step
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the scripts themselves show it")
 CUDA = torch.device("cuda", 0)
@@ -69,10 +69,10 @@ def gradients(loss, inputs):
 
 @contextlib.contextmanager
 def made_up_gradients(*networks):
-    """Inside, loss.backward() gives every parameter that requires one a made-up gradient."""
+    """Inside, loss.backward() gives every parameter (or only its `inputs`) a made-up gradient."""
 
-    def backward(loss):
-        weights = [p for network in networks for p in network.parameters() if p.requires_grad]
+    def backward(loss, inputs=None):
+        weights = inputs or [p for network in networks for p in network.parameters() if p.requires_grad]
         for weight, gradient in zip(weights, gradients(loss, weights)):
             weight.grad = gradient
 
@@ -146,29 +146,26 @@ def test_pix2pix(runtime):
         assert maps_dataset.to_unit(generator(photo)).device == CUDA
 
 
-def test_search(runtime):
-    second = (
-        runtime.precision == "bf16"
-    )  # five passes, two of them in fp32; the other is PC-DARTS in first order
-    network = on_cuda(Supernet, 8, 3, 10, 1 if second else 4)
+@pytest.mark.parametrize("order, partial", [("second", 1), ("first", 4), ("warm-up", 1)])
+def test_search(runtime, order, partial):
+    network = on_cuda(Supernet, 8, 3, 10, partial)
     sgd = torch.optim.SGD(network.weights(), 0.1, 0.9)
-    x, y = cifar10_dataset.augment(whole(256, 9, 32, 32, 3)[whole(9, 4)], None), whole(10, 9)[whole(9, 4)]
-
-    def loss():
-        return F.cross_entropy(network(x).float(), y)
-
-    passes = (sgd, loss, loss) if second else (loss,)
-    alpha_loss = (second_order if second else first_order)(network, *passes, runtime.autocast)
-    assert all(alphas.grad.device == CUDA for alphas in network.architecture())
-    torch.optim.Adam(network.architecture(), fused=True).step()
-    with runtime.autocast():
-        step(loss(), sgd, alpha_loss)
+    adam = torch.optim.Adam(network.architecture(), fused=True)
+    index = whole(9, 4)
+    batch = cifar10_dataset.augment(whole(256, 9, 32, 32, 3)[index], None), whole(10, 9)[index]
+    batch_a = None if order == "warm-up" else batch
+    with made_up_gradients(network):
+        figures = search_step(network, sgd, adam, batch, batch_a, runtime, order)
+    figures = [figure.detach() for figure in figures if figure is not None]
+    torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack(figures)
+    assert all((alphas.grad is None) == (batch_a is None) for alphas in network.architecture())
 
 
 def test_derived_network(runtime):
     network = on_cuda(model.Network, DARTS_V2, 4, 3, 10, True)
-    y, keep = whole(10, 4), torch.ones(3, 8, 4, 1, 1, 1, device=CUDA)
-    with runtime.autocast():
-        logits, extra = network(cifar10_dataset.augment(whole(256, 4, 32, 32, 3), None, 16), keep)
-    loss = F.cross_entropy(logits.float(), y) + F.cross_entropy(extra.float(), y)
-    step(loss, torch.optim.SGD(network.parameters(), 0.1, 0.9), (logits.argmax(1) == y).float().mean())
+    sgd = torch.optim.SGD(network.parameters(), 0.1, 0.9)
+    x, y = cifar10_dataset.augment(whole(256, 4, 32, 32, 3), None, 16), whole(10, 4)
+    keep = torch.ones(3, 8, 4, 1, 1, 1, device=CUDA)
+    with made_up_gradients(network):
+        figures = train_step(network, sgd, x, y, keep, 0.4, runtime)
+    torch.zeros(3, 2, device=CUDA)[1] = torch.stack([figure.detach() for figure in figures])

@@ -117,7 +117,7 @@ def test_stop_on_skips(script, roots, tmp_path):
 def test_from_search_to_test(finished, script, roots, tmp_path):
     genotype = finished / "logs/q4_darts/s/genotype.json"
     done = script(TRAIN, *DATA, "--epochs", 1, "--genotype", genotype, *roots)
-    assert (tmp_path / "logs/q4_darts/train-s-1/results.json").exists() and "test, epoch 1:" in done.stdout
+    assert (tmp_path / "logs/q4_darts/train-s-1/results.json").exists() and "test, epoch 1 " in done.stdout
     for run in (finished / "logs/q4_darts/s", tmp_path / "logs/q4_darts/train-s-1"):
         done = script(
             "q4_darts/evaluate.py",
@@ -127,7 +127,7 @@ def test_from_search_to_test(finished, script, roots, tmp_path):
             tmp_path / "f",
         )
         assert (
-            "of 512 pictures of synthetic" in done.stdout
+            "512 test pictures of synthetic" in done.stdout
             and (tmp_path / "f/q4_darts" / run.name / "confusion.png").exists()
         )
     results = json.loads((tmp_path / "logs/q4_darts/train-s-1/results.json").read_text())
@@ -233,7 +233,7 @@ def test_torchrun(script, roots, tmp_path):
             2,
             "--init_channels must be a multiple of 8",
         ),
-        (SEARCH, ["--batch_size", "97"], 2, "more than the 96 pictures of a half"),
+        (SEARCH, ["--batch_size", "97"], 2, "more than the 96 there are"),
         (SEARCH, ["--warm_up_epochs", "3"], 2, "leaves none of the 3 epochs"),
         (SEARCH, ["--learning_rate_min", "0.1"], 2, "must lie between 0 and --learning_rate 0.025"),
         (SEARCH, ["--folder", "x"], 2, "--folder needs --dataset folder"),
@@ -247,7 +247,7 @@ def test_torchrun(script, roots, tmp_path):
             "the names known are DARTS_V1, DARTS_V2, PC_DARTS and random:SEED",
         ),
         (TRAIN, ["--drop_path", "1"], 2, "--drop_path must be 0 or more and below 1, not 1"),
-        (TRAIN, ["--batch_size", "500"], 2, "more than the 192 training pictures"),
+        (TRAIN, ["--batch_size", "500"], 2, "more than the 192 there are"),
         (TRAIN, ["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
     ],
 )

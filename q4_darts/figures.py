@@ -1,0 +1,142 @@
+"""The pictures of this folder: cells, what a search did to its alphas, which classes are confused."""
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Arc
+from PIL import Image
+from torch import Tensor
+
+from common import plots
+from q4_darts.genotypes import NODES, PRIMITIVES, Edge, Genotype, parse
+
+COLORS = {
+    "skip_connect": "#444444",
+    "max_pool_3x3": "#d95f02",
+    "avg_pool_3x3": "#b8860b",
+    "sep_conv_3x3": "#1f77b4",
+    "sep_conv_5x5": "#08306b",
+    "dil_conv_3x3": "#1b9e77",
+    "dil_conv_5x5": "#00441b",
+}
+STATES = ("cₖ₋₂", "cₖ₋₁", *map(str, range(NODES)), "cₖ")
+MOST_CLASSES = 40  # that a confusion matrix can show legibly
+
+
+def plot_cell(axis: Axes, edges: tuple[Edge, ...], title: str) -> None:
+    """A cell as an arc diagram: states on a line, each node's first edge above it and its second below."""
+    for node in range(NODES):
+        for place, (operation, state) in enumerate(edges[2 * node : 2 * node + 2]):
+            end, side, color = node + 2, 1 - 2 * place, COLORS[operation]
+            middle, width = (state + end) / 2, end - state
+            height = 0.55 * width + 0.3
+            angles = {"theta1": 0, "theta2": 180} if side > 0 else {"theta1": 180, "theta2": 360}
+            arc = Arc((middle, 0.18 * side), width, 2 * height, color=color, linewidth=1.8, **angles)
+            axis.add_patch(arc)
+            axis.plot(end, 0.24 * side, marker="v" if side > 0 else "^", color=color, markersize=7)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+            look = {"ha": "center", "va": "center", "fontsize": 9, "color": color, "bbox": box}
+            text = operation.replace("_connect", "").replace("_", " ")
+            axis.text(middle, (0.18 + height) * side, text, **look)
+    for node in range(NODES):  # the output concatenates all nodes
+        axis.plot([node + 2, NODES + 2], [0, 0], color="#bbbbbb", linewidth=4, zorder=0)
+    for place, name in enumerate(STATES):
+        inner = 2 <= place < NODES + 2
+        face = "#cfe3f5" if inner else "#d9ead3" if place < 2 else "#fde9c8"
+        shape = "circle,pad=0.3" if inner else "round,pad=0.3"
+        box = {"boxstyle": shape, "facecolor": face, "edgecolor": "black"}
+        axis.text(place, 0, name, ha="center", va="center", fontsize=11, bbox=box)
+    reach = 0.55 * (NODES + 1) + 0.75
+    axis.set(xlim=(-0.6, NODES + 2.5), ylim=(-reach, reach), title=title)
+    axis.axis("off")
+
+
+def plot_cells(genotype: Genotype, title: str) -> Figure:
+    """Normal and reduction cell, one above the other."""
+    canvas, axes = plots.figure(2, 1, (7.6, 3.6))
+    for axis, kind, edges in zip(axes.flat, ("normal cell", "reduction cell"), genotype):
+        plot_cell(axis, edges, kind)
+    canvas.suptitle(title)
+    return canvas
+
+
+def read_epochs(folder: Path) -> list[dict]:
+    """What a search wrote after each epoch: `epoch`, `normal`, `reduce`, and `weights` (2, 14, 8) of both."""
+    return [json.loads(file.read_text()) for file in sorted((folder / "genotypes").glob("epoch_*.json"))]
+
+
+def plot_cells_gif(folder: Path, path: Path, frames: int = 60) -> Path:
+    """The cells after every epoch (every n-th, for at most `frames`), the last one for longer."""
+    epochs, pictures = read_epochs(folder), []
+    for row in epochs[:-1][:: -(-len(epochs) // frames)] + epochs[-1:]:
+        picture = BytesIO()
+        plot_cells(parse(row), f"after epoch {row['epoch']}").savefig(picture, dpi=70)
+        pictures.append(Image.open(picture))
+    return plots.write_gif(pictures, path, duration=400)
+
+
+def plot_alphas(folder: Path, path: Path, title: str) -> Path:
+    """Heat maps of the softmax weights over the epochs: one row per cell, one column per operation."""
+    epochs = read_epochs(folder)
+    weights = np.array([row["weights"] for row in epochs])  # (epochs, 2, 14, 8)
+    edges = [f"{STATES[state]} → {node}" for node in range(NODES) for state in range(node + 2)]
+    canvas, axes = plots.figure(2, len(PRIMITIVES), (1.7, 3.4), sharex=True, sharey=True)
+    first, last = epochs[0]["epoch"], epochs[-1]["epoch"]
+    extent = (first - 0.5, last + 0.5, len(edges) - 0.5, -0.5)
+    look = {"aspect": "auto", "extent": extent, "cmap": "viridis", "interpolation": "nearest"}
+    for row, kind in enumerate(("normal", "reduction")):
+        for column, name in enumerate(PRIMITIVES):
+            axis = axes[row, column]
+            image = axis.imshow(weights[:, row, :, column].T, vmin=0, vmax=weights.max(), **look)
+            axis.grid(False)
+            if row == 0:
+                axis.set_title(name.replace("_connect", "").replace("_", " "))
+            else:
+                axis.set_xlabel("epoch")
+            axis.set_yticks(range(len(edges)), edges, fontsize=8)
+        axes[row, 0].set_ylabel(f"edge of the {kind} cell")
+    canvas.colorbar(image, ax=axes, label="weight of the operation (softmax)", shrink=0.7)
+    canvas.suptitle(title)
+    return plots.save(canvas, path)
+
+
+def plot_confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -> Path:
+    """Which class is predicted for which: one row per true class, in percent of its pictures.
+
+    Of more than 40 classes it shows the 40 with the lowest accuracy.
+
+    Args:
+        predicted, labels: (n,) int64.
+    """
+    classes = len(names)
+    pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
+    table = pairs.view(classes, classes).cpu().double()
+    table = 100 * table / table.sum(1, keepdim=True).clamp(min=1)
+    worst = table.diag().argsort(stable=True)[:MOST_CLASSES].sort().values
+    table, names = table[worst][:, worst], [names[i] for i in worst]
+    side = max(5.4, 1.2 + 0.26 * len(names))
+    canvas, ((axis,),) = plots.figure(size=(side + 1, side))
+    image = axis.imshow(table.sqrt(), cmap="Blues", vmin=0, vmax=10)
+    if len(names) <= 12:  # more numbers would overlap
+        for row, column in (table >= 0.05).nonzero().tolist():
+            color = "white" if table[row, column] > 40 else "black"
+            text = f"{table[row, column]:.1f}"
+            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    axis.grid(False)
+    short = [name if len(name) <= 20 else f"{name[:19]}…" for name in names]
+    small = {"fontsize": 11 if len(names) <= 12 else 8}
+    axis.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor", **small)
+    axis.set_yticks(range(len(names)), short, **small)
+    which = (
+        "" if len(names) == classes else f"\nThe {len(names)} classes with the lowest accuracy of {classes}"
+    )
+    title = f"Confusion on {len(labels):,} pictures (% of the true class){which}"
+    axis.set(xlabel="predicted class", ylabel="true class", title=title)
+    bar = canvas.colorbar(image, ax=axis, label="% (square-root scale)", ticks=[0, 1, 3.1623, 7.0711, 10])
+    bar.set_ticklabels(["0", "1", "10", "50", "100"])
+    return plots.save(canvas, path)
