@@ -123,7 +123,7 @@ def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], d
 
 
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
-    """One image without axes, (height, width) or (height, width, 3), 0..1 or uint8, and a line of text below."""
+    """One image without axes, (height, width[, 3]), 0..1 or uint8, and a line of text below."""
     axis.imshow(
         image,
         cmap="gray_r" if image.ndim == 2 else None,
