@@ -16,7 +16,7 @@ DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO, errno.
 
 
 class Bounded(gzip.GzipFile):
-    """Gives MOST_BYTES in reads of at most 64 KB, and no more: a lying header would have tarfile read on and on."""
+    """Gives MOST_BYTES in reads of at most 64 KB, and no more: a lying header has tarfile read on and on."""
 
     taken = 0
 

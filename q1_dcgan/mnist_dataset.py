@@ -1,4 +1,4 @@
-"""Grey pictures with labels as one uint8 tensor on the device: MNIST, Fashion-MNIST, a folder, or drawn digits."""
+"""Grey pictures and labels as uint8 tensors on the device: MNIST, Fashion-MNIST, a folder, drawn digits."""
 
 import hashlib
 import math
@@ -47,7 +47,7 @@ class DataOptions:
 
 @dataclass
 class Pictures:
-    """images: (n, 28, 28) uint8; labels: (n,) int64; names: one a class."""
+    """images: (n, 28, 28) uint8; labels: (n,) int64; names: one per class."""
 
     images: Tensor
     labels: Tensor
@@ -61,9 +61,8 @@ class Pictures:
 
     def fingerprint(self) -> str:
         """SHA-256 of pixels and labels."""
-        return hashlib.sha256(
-            self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()
-        ).hexdigest()
+        parts = (tensor.cpu().numpy().tobytes() for tensor in (self.images, self.labels))
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
@@ -112,8 +111,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
 
 
 def read_idx(path: Path, md5: str, shape: tuple[int, ...]) -> Tensor:
-    """The uint8 tensor of an IDX file, MNIST's format: four bytes of type, four for each size, and the
-    values.
+    """The uint8 tensor of an IDX file, MNIST's format: four bytes of type, four for each size, the values.
 
     Raises:
         RunError: the file is missing, or not the one with this MD5.
@@ -121,25 +119,21 @@ def read_idx(path: Path, md5: str, shape: tuple[int, ...]) -> Tensor:
     from torchvision.datasets.utils import check_integrity
 
     header = 4 + 4 * len(shape)
-    if (
-        not path.is_file()
-        or path.stat().st_size != header + math.prod(shape)
-        or not check_integrity(str(path), md5)
-    ):
-        raise RunError(
-            f"{path} is damaged, or another file (its MD5 must be {md5}): delete it, and it is downloaded again"
-        )
+    whole = path.is_file() and path.stat().st_size == header + math.prod(shape)
+    if not whole or not check_integrity(str(path), md5):
+        what = f"{path} is damaged, or another file (its MD5 must be {md5})"
+        raise RunError(f"{what}: delete it, and it is downloaded again")
     return torch.from_numpy(np.fromfile(path, np.uint8, offset=header)).view(shape)
 
 
 def prepare(images: Tensor, size: int = SIZE) -> Tensor:
-    """uint8 pictures (n, 28, 28) as the networks take them: (n, 1, size, size) in [-1, 1], the range of tanh."""
+    """uint8 pictures (n, 28, 28) as the networks take them: (n, 1, size, size) in [-1, 1], tanh's range."""
     scaled = images.unsqueeze(1).float() / 127.5 - 1
     return scaled if size == SIZE else F.interpolate(scaled, (size, size), mode="bilinear", antialias=True)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """The networks' pictures (n, 1, size, size) as uint8 (n, 28, 28): the inverse of `prepare` at 28 pixels."""
+    """The networks' pictures (n, 1, size, size) as uint8 (n, 28, 28): `prepare` undone at 28 pixels."""
     if images.shape[-1] != SIZE:
         images = F.interpolate(images.float(), (SIZE, SIZE), mode="bilinear", antialias=True)
     return ((images.squeeze(1).float() + 1) * 127.5).round().clamp(0, 255).byte()
@@ -189,11 +183,7 @@ def draw_digits(count: int, seed: int) -> Pictures:
         turn, shear = random.normal(0, 0.15, 2)
         matrix = np.array([[np.cos(turn), -np.sin(turn) + shear], [np.sin(turn), np.cos(turn)]])
         move = SIZE - matrix @ (SIZE + random.normal(0, 2.5, 2))
-        canvas = canvas.transform(
-            canvas.size,
-            Image.Transform.AFFINE,
-            (*matrix[0], move[0], *matrix[1], move[1]),
-            Image.Resampling.BILINEAR,
-        )
+        affine = (*matrix[0], move[0], *matrix[1], move[1])
+        canvas = canvas.transform(canvas.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
         images[i] = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
     return Pictures(torch.from_numpy(images), torch.from_numpy(labels), [str(digit) for digit in range(10)])

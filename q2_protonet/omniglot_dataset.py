@@ -1,4 +1,4 @@
-"""Omniglot as one uint8 tensor: ink 255 on 0, (class, drawing, 28, 28), where a rotation is a class of its own."""
+"""Omniglot as a uint8 tensor (class, drawing, 28, 28), ink 255 on 0; each rotation is a class of its own."""
 
 import hashlib
 import urllib.error
@@ -21,10 +21,9 @@ from common.runtime import RunError, UsageError
 SIZE = 28
 PARTS = ("train", "validation", "test")
 VINYALS_CHARACTERS = (1028, 172, 423)  # of the 1,623; times four rotations: 4,112 / 688 / 1,692 classes
-AUTHOR = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
-LISTS = (
-    "https://raw.githubusercontent.com/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
-)
+GITHUB = "https://raw.githubusercontent.com"
+AUTHOR = f"{GITHUB}/brendenlake/omniglot/master/python"
+LISTS = f"{GITHUB}/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
 ARCHIVES = {  # MD5 and number of drawings
     "images_background": ("68d2efa1b9178cc56df9314c21c6e718", 19280),
     "images_evaluation": ("6b91aef0f799c5bb55b94e3f2daec811", 13180),
@@ -63,10 +62,9 @@ def describe(data: DataOptions) -> str:
 class Characters:
     """Drawings of a set of classes.
 
-    images: (class, drawing, 28, 28) uint8, ink 255 on 0; rows of classes with fewer drawings are padded
-    with blanks.
+    images: (class, drawing, 28, 28) uint8, ink 255 on 0; classes with fewer drawings are padded with blanks.
     counts: (class,) int64, how many drawings of each class are real.
-    names: one a class, such as "Greek/character05/rot090".
+    names: one per class, such as "Greek/character05/rot090".
     """
 
     images: Tensor
@@ -83,11 +81,9 @@ class Characters:
 
     def with_rotations(self) -> "Characters":
         """Four classes for each: turned counterclockwise by 0, 90, 180 and 270 degrees."""
-        turned = torch.stack(
-            [self.images.rot90(quarter, (-2, -1)) for quarter in range(4)], 1
-        )  # (class, 4, drawing, 28, 28)
+        turned = torch.stack([self.images.rot90(quarter, (-2, -1)) for quarter in range(4)], 1)
         names = [f"{name}/rot{90 * quarter:03d}" for name in self.names for quarter in range(4)]
-        return Characters(turned.flatten(0, 1), self.counts.repeat_interleave(4), names)
+        return Characters(turned.flatten(0, 1), self.counts.repeat_interleave(4), names)  # (4 * class, ...)
 
     def to(self, device: torch.device | str) -> "Characters":
         return Characters(self.images.to(device), self.counts.to(device), self.names)
@@ -125,9 +121,8 @@ def merge(parts: Sequence[Characters]) -> Characters:
     """The classes of several parts as one."""
     most = max(part.images.shape[1] for part in parts)
     images = [F.pad(part.images, (0, 0, 0, 0, 0, most - part.images.shape[1])) for part in parts]
-    return Characters(
-        torch.cat(images), torch.cat([part.counts for part in parts]), sum((part.names for part in parts), [])
-    )
+    counts = torch.cat([part.counts for part in parts])
+    return Characters(torch.cat(images), counts, sum((part.names for part in parts), []))
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -136,27 +131,21 @@ def prepare(images: Tensor) -> Tensor:
 
 
 def jitter(images: Tensor, generator: torch.Generator, rank: int = 0, world: int = 1) -> Tensor:
-    """Moves each drawing (n, 1, 28, 28) a little: turn within 10 degrees, scale and shear within 15 %, shift within 2 pixels."""
-    chance = (
-        torch.rand(6, world, len(images), generator=generator, device=images.device) * 2 - 1
-    )  # every rank draws for all
+    """Moves each drawing (n, 1, 28, 28) a little: turned within 10 degrees, scaled and sheared within 15 %,
+    shifted within 2 pixels.
+    """
+    # every rank draws for all
+    chance = torch.rand(6, world, len(images), generator=generator, device=images.device) * 2 - 1
     turn, grow_x, grow_y, shear, x, y = chance[:, rank].unbind()
     cos, sin = (turn * 0.175).cos(), (turn * 0.175).sin()
-    grow_x, grow_y, shear, x, y = (
-        1 + grow_x * 0.15,
-        1 + grow_y * 0.15,
-        shear * 0.15,
-        x * 4 / SIZE,
-        y * 4 / SIZE,
-    )
-    affine = torch.stack([cos * grow_x, -sin * grow_y + shear, x, sin * grow_x, cos * grow_y, y], 1).view(
-        -1, 2, 3
-    )
-    grid = F.affine_grid(affine, images.shape, align_corners=False)
+    grow_x, grow_y, shear = 1 + grow_x * 0.15, 1 + grow_y * 0.15, shear * 0.15
+    x, y = x * 4 / SIZE, y * 4 / SIZE
+    rows = [cos * grow_x, -sin * grow_y + shear, x, sin * grow_x, cos * grow_y, y]
+    grid = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), images.shape, align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
 
 
-# Omniglot -------------------------------------------------------------------------------------------------------------
+# Omniglot ---------------------------------------------------------------------------------------------------
 
 
 def alphabets(data_root: Path, *archives: str) -> Characters:
@@ -181,8 +170,7 @@ def split_vinyals(data_root: Path, seed: int) -> dict[str, Characters]:
 
 
 def read_list(path: Path, known: Container[str]) -> list[str]:
-    """The characters of one of Vinyals's lists, which has a line "<alphabet>/<character>/rot<degrees>" for
-    each rotation.
+    """The characters of one of Vinyals's lists, whose lines are "<alphabet>/<character>/rot<degrees>".
 
     Raises:
         RunError: a line is anything but a rotation of a known character.
@@ -203,7 +191,13 @@ def split_random(data_root: Path, seed: int) -> dict[str, Characters]:
 
 
 # Held back whole from the 30 background alphabets: five, chosen once at random, of those with 20 characters.
-BACKGROUND_VALIDATION = {"Anglo-Saxon_Futhorc", "Burmese_(Myanmar)", "Grantha", "Greek", "Syriac_(Estrangelo)"}
+BACKGROUND_VALIDATION = {
+    "Anglo-Saxon_Futhorc",
+    "Burmese_(Myanmar)",
+    "Grantha",
+    "Greek",
+    "Syriac_(Estrangelo)",
+}
 
 
 def split_background(data_root: Path, seed: int) -> dict[str, Characters]:
@@ -219,11 +213,8 @@ def split_background(data_root: Path, seed: int) -> dict[str, Characters]:
 
 
 def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
-    """Train on the alphabets of small1, validate on Tagalog, test on Japanese (katakana) and Sanskrit: 136 / 17 / 89."""
-    first, second = (
-        alphabets(data_root, "images_background_small1"),
-        alphabets(data_root, "images_background_small2"),
-    )
+    """Train on small1's alphabets, validate on Tagalog, test on katakana and Sanskrit: 136 / 17 / 89."""
+    first, second = (alphabets(data_root, f"images_background_small{i}") for i in (1, 2))
 
     def only(*names: str) -> Characters:
         return second.take([i for i, full in enumerate(second.names) if full.split("/")[0] in names])
@@ -232,19 +223,12 @@ def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
 
 
 def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
-    """Train on small1 but for one character in ten, held back for validation; test as `small`: 122 / 14 / 89."""
-    first = alphabets(data_root, "images_background_small1")
-    held = (
-        torch.randperm(len(first), generator=torch.Generator().manual_seed(seed))[: round(len(first) / 10)]
-        .sort()
-        .values.tolist()
-    )
-    train = [i for i in range(len(first)) if i not in held]
-    return {
-        "train": first.take(train),
-        "validation": first.take(held),
-        "test": split_small(data_root, seed)["test"],
-    }
+    """As `small`, but validated on one character in ten of small1, which is held back: 122 / 14 / 89."""
+    parts = split_small(data_root, seed)
+    first = parts["train"]
+    order = torch.randperm(len(first), generator=torch.Generator().manual_seed(seed)).tolist()
+    cut = round(len(first) / 10)
+    return parts | {"train": first.take(sorted(order[cut:])), "validation": first.take(sorted(order[:cut]))}
 
 
 OMNIGLOT_SPLITS = {
@@ -279,9 +263,8 @@ def fetch(url: str, path: Path, md5: str) -> None:
         utils.download_url(url, str(path.parent), path.name, md5)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         state = "has the wrong MD5" if path.exists() else "is missing"
-        raise RunError(
-            f"{path} {state} and could not be downloaded ({error}): put {url} (MD5 {md5}) there, or try --dataset synthetic"
-        ) from error
+        advice = f"put {url} (MD5 {md5}) there, or try --dataset synthetic"
+        raise RunError(f"{path} {state} and could not be downloaded ({error}): {advice}") from error
 
 
 def unpacked(folder: Path, name: str) -> Path:
@@ -296,7 +279,7 @@ def unpacked(folder: Path, name: str) -> Path:
     return target
 
 
-# Images ---------------------------------------------------------------------------------------------------------------
+# Images -----------------------------------------------------------------------------------------------------
 
 
 def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.ndarray:
@@ -360,21 +343,17 @@ def load_folder(data_root: Path, folder: Path, seed: int) -> dict[str, Character
     return parts
 
 
-# Synthetic ------------------------------------------------------------------------------------------------------------
+# Synthetic --------------------------------------------------------------------------------------------------
 
 
 def make_synthetic(seed: int, characters: int = 200, drawings: int = 20) -> Characters:
-    """Invented characters of one to three random strokes, each drawn `drawings` times with an unsteady hand."""
+    """Invented characters of one to three random strokes, drawn `drawings` times with an unsteady hand."""
     random = np.random.default_rng(seed)
     images = np.zeros((characters, drawings, SIZE, SIZE), np.uint8)
-    time = np.linspace(0, 1, 12)[:, None]
-    bezier = np.hstack(
-        [(1 - time) ** 3, 3 * time * (1 - time) ** 2, 3 * time**2 * (1 - time), time**3]
-    )  # (12, 4)
+    t = np.linspace(0, 1, 12)[:, None]
+    bezier = np.hstack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])  # (12, 4)
     for character in range(characters):
-        strokes = random.uniform(
-            8, 48, (random.integers(1, 4), 4, 2)
-        )  # control points on a canvas of 56 x 56
+        strokes = random.uniform(8, 48, (random.integers(1, 4), 4, 2))  # control points on 56 x 56 pixels
         for drawing in range(drawings):
             canvas = Image.new("L", (2 * SIZE, 2 * SIZE))
             pen = ImageDraw.Draw(canvas)

@@ -1,4 +1,4 @@
-"""Pairs of aligned pictures as one uint8 tensor: photo and map in the channels, cropped and mirrored as one."""
+"""Pairs of aligned pictures as a uint8 tensor: photo and map in the channels, cropped and mirrored as one."""
 
 import functools
 import hashlib
@@ -38,7 +38,7 @@ class DataOptions:
 
 @dataclass
 class Pairs:
-    """images: (n, 6, side, side) uint8, input in the first three channels, target in the others; names: one per pair."""
+    """images: (n, 6, side, side) uint8, first three channels input, then target; names: one per pair."""
 
     images: Tensor
     names: list[str]
@@ -89,7 +89,7 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
 
 
 def random_crop_and_mirror(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Crops each pair (n, 6, side, side) to `size` at its own place and mirrors half of them: the same for input and target."""
+    """Crops each pair (n, 6, side, side) to `size` at its own place and mirrors half of them."""
     n, _, side, _ = images.shape
     device = images.device
     top, left = torch.randint(0, side - size + 1, (2, n, 1), generator=generator, device=device)
@@ -98,9 +98,8 @@ def random_crop_and_mirror(images: Tensor, size: int, generator: torch.Generator
     rows = top + along  # (n, size)
     columns = left + torch.where(mirrored, size - 1 - along, along)  # (n, size)
     pair = torch.arange(n, device=device)[:, None, None]
-    return images.permute(0, 2, 3, 1)[pair, rows[:, :, None], columns[:, None, :]].permute(
-        0, 3, 1, 2
-    )  # (n, 6, size, size)
+    crops = images.permute(0, 2, 3, 1)[pair, rows[:, :, None], columns[:, None, :]]
+    return crops.permute(0, 3, 1, 2)  # (n, 6, size, size)
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -113,7 +112,7 @@ def to_unit(images: Tensor) -> Tensor:
     return ((images.float() + 1) * 127.5).round().clamp(0, 255) / 255
 
 
-# Files ----------------------------------------------------------------------------------------------------------------
+# Files ------------------------------------------------------------------------------------------------------
 
 
 def fetch_maps(data_root: Path) -> None:
@@ -122,9 +121,8 @@ def fetch_maps(data_root: Path) -> None:
     if target.exists():
         counts = {part: sum(1 for _ in (target / part).glob("*.jpg")) for part in ("train", "val")}
         if counts != MAPS_PAIRS:
-            raise RunError(
-                f"{target} holds {counts} pairs instead of {MAPS_PAIRS}: move it away, and it is made anew"
-            )
+            what = f"{target} holds {counts} pairs instead of {MAPS_PAIRS}"
+            raise RunError(f"{what}: move it away, and it is downloaded again")
         return
     packed = data_root / "maps.tar.gz"
     if not packed.exists() or packed.stat().st_size != MAPS_BYTES:
@@ -134,13 +132,11 @@ def fetch_maps(data_root: Path) -> None:
             packed.unlink(missing_ok=True)
             download_url(MAPS_URL, str(data_root), packed.name)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
-            raise RunError(
-                f"{target} is missing and could not be downloaded ({error}): put {MAPS_URL} in {data_root}, or try --dataset synthetic"
-            ) from error
+            advice = f"put {MAPS_URL} in {data_root}, or try --dataset synthetic"
+            raise RunError(f"{target} is missing and could not be downloaded ({error}): {advice}") from error
         if packed.stat().st_size != MAPS_BYTES:
-            raise RunError(
-                f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}: run again to download it once more"
-            )
+            what = f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}"
+            raise RunError(f"{what}: run again to download it once more")
     archive.extract(packed, "maps", target)
 
 
@@ -235,6 +231,11 @@ def read_pair(files: Files, side: int, depths: Sequence[Depth | None] = (None, N
         halves = [both.crop((left, 0, left + both.height, both.height)) for left in (0, both.height)]
     elif halves[0].size != halves[1].size:
         raise RunError(f"{files[0]} is {halves[0].size} and its partner {files[1]} is {halves[1].size}")
+    return stack(halves, side)
+
+
+def stack(halves: Sequence[Image.Image], side: int) -> np.ndarray:
+    """Two RGB pictures as (6, side, side) uint8."""
     scaled = [np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)) for half in halves]
     return np.concatenate(scaled, 2).transpose(2, 0, 1)
 
@@ -245,43 +246,28 @@ def decode(files: dict[str, list[Files]], sides: dict[str, int], data_root: Path
     A and B have a depth of their own each: a satellite's 12 bits say nothing about the map's 8.
     """
     columns = list(zip(*sum(files.values(), [])))  # all of A and all of B, or the pairs
-    depths = [Depth(column) for column in columns]
-    return {
-        part: Pairs(
-            cached_images(
-                data_root,
-                f"{part} pairs, bicubic",
-                sum(columns, ()),
-                (6, sides[part], sides[part]),
-                functools.partial(read_pair, side=sides[part], depths=depths),
-                pairs,
-            ),
-            [first.stem for first, *_ in pairs],
-        )
-        for part, pairs in files.items()
-    }
+    depths, everything, parts = [Depth(column) for column in columns], sum(columns, ()), {}
+    for part, pairs in files.items():
+        read_one = functools.partial(read_pair, side=sides[part], depths=depths)
+        shape = (6, sides[part], sides[part])
+        images = cached_images(data_root, f"{part} pairs, bicubic", everything, shape, read_one, pairs)
+        parts[part] = Pairs(images, [first.stem for first, *_ in pairs])
+    return parts
 
 
-# Synthetic ------------------------------------------------------------------------------------------------------------
+# Synthetic --------------------------------------------------------------------------------------------------
 
-PAPER_COLORS = {
-    "ground": (242, 239, 233),
-    "park": (200, 250, 204),
-    "water": (170, 211, 223),
-    "road": (255, 255, 255),
-    "house": (217, 208, 201),
-}
-PHOTO_COLORS = {
-    "ground": (134, 122, 96),
-    "park": (62, 92, 48),
-    "water": (38, 62, 84),
-    "road": (108, 108, 110),
-    "house": (160, 92, 74),
-}
+COLORS = [  # on the map, and in the photo
+    ((242, 239, 233), (134, 122, 96)),  # ground
+    ((200, 250, 204), (62, 92, 48)),  # park
+    ((170, 211, 223), (38, 62, 84)),  # water
+    ((255, 255, 255), (108, 108, 110)),  # road
+    ((217, 208, 201), (160, 92, 74)),  # house
+]
 
 
 def draw_towns(count: int, side: int, seed: int) -> Pairs:
-    """Little towns: a flat map of roads, houses, parks and water, and a photo of it with texture, shadow and noise."""
+    """Little towns: a flat map of roads, houses, parks and water, and a photo with texture and shadows."""
     images = np.stack([draw_town(np.random.default_rng([seed, i]), side) for i in range(count)])
     return Pairs(torch.from_numpy(images), [f"town{i:04d}" for i in range(count)])
 
@@ -299,10 +285,8 @@ def draw_town(random: np.random.Generator, side: int) -> np.ndarray:
         for y0, y1 in zip(lines[1], lines[1][1:]):
             for _ in range(random.integers(0, 4)):
                 w, h = random.uniform(8, 22, 2)
-                x, y = (
-                    random.uniform(x0 + 6, max(x0 + 7, x1 - w - 6)),
-                    random.uniform(y0 + 6, max(y0 + 7, y1 - h - 6)),
-                )
+                x = random.uniform(x0 + 6, max(x0 + 7, x1 - w - 6))
+                y = random.uniform(y0 + 6, max(y0 + 7, y1 - h - 6))
                 if layers.getpixel((int(np.clip(x, 0, full - 1)), int(np.clip(y, 0, full - 1)))) != 2:
                     pen.rectangle((x, y, x + w, y + h), fill=4)
     for x, y in zip(*lines):
@@ -310,21 +294,12 @@ def draw_town(random: np.random.Generator, side: int) -> np.ndarray:
         pen.line((x, 0, x + random.uniform(-8, 8), full), fill=3, width=width)
         pen.line((0, y, full, y + random.uniform(-8, 8)), fill=3, width=width)
     kinds = np.asarray(layers)
-    flat = np.array(list(PAPER_COLORS.values()), np.uint8)[kinds]
-    photo = np.array(list(PHOTO_COLORS.values()), np.float32)[kinds]
+    flat, photo = np.array(COLORS)[kinds].transpose(2, 0, 1, 3)  # (256, 256, 3) each
     houses = (kinds == 4).astype(np.float32)
     shadow = np.clip(np.roll(houses, (4, 4), (0, 1)) - houses, 0, 1)[..., None]
-    coarse = Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8)).resize(
-        (full, full), Image.Resampling.BICUBIC
-    )
+    coarse = Image.fromarray(random.integers(0, 255, (32, 32), dtype=np.uint8))
+    coarse = coarse.resize((full, full), Image.Resampling.BICUBIC)
     texture = (np.asarray(coarse, np.float32)[..., None] - 127) * 0.15 + random.normal(0, 7, (full, full, 1))
-    photo = np.clip(
-        photo * (1 - 0.45 * shadow) + texture * np.where(kinds == 2, 0.3, 1)[..., None], 0, 255
-    ).astype(np.uint8)
-    halves = (Image.fromarray(photo).filter(ImageFilter.GaussianBlur(0.6)), Image.fromarray(flat))
-    return np.concatenate(
-        [
-            np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
-            for half in halves
-        ]
-    )
+    photo = photo.astype(np.float32) * (1 - 0.45 * shadow) + texture * np.where(kinds == 2, 0.3, 1)[..., None]
+    seen = Image.fromarray(photo.clip(0, 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(0.6))
+    return stack([seen, Image.fromarray(flat.astype(np.uint8))], side)

@@ -57,9 +57,8 @@ class Pictures:
 
     def fingerprint(self) -> str:
         """SHA-256 of pixels and labels."""
-        return hashlib.sha256(
-            self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes()
-        ).hexdigest()
+        parts = (tensor.cpu().numpy().tobytes() for tensor in (self.images, self.labels))
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def check_data(options: DataOptions) -> None:
@@ -100,10 +99,9 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
                 f"{data_root / TREE} is incomplete: CIFAR-10 has 50,000 + 10,000 pictures. "
                 f"--dataset folder --folder {data_root / TREE} takes any number"
             )
-    if options.train_pictures > len(parts["train"]):
-        raise UsageError(
-            f"--train_pictures {options.train_pictures} is more than the {len(parts['train'])} there are"
-        )
+    there = len(parts["train"])
+    if options.train_pictures > there:
+        raise UsageError(f"--train_pictures {options.train_pictures} is more than the {there} there are")
     parts["train"] = parts["train"][: options.train_pictures or None]
     return parts
 
@@ -146,12 +144,10 @@ def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding
     x = normalise(padded[one, rows[:, :, None], columns[:, None, :]])
     if cutout:
         middle = torch.randint(0, size, (2, n, 1), generator=generator, device=device)
-        inside_rows, inside_columns = (
+        rows, columns = (
             (along >= m - cutout // 2) & (along < m + cutout // 2) for m in middle
         )  # (n, size) each
-        x = x.masked_fill(
-            (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0
-        )  # (n, 1, size, size)
+        x = x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
     return x
 
 
