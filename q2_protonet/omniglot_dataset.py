@@ -30,6 +30,7 @@ ARCHIVES = {  # MD5 and number of drawings
     "images_background_small1": ("e704a628b5459e08445c13499850abc4", 2720),
     "images_background_small2": ("b75a71a51d3b13f821f212756fe481fd", 3120),
 }
+WHOLE = ("images_background", "images_evaluation")
 LIST_MD5 = {
     "train": "433d1fcc2b20dcee2983ceb524586f7f",
     "val": "78c535fa427b12b6596908376a0b3f34",
@@ -150,16 +151,16 @@ def jitter(images: Tensor, generator: torch.Generator, rank: int = 0, world: int
 
 def alphabets(data_root: Path, *archives: str) -> Characters:
     """Every character of these archives, in the order of their names "<alphabet>/<character>"."""
-    folders = {}
-    for name in archives:
-        for folder in sorted(unpacked(data_root / "omniglot-py", name).glob("*/*/")):
-            folders[f"{folder.parent.name}/{folder.name}"] = list_images(folder)
-    return decode(folders, data_root)
+    trees = [unpacked(data_root / "omniglot-py", name) for name in archives]
+    folders = [folder for tree in trees for folder in sorted(tree.glob("*/*/"))]
+    return decode(
+        {f"{folder.parent.name}/{folder.name}": list_images(folder) for folder in folders}, data_root
+    )
 
 
 def split_vinyals(data_root: Path, seed: int) -> dict[str, Characters]:
     """The split of Vinyals et al. 2016, from its lists: 1,028 / 172 / 423 characters."""
-    everything = alphabets(data_root, "images_background", "images_evaluation")
+    everything = alphabets(data_root, *WHOLE)
     place = {name: i for i, name in enumerate(everything.names)}
     folder = data_root / "omniglot-py" / "splits" / "vinyals"
     parts = {}
@@ -185,19 +186,9 @@ def read_list(path: Path, known: Container[str]) -> list[str]:
     return names
 
 
-def split_random(data_root: Path, seed: int) -> dict[str, Characters]:
-    """A seeded random split of all 1,623 characters with the sizes of Vinyals's."""
-    return split_at_random(alphabets(data_root, "images_background", "images_evaluation"), seed)
-
-
-# Held back whole from the 30 background alphabets: five, chosen once at random, of those with 20 characters.
-BACKGROUND_VALIDATION = {
-    "Anglo-Saxon_Futhorc",
-    "Burmese_(Myanmar)",
-    "Grantha",
-    "Greek",
-    "Syriac_(Estrangelo)",
-}
+def of_alphabets(characters: Characters, *names: str) -> Characters:
+    """The characters of these alphabets."""
+    return characters.take([i for i, full in enumerate(characters.names) if full.split("/")[0] in names])
 
 
 def split_background(data_root: Path, seed: int) -> dict[str, Characters]:
@@ -206,20 +197,18 @@ def split_background(data_root: Path, seed: int) -> dict[str, Characters]:
     Trains on 25 background alphabets, validates on the other 5, tests on the 20 evaluation alphabets.
     """
     background = alphabets(data_root, "images_background")
-    held = [i for i, name in enumerate(background.names) if name.split("/")[0] in BACKGROUND_VALIDATION]
-    train = [i for i in range(len(background)) if i not in held]
-    test = alphabets(data_root, "images_evaluation")
-    return {"train": background.take(train), "validation": background.take(held), "test": test}
+    # chosen once at random, of those with 20 characters
+    held = {"Anglo-Saxon_Futhorc", "Burmese_(Myanmar)", "Grantha", "Greek", "Syriac_(Estrangelo)"}
+    rest = {name.split("/")[0] for name in background.names} - held
+    train, validation = of_alphabets(background, *rest), of_alphabets(background, *held)
+    return {"train": train, "validation": validation, "test": alphabets(data_root, "images_evaluation")}
 
 
 def split_small(data_root: Path, seed: int) -> dict[str, Characters]:
     """Train on small1's alphabets, validate on Tagalog, test on katakana and Sanskrit: 136 / 17 / 89."""
     first, second = (alphabets(data_root, f"images_background_small{i}") for i in (1, 2))
-
-    def only(*names: str) -> Characters:
-        return second.take([i for i, full in enumerate(second.names) if full.split("/")[0] in names])
-
-    return {"train": first, "validation": only("Tagalog"), "test": only("Japanese_(katakana)", "Sanskrit")}
+    test = of_alphabets(second, "Japanese_(katakana)", "Sanskrit")
+    return {"train": first, "validation": of_alphabets(second, "Tagalog"), "test": test}
 
 
 def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
@@ -233,7 +222,7 @@ def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
 
 OMNIGLOT_SPLITS = {
     "vinyals": split_vinyals,
-    "random": split_random,
+    "random": lambda data_root, seed: split_at_random(alphabets(data_root, *WHOLE), seed),
     "background": split_background,
     "small": split_small,
     "small1": split_small1,
@@ -286,8 +275,7 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
     """Any image file as a drawing: (28, 28) uint8, ink 255 on 0.
 
     The picture is padded to a square, the contrast stretched so that the strongest ink is 255, and then
-    scaled with an antialiasing filter. (Scaled as the 1-bit files they are, Omniglot's strokes would break
-    up.)
+    scaled with an antialiasing filter: as the 1-bit files they are, Omniglot's strokes would break up.
 
     Args:
         path: the image.
@@ -308,15 +296,12 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
         paper = float(np.median(grey[grey <= middle] if light_ink else grey[grey >= middle]))
     ink = np.clip(grey - paper if light_ink else paper - grey, 0, None)
     if ink.max() < 1:
-        raise RunError(
-            f"{path} has no ink: nothing in it is {'lighter' if light_ink else 'darker'} than the paper"
-        )
-    ink *= 255 / ink.max()
+        raise RunError(f"{path} has no ink: all of it has one colour")
+    drawing = Image.fromarray((ink * (255 / ink.max())).round().astype(np.uint8))
     side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = np.pad(ink, ((top, side - height - top), (left, side - width - left)))
-    image = Image.fromarray(square.round().astype(np.uint8))
-    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+    square = Image.new("L", (side, side))
+    square.paste(drawing, ((side - width) // 2, (side - height) // 2))
+    return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
 def decode(classes: dict[str, list[Path]], data_root: Path) -> Characters:
