@@ -107,7 +107,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
 
 
 def search_halves(train: Pictures) -> tuple[Pictures, Pictures]:
-    """The first half of the training pictures (for the weights) and the last (for the alphas): appendix A.1."""
+    """The first half of the training pictures, for the weights, and the last, for the alphas: appendix A.1."""
     half = len(train) // 2
     return train[:half], train[half:]
 
@@ -119,7 +119,7 @@ def colors(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 (n, h, w, 3) -> float (n, 3, h, w), mean 0 and deviation 1 per colour, channels last in memory."""
+    """uint8 (n, h, w, 3) -> float (n, 3, h, w) of mean 0 and deviation 1 per colour, channels last."""
     mean, std = colors(images.device)
     return ((images.float() - mean) / std).permute(0, 3, 1, 2)
 
@@ -174,7 +174,8 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise RunError(
             f"CIFAR-10 in {data_root / datasets.CIFAR10.base_folder} is missing or damaged and could not be "
-            f"downloaded ({error}): put {packed.name} in {data_root}, or try --dataset cifar10_images or --dataset synthetic"
+            f"downloaded ({error}): put {packed.name} in {data_root}, or try --dataset cifar10_images or "
+            "--dataset synthetic"
         ) from error
     return {
         part: Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes)

@@ -92,7 +92,7 @@ def test_folder(tmp_path):
         load(tmp_path, options)
     with pytest.raises(UsageError, match="--train_pictures 7 is more than the 6"):
         write_tree(tmp_path / "second")
-        load(tmp_path, DataOptions("folder", tmp_path / "second", 7))
+        load(tmp_path, DataOptions("folder", tmp_path / "second", train_pictures=7))
     (tmp_path / "second/test/bee").rename(tmp_path / "second/test/wasp")
     with pytest.raises(RunError, match="same classes"):
         load(tmp_path, DataOptions("folder", tmp_path / "second"))
