@@ -1,9 +1,9 @@
 """Generator and discriminator of DCGAN (Radford et al. 2016), for 28x28 pictures or, as published, 64x64.
 
 The conditional networks take a label: the generator as an embedding beside the noise, the discriminator as a
-projection (Miyato & Koyama 2018): its logit gains the inner product of the label's embedding with the features
-of the picture. A label that comes in as one more input plane has to survive every layer before it can matter;
-here it meets the features right at the logit.
+projection (Miyato & Koyama 2018): the inner product of the label's embedding with the picture's features is
+added to its logit. A label that comes in as one more input plane must survive every layer before it can
+matter; here it meets the features right at the logit.
 """
 
 import torch

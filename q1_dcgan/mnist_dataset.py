@@ -174,15 +174,15 @@ def draw_digits(count: int, seed: int) -> Pictures:
     random = np.random.default_rng(seed)
     images = np.zeros((count, SIZE, SIZE), np.uint8)
     labels = random.integers(0, 10, count)
-    fonts = [ImageFont.load_default(size) for size in (34, 38, 42, 46)]
+    fonts = [ImageFont.load_default(size) for size in (44, 48, 52, 56)]
     for i, digit in enumerate(labels):
         canvas = Image.new("L", (2 * SIZE, 2 * SIZE))
-        stroke = int(random.integers(0, 2))
+        stroke = int(random.integers(0, 3))
         font = fonts[random.integers(len(fonts))]
         ImageDraw.Draw(canvas).text((SIZE, SIZE), str(digit), 255, font, anchor="mm", stroke_width=stroke)
         turn, shear = random.normal(0, 0.15, 2)
         matrix = np.array([[np.cos(turn), -np.sin(turn) + shear], [np.sin(turn), np.cos(turn)]])
-        move = SIZE - matrix @ (SIZE + random.normal(0, 2.5, 2))
+        move = SIZE - matrix @ (SIZE + random.normal(0, 3, 2))
         affine = (*matrix[0], move[0], *matrix[1], move[1])
         canvas = canvas.transform(canvas.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
         images[i] = np.asarray(canvas.resize((SIZE, SIZE), Image.Resampling.BILINEAR))

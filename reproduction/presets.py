@@ -250,7 +250,7 @@ TRAIN_SHAPES = SHAPES | dict(epochs=4, init_channels=4, batch_size=32)
 TRAIN_SHAPES |= dict(cutout=0, drop_path=0, auxiliary=0)  # four epochs need no regularisation
 QUICK = [
     q1("quick-plain", 0.4, **DIGITS, epochs=10),
-    q1("quick-conditional", 0.8, **DIGITS, epochs=20, conditional=True),
+    q1("quick-conditional", 0.6, **DIGITS, epochs=16, conditional=True),
     q2("quick-5w1s", 5, 1, 0.3, **SYNTHETIC),
     q2("quick-20w5s", 20, 5, 0.4, **SYNTHETIC),
     q3("quick-gan", 0.6, **TOWN),
