@@ -107,7 +107,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
 
 
 def search_halves(train: Pictures) -> tuple[Pictures, Pictures]:
-    """The first half of the training pictures, for the weights, and the last, for the alphas: appendix A.1."""
+    """The first half of the training pictures, for the weights, and the last, for the alphas: app. A.1."""
     half = len(train) // 2
     return train[:half], train[half:]
 
