@@ -13,12 +13,14 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
+from common.averaging import averaged
 from common.runtime import Runtime
 from q1_dcgan import dcgan, mnist_dataset
 from q1_dcgan import train as dcgan_train
-from q2_protonet import omniglot_dataset, prototypical_batch_sampler
+from q2_protonet import omniglot_dataset
+from q2_protonet import train as protonet_train
 from q2_protonet.protonet import ProtoNet
-from q2_protonet.prototypical_loss import prototypical_loss
+from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q3_pix2pix import maps_dataset, pix2pix
 from q3_pix2pix import train as pix2pix_train
 from q4_darts import cifar10_dataset, model
@@ -121,17 +123,20 @@ def test_dcgan(runtime, size, label_as):
 
 def test_protonet(runtime):
     with unset_fake_temporarily():
-        sampler = prototypical_batch_sampler.PrototypicalBatchSampler(torch.full((9,), 20), 5, 2, 3, None)
+        part = omniglot_dataset.Characters(None, torch.full((9,), 20), list("abcdefghi"))
+        sampler = PrototypicalBatchSampler(part, 5, 2, 3, None)
     sampler.counts = torch.full((9,), 20, device=CUDA)
-    (classes,), (drawings,) = sampler.draw(1)
+    (classes,), (drawings,) = sampler.sample(1)
     images = omniglot_dataset.jitter(
         omniglot_dataset.prepare(whole(256, 9, 20, 28, 28)[classes, drawings]), None
     )
     network = on_cuda(ProtoNet)
-    with runtime.autocast():
-        embeddings = network(images)
-    loss, accuracy = prototypical_loss(embeddings.unflatten(0, (5, -1)), 2)
-    step(loss, adam(network), accuracy)
+    with made_up_gradients(network):
+        figures = protonet_train.train_step(network, adam(network), runtime, images, 5, 2)
+    torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack([figure.detach() for figure in figures])
+    weights = [p.detach() for p in network.parameters()]
+    update = averaged(nn.Module(), 0.999).multi_avg_fn  # AveragedModel reads its own count on the CPU
+    update([w.clone() for w in weights], weights, torch.ones((), device=CUDA))
 
 
 def test_pix2pix(runtime):
