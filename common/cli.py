@@ -127,6 +127,7 @@ def expand_user(value: object) -> object:
 
 def command(main: Callable, options_type: type, description: str) -> None:
     """Reads the command line into `options_type` and calls `main(options)`."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     with quiet_pipe():
         options = parse(options_type, description)
         with one_line_errors(options.debug):

@@ -39,7 +39,7 @@ def record_episode(
     axes = torch.linalg.svd(prototypes - center, full_matrices=False).Vh[:2].T  # (dim, 2)
     points = (torch.cat([prototypes[:, None], embeddings], 1) - center) @ axes  # (way, 1 + shot + query, 2)
     roles = ["prototype"] + ["support"] * shot + ["query"] * query
-    with open(folder / "episode.csv", "w", newline="") as file:
+    with open(folder / "episode.csv", "w", newline="", errors="surrogateescape") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(["class", "role", "x", "y"])
         for index, line in zip(classes.flatten().tolist(), points.tolist()):
@@ -52,7 +52,7 @@ def record_episode(
 
 def plot_episode(folder: Path, figures: Path) -> list[Path]:
     """Plots episode.png (up to 10 classes) and embedding.png (up to 20) from `record_episode`'s files."""
-    with open(folder / "episode.csv", newline="") as file:
+    with open(folder / "episode.csv", newline="", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     classes = list(dict.fromkeys(row["class"] for row in rows))
     roles = [row["role"] for row in rows if row["class"] == classes[0]][1:]

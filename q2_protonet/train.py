@@ -149,6 +149,7 @@ def main(options: Options) -> dict:
 
     architecture = {"hidden_channels": options.hidden_channels}
     with Run(QUESTION, options, runtime, architecture, data=facts) as run:
+        run.start_from({"model": model})
         loop = Loop(run, state, options.iterations, STEP_COLUMNS, options.log_every, best=-1.0, best_epoch=0)
         run.log(f"{run.folder}: {len(train)} classes of {describe(options)}, {loop.where}")
 

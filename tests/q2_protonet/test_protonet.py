@@ -8,7 +8,7 @@ from q2_protonet.protonet import ProtoNet
 
 
 def plain_network(model: ProtoNet) -> nn.Sequential:
-    """The network in the paper's order, conv - BatchNorm - ReLU - pool, from torch's own layers, with `model`'s weights."""
+    """In the paper's order, conv - BatchNorm - ReLU - pool, from torch's layers with `model`'s weights."""
     layers = [
         layer
         for block in model.blocks

@@ -21,8 +21,8 @@ from tests.conftest import ENVIRONMENT, ROOT
 
 TRAIN = "q2_protonet/train.py"
 TINY = (
-    "--dataset synthetic --device cpu --epochs 3 --iterations 6 --classes_per_it_tr 8 --num_support_tr 1 --validation_episodes 5 "
-    "--test_episodes 10 --augment --average_weights 0.9"
+    "--dataset synthetic --device cpu --epochs 3 --iterations 6 --classes_per_it_tr 8 --num_support_tr 1 "
+    "--validation_episodes 5 --test_episodes 10 --augment --average_weights 0.9"
 ).split()
 
 
@@ -63,6 +63,7 @@ def test_a_run_leaves_everything(trained):
     for name in (
         "config.json",
         "metrics.csv",
+        "steps.csv",
         "results.json",
         "train.log",
         "episode.csv",
@@ -286,6 +287,20 @@ def test_predict_finds_the_class_of_hand_made_images(trained, script, tmp_path):
     for row in rows:
         assert sum(float(row[f"p(class{i})"]) for i in range(3)) == pytest.approx(1, abs=1e-4)
     assert (tmp_path / "out" / "p_picture.png").exists()
+
+    # A damaged query is named and the others classified; a name need not be UTF-8; "." is a path too.
+    (tmp_path / "query" / "1.jpg").write_bytes(b"")
+    os.rename(tmp_path / "query" / "2.jpg", os.fsencode(tmp_path / "query") + b"/\xe9.jpg")
+    here = [*arguments[:2], "--support", ".", "--query", tmp_path / "query", "--output", tmp_path / "q.csv"]
+    command = [sys.executable, ROOT / "q2_protonet/predict.py", *map(str, here)]
+    done = subprocess.run(command, cwd=tmp_path / "support", env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 1 and "1.jpg" in done.stderr and "Traceback" not in done.stderr
+    with open(tmp_path / "q.csv", errors="surrogateescape") as file:
+        rows = [
+            (os.path.basename(os.fsencode(row["file"])), row["predicted"]) for row in csv.DictReader(file)
+        ]
+    assert sorted(rows) == [(b"0.jpg", "class0"), (b"\xe9.jpg", "class2")]
+
     (tmp_path / "support" / "class1" / "a.png").write_bytes(b"")
     assert "class1/a.png" in script("q2_protonet/predict.py", *arguments, status=1).stderr
     (tmp_path / "support" / "class1" / "a.png").unlink()
@@ -293,7 +308,8 @@ def test_predict_finds_the_class_of_hand_made_images(trained, script, tmp_path):
 
 
 def test_trains_on_the_real_drawings(real_omniglot, script, roots, tmp_path):
-    flags = "--classes_per_it_tr 20 --dataset omniglot --split small --epochs 2 --iterations 15 --num_support_tr 1 --test_episodes 50".split()
+    flags = "--classes_per_it_tr 20 --split small --epochs 2 --iterations 15 --num_support_tr 1".split()
+    flags += ["--test_episodes", "50"]
     script(TRAIN, *flags, "--data_root", real_omniglot, "--run_name", "real", *roots)
     trained, untrained = json.loads((tmp_path / "logs/q2_protonet/real/results.json").read_text())["rows"]
     assert trained["value"] > untrained["value"] + 5
