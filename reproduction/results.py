@@ -38,7 +38,7 @@ def scale(question: str, script: str, options: dict) -> tuple[str, str]:
     data = options.get("split") if options["dataset"] == "omniglot" else options["dataset"]
     less = [paper.STAND_INS[data]] if data in paper.STAND_INS else []
     for option, full, what in paper.FULL_SIZE.get(script, ()):
-        if 0 < options[option] < full:
+        if 0 < options.get(option, full) < full:  # older runs lack the options that came later
             less.append(f"{options[option]:,} of {full:,} {what}")
     return ("reduced", ", ".join(less)) if less else ("full size", "")
 
