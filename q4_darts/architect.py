@@ -1,4 +1,4 @@
-"""The step on the alphas (Liu et al. 2019, section 2.3): first order, or second order with a finite-difference product."""
+"""The gradient of the alphas (Liu et al. 2019, section 2.3): first order, or second by finite differences."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -9,9 +9,8 @@ from torch import Tensor
 from common.runtime import no_tf32
 from q4_darts.model_search import Supernet
 
-Mean = Callable[
-    [Sequence[Tensor]], Sequence[Tensor]
-]  # of each tensor over torchrun's processes: `runtime.means`, or `list` for one
+# The mean of each tensor over torchrun's processes: `runtime.means`, or `list` for a single process.
+Mean = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 
 
 def first_order(
@@ -20,7 +19,9 @@ def first_order(
     autocast: Callable = nullcontext,
     mean: Mean = list,
 ) -> Tensor:
-    """d L_val(w, alpha) / d alpha, into the gradients of `model.architecture()`; the weights get none, which saves their cost.
+    """Sets the gradients of `model.architecture()` to d L_val(w, alpha) / d alpha (xi = 0 in eq. 6).
+
+    The weights get no gradient, which saves the cost of theirs.
 
     Returns:
         The validation loss of this process's batch, detached.
@@ -48,20 +49,23 @@ def second_order(
     radius: float = 0.01,
     mean: Mean = list,
 ) -> Tensor:
-    """d L_val(w', alpha) / d alpha after one virtual step w' of the weights (eq. 6 to 8), into their gradients.
+    """Sets the gradients of `model.architecture()` to d L_val(w', alpha) / d alpha (eq. 6 to 8).
 
-    w' = w - eta (momentum * buffer + d L_train / d w + weight decay * w), the step that `optimizer` would make; the product of the
-    mixed second derivative with v = d L_val(w') / d w' is taken as (g+ - g-) / 2R, g+- = d L_train(w +- R v) / d alpha, R = radius / |v|.
-    The weights and running statistics are put back bit for bit.
+    w' = w - eta (momentum * buffer + d L_train / d w + weight decay * w) is the step that `optimizer` would
+    make. The mixed second derivative times v = d L_val(w') / d w' is taken as (g+ - g-) / 2R, with
+    g+- = d L_train(w +- R v) / d alpha and R = radius / |v|. Weights and running statistics are restored
+    bit for bit.
 
     Args:
         model: the supernet.
-        optimizer: the one of the weights; its learning rate, momentum, weight decay and buffers are used and not changed.
+        optimizer: the weights'; its learning rate, momentum, weight decay and buffers are only read.
         train_loss, validation_loss: the losses of one batch each, in full precision.
-        autocast: makes the context of the first two passes, such as `runtime.autocast`. The two perturbed ones run neither in it nor
-            in TF32: R v is about 1e-4 of the weights, which bf16 rounds away and TF32 distorts.
-        radius: the paper's 0.01. ReLUs and max-pools switch inside it, so on a tiny network it is far from the exact product.
-        mean: applied to every gradient, so that all processes make the same virtual step and see the same v.
+        autocast: makes the context of the first two passes, such as `runtime.autocast`. The two perturbed
+            ones run neither in it nor in TF32: R v is about 1e-4 of the weights, which bf16 rounds away and
+            TF32 distorts.
+        radius: the paper's 0.01. ReLUs and max-pools switch within it, so on a tiny network the product is
+            far from the exact one.
+        mean: applied to every gradient, so that all processes make the same virtual step, with one v.
 
     Returns:
         The validation loss of this process's batch at w', detached.
@@ -81,12 +85,12 @@ def second_order(
                     [optimizer.state[weight]["momentum_buffer"] for weight in weights],
                     alpha=group["momentum"],
                 )
-            torch._foreach_add_(weights, step, alpha=-group["lr"])
+            torch._foreach_add_(weights, step, alpha=-group["lr"])  # w'
         with autocast():
             loss = validation_loss()
         gradients = mean(torch.autograd.grad(loss, [*architecture, *weights]))
         direct, v = gradients[: len(architecture)], gradients[len(architecture) :]
-        reach = radius / torch.stack(torch._foreach_norm(v)).norm()
+        reach = radius / torch.stack(torch._foreach_norm(v)).norm()  # R
         there = torch._foreach_mul(v, reach)  # R v
         sides = []
         for sign in (1, -1):
@@ -99,5 +103,5 @@ def second_order(
             torch._foreach_copy_(weights, saved)
             torch._foreach_copy_(list(model.buffers()), statistics)
     for alphas, gradient, plus, minus in zip(architecture, direct, *sides):
-        alphas.grad = gradient - group["lr"] * (plus - minus) / (2 * reach)
+        alphas.grad = gradient - group["lr"] * (plus - minus) / (2 * reach)  # eq. 7 and 8
     return loss.detach()

@@ -131,7 +131,7 @@ def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding
 
     Args:
         images: on the device of `generator`.
-        cutout: side of a square set to the mean, anywhere, cut at the border (DeVries & Taylor 2017).
+        cutout: side of a square set to the mean, cut at the border (DeVries & Taylor 2017).
         padding: black pixels round the picture before the crop.
     """
     n, size, device = len(images), images.shape[1], images.device

@@ -1,4 +1,4 @@
-"""The derived network of DARTS for CIFAR-10 (Liu et al. 2019, section 3.2.2 and appendix A.2)."""
+"""The derived network of DARTS (Liu et al. 2019, section 3.2 and appendix A.2)."""
 
 import torch
 import torch.nn.functional as F
@@ -9,17 +9,22 @@ from q4_darts.operations import OPERATIONS, FactorizedReduce, ReLUConvBN
 
 
 def draw_keep(layers: int, batch: int, probability: float, generator: torch.Generator) -> Tensor:
-    """What drop-path multiplies the edges' outputs by: 0 for a dropped sample, else 1 / (1 - probability), so that the mean stays.
+    """Drop-path's factors of the edges' outputs (Larsson et al. 2017).
+
+    A dropped sample has 0, any other 1 / (1 - probability), so that the expectation stays.
 
     Returns:
-        (layers, 8, batch, 1, 1, 1), a number for every cell, edge and sample (Larsson et al. 2017).
+        (layers, 8, batch, 1, 1, 1), one factor per cell, edge and sample.
     """
     draw = torch.rand(layers, 2 * NODES, batch, 1, 1, 1, generator=generator, device=generator.device)
     return (draw >= probability) / (1 - probability)
 
 
 class Cell(nn.Module):
-    """Two inputs -> four nodes, each the sum of two operations -> their concatenation, (n, 4 * channels, h, w)."""
+    """Two inputs (n, c, h, w) -> (n, 4 * channels, h, w), with half the sides from a reduction.
+
+    Each of the four nodes is the sum of two operations; the output concatenates the nodes.
+    """
 
     def __init__(
         self,
@@ -52,18 +57,27 @@ class Cell(nn.Module):
         return torch.cat(states[2:], 1)
 
 
+class PoolTo2x2(nn.Module):
+    """Average pooling (n, c, side, side) -> (n, c, 2, 2); of 8 x 8 as published: 5 x 5 with stride 3."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        side = x.shape[-1]
+        kernel = -(-5 * side // 8)
+        return F.avg_pool2d(x, kernel, side - kernel)
+
+
 class Auxiliary(nn.Module):
-    """The head that helps training after two thirds of the cells: (n, channels, 8, 8) -> logits (n, classes)."""
+    """The head after two thirds of the cells: (n, channels, h, w) -> logits (n, classes)."""
 
     def __init__(self, channels: int, classes: int):
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReLU(),
-            nn.AvgPool2d(5, stride=3, count_include_pad=False),  # 8 -> 2
+            PoolTo2x2(),
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
             nn.ReLU(),
-            nn.Conv2d(128, 768, 2, bias=False),  # 2 -> 1
+            nn.Conv2d(128, 768, 2, bias=False),  # (n, 768, 1, 1)
             nn.BatchNorm2d(768),
             nn.ReLU(),
         )
@@ -74,10 +88,11 @@ class Auxiliary(nn.Module):
 
 
 class Network(nn.Module):
-    """Pictures (n, 3, 32, 32) -> logits (n, classes), and the auxiliary head's while training with it.
+    """Pictures (n, 3, h, w) -> logits (n, classes), and the auxiliary head's in training (else None).
 
-    Reduction cells stand at one and two thirds of the depth, where channels double. DARTS_V2 with 36 channels and 20 cells has
-    3,349,342 parameters without the auxiliary head. `keep` comes from `draw_keep`; without it nothing is dropped.
+    Reduction cells stand at one and two thirds of the depth, where the channels double. DARTS_V2 with 36
+    channels and 20 cells has 3,349,342 parameters without the auxiliary head. `keep` comes from `draw_keep`;
+    without it nothing is dropped.
     """
 
     def __init__(

@@ -1,14 +1,16 @@
-"""The supernet of DARTS, with exactly its mathematics (Liu et al. 2019, eq. 2) in far fewer and larger operations.
+"""The supernet of DARTS, with exactly its mathematics (Liu et al. 2019, eq. 2) in far fewer operations.
 
-In the published supernet each of a cell's 14 edges runs eight operations by itself. Here all edges that leave one state run together:
-they share a ReLU and the two pools with their BatchNorm (which has no weights, so equal inputs give equal outputs); operations of
-one kind run as one convolution; and since nothing stands between a depthwise convolution and the pointwise one after it, narrow cells
-run the two as a single dense convolution whose weight is their product. The softmax weight of a convolution is the scale of
-its last BatchNorm, so mixing those costs nothing; pools and skip connections are mixed by one pointwise convolution; `none` only keeps
-its place in the softmax.
+In the published supernet each of a cell's 14 edges runs eight operations by itself. Here all edges that
+leave one state run together. They share a ReLU and the two pools with their BatchNorm (which has no
+weights, so that equal inputs give equal outputs). Operations of one kind run as one convolution. Nothing
+stands between a depthwise convolution and the pointwise one after it, so narrow cells run the two as a
+single dense convolution whose weight is their product. The softmax weight of a convolution is the scale of
+its last BatchNorm, so mixing costs nothing; pools and skip connections are mixed by one pointwise
+convolution; `none` only keeps its place in the softmax.
 
-PC-DARTS (Xu et al. 2020) is the same network with the operations on a part of the channels: the others pass by, an edge's weight is
-part of its operations' weights, and since a shuffle of channels is linear, each node shuffles once.
+PC-DARTS (Xu et al. 2020) is the same network with the operations on a part of the channels: the others pass
+by, an edge's weight is part of its operations' weights, and since a shuffle of channels is linear, each
+node shuffles once.
 """
 
 from collections.abc import Sequence
@@ -21,17 +23,14 @@ from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, 
 from q4_darts.operations import FactorizedReduce, ReLUConvBN
 
 EDGES = sum(range(2, NODES + 2))  # 14
-DENSE_UP_TO = {
-    torch.float64: 32,
-    torch.float32: 32,
-    torch.bfloat16: 256,
-}  # channels up to which the two run as one dense convolution
+# Channels up to which a depthwise and its pointwise convolution run as one dense convolution.
+DENSE_UP_TO = {torch.float64: 32, torch.float32: 32, torch.bfloat16: 256}
 
 
 class EdgeNorm(nn.BatchNorm2d):
-    """BatchNorm without weights of its own over the channels of several edges, scaled by the edges' weights.
+    """BatchNorm without weights over the channels of several edges, scaled by the edges' weights.
 
-    Args of forward: x (n, edges * channels, h, w); scale (edges * channels,).
+    forward: x (n, edges * channels, h, w), scale (edges * channels,) -> the shape of x.
     """
 
     def __init__(self, channels: int):
@@ -47,7 +46,7 @@ class EdgeNorm(nn.BatchNorm2d):
         )
 
     def _load_from_state_dict(self, state: dict, prefix: str, *rest: object) -> None:
-        state.pop(f"{prefix}num_batches_tracked", None)  # in checkpoints of earlier versions
+        state.pop(f"{prefix}num_batches_tracked", None)  # which older checkpoints hold
         super()._load_from_state_dict(state, prefix, *rest)
 
 
@@ -55,8 +54,9 @@ class EdgeConv(nn.Module):
     """Depthwise and pointwise convolution of several edges at once -> (n, edges * channels, h, w).
 
     Args:
-        edges: how many; channels: of each.
-        shared: all edges read the same input (n, channels, h, w); otherwise each its own, (n, edges * channels, h, w).
+        edges, channels: how many edges, and the channels of each.
+        shared: all edges read the same input (n, channels, h, w); otherwise each reads its own part of
+            (n, edges * channels, h, w).
     """
 
     def __init__(self, edges: int, channels: int, kernel: int, stride: int, dilation: int, shared: bool):
@@ -72,19 +72,19 @@ class EdgeConv(nn.Module):
         edges, channels = self.edges, self.channels
         if channels <= DENSE_UP_TO[x.dtype]:
             depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
-            dense = (self.pointwise.view(edges, channels, channels, 1, 1) * depthwise).flatten(
-                0, 1
-            )  # (edges * c, c, k, k)
-            return F.conv2d(
-                x, dense, None, self.stride, self.padding, self.dilation, 1 if self.shared else edges
-            )
+            dense = self.pointwise.view(edges, channels, channels, 1, 1) * depthwise  # (edges, c, c, k, k)
+            groups = 1 if self.shared else edges
+            return F.conv2d(x, dense.flatten(0, 1), None, self.stride, self.padding, self.dilation, groups)
         x = torch.cat([x] * edges, 1) if self.shared else x  # keeps channels_last
         x = F.conv2d(x, self.depthwise, None, self.stride, self.padding, self.dilation, edges * channels)
         return F.conv2d(x, self.pointwise, groups=edges)
 
 
 class EdgesFrom(nn.Module):
-    """All mixed operations that leave one state: x (n, c, h, w), weights (edges, 8) -> (n, edges * c, h / stride, w / stride)."""
+    """All mixed operations (eq. 2) that leave one state.
+
+    forward: x (n, c, h, w), weights (edges, 8) -> (n, edges * c, h / stride, w / stride).
+    """
 
     def __init__(self, edges: int, channels: int, stride: int):
         super().__init__()
@@ -105,10 +105,8 @@ class EdgesFrom(nn.Module):
         del self.norms_a["dil_conv_3x3"], self.norms_a["dil_conv_5x5"]
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        scales = (
-            weights.t().repeat_interleave(self.channels, 1).unbind(0)
-        )  # (edges * channels,) for each of PRIMITIVES
-        scale = dict(zip(PRIMITIVES, scales))
+        scales = weights.t().repeat_interleave(self.channels, 1)  # (8, edges * channels)
+        scale = dict(zip(PRIMITIVES, scales.unbind(0)))
         relu = F.relu(x)
         parts = []
         for name, first, second in (
@@ -128,21 +126,21 @@ class EdgesFrom(nn.Module):
             even, odd = F.conv2d(relu, self.even, stride=2), F.conv2d(relu[:, :, 1:, 1:], self.odd, stride=2)
             halves = [half.unflatten(1, (self.edges, -1)) for half in (even, odd)]
             parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), scale["skip_connect"]))
-        # Every edge weighs what they share: a pointwise convolution with weights (edges, 1, shared, 1) * I (1, c, 1, c).
+        # Every edge weighs what all share: a pointwise convolution by (edges, 1, shared, 1) * I (1, c, 1, c).
         first = PRIMITIVES.index("max_pool_3x3")
-        mix = (
-            weights[:, None, first : first + len(shared), None] * self.identity[:, None]
-        )  # (edges, c, shared, c)
+        mix = weights[:, None, first : first + len(shared), None] * self.identity[:, None]
         parts.append(F.conv2d(torch.cat(shared, 1), mix.flatten(0, 1).flatten(1)[..., None, None]))
         return sum(parts[1:], parts[0])
 
 
 class SearchCell(nn.Module):
-    """A cell with all operations on all edges: two inputs, weights and the edges' own (14,) -> (n, 4 * channels, h, w).
+    """A cell with all operations on all edges.
 
-    The weights are those of the edges that leave each of the five states, (edges, 8) each.
+    forward: two inputs (n, c, h, w), for each of the five states the weights (edges, 8) of the edges that
+    leave it, and the edges' own weights (14,) -> (n, 4 * channels, h, w), half the sides from a reduction.
 
-    The operations see the first `1 / partial` of the channels; the others pass an edge as they are (Xu et al. 2020, eq. 2).
+    The operations see the first `1 / partial` of the channels; the others pass as they are (Xu et al. 2020,
+    eq. 2).
     """
 
     def __init__(
@@ -191,10 +189,12 @@ class SearchCell(nn.Module):
 
 
 class Supernet(nn.Module):
-    """Pictures (n, 3, 32, 32) -> logits (n, classes). 1,930,618 parameters at 16 channels and 8 cells, without the alphas.
+    """Pictures (n, 3, h, w) -> logits (n, classes).
 
-    `alphas` holds the architecture: (2, 14, 8), for normal and reduction cells, before the softmax over operations.
-    With `partial` above 1 the supernet is PC-DARTS's, and `betas` (2, 14) weigh the edges, by a softmax over those into one node.
+    `alphas` (2, 14, 8) hold the architecture of normal and reduction cells, before the softmax over
+    operations. With `partial` above 1 this is PC-DARTS's supernet, and `betas` (2, 14) weigh the edges, by
+    a softmax over those that enter a node. 16 channels and 8 cells have 1,930,618 parameters without the
+    alphas.
     """
 
     def __init__(self, channels: int = 16, layers: int = 8, classes: int = 10, partial: int = 1):
@@ -225,18 +225,17 @@ class Supernet(nn.Module):
         return [parameter for name, parameter in self.named_parameters() if name not in ("alphas", "betas")]
 
     def mixing(self) -> tuple[Tensor, Tensor]:
-        """Weights of operations (2, 14, 8), each times its edge's, and of edges (2, 14), all ones without `betas`."""
+        """Weights of operations (2, 14, 8), times their edge's; and of edges (2, 14), or ones."""
         weights = self.alphas.softmax(-1)  # eq. 2
         if self.betas is None:
             return weights, torch.ones_like(weights[..., 0])
-        edges = torch.cat(
-            [into.softmax(1) for into in self.betas.split(list(range(2, NODES + 2)), 1)], 1
-        )  # Xu et al. 2020, eq. 3
+        into_nodes = self.betas.split(list(range(2, NODES + 2)), 1)  # (2, 2) to (2, 5)
+        edges = torch.cat([betas.softmax(1) for betas in into_nodes], 1)  # Xu et al. 2020, eq. 3
         return weights * edges[..., None], edges
 
     def forward(self, x: Tensor) -> Tensor:
         weights, edges = self.mixing()
-        leaving = []  # the weights of the edges that leave each state, of both kinds of cell
+        leaving = []  # for both kinds of cell, the weights of the edges that leave each state
         for rows in (kind.unbind(0) for kind in weights):
             leaving.append(
                 [

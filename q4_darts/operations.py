@@ -1,4 +1,4 @@
-"""The eight operations of DARTS (Liu et al. 2019, section 3.1), as layers of one edge; all keep channels, stride 2 halves sides."""
+"""The eight operations of DARTS (Liu et al. 2019, section 3.1): (n, c, h, w) -> (n, c, h/stride, w/stride)."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ class ReLUConvBN(nn.Sequential):
 
 
 def separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
-    """ReLU - depthwise conv - pointwise conv - BatchNorm."""
+    """ReLU - depthwise conv - pointwise conv - BatchNorm: (n, c, h, w) -> (n, c, h/stride, w/stride)."""
     padding = dilation * (kernel - 1) // 2
     return [
         nn.ReLU(),
@@ -30,7 +30,10 @@ def separable(channels: int, kernel: int, stride: int, dilation: int, affine: bo
 
 
 class FactorizedReduce(nn.Module):
-    """ReLU, then two conv1x1 of stride 2, the second one pixel off, side by side: (n, c, h, w) -> (n, channels_out, h/2, w/2)."""
+    """ReLU - two conv1x1 of stride 2, the second one pixel off - concatenation - BatchNorm.
+
+    (n, channels_in, h, w) -> (n, channels_out, h/2, w/2).
+    """
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True):
         super().__init__()
@@ -54,7 +57,7 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
-# name -> (channels, stride, affine) -> layer. Pools have no BatchNorm here: in the supernet one follows, in the derived network none.
+# name -> (channels, stride, affine) -> layer. Pools have no BatchNorm: only in the supernet does one follow.
 OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "none": lambda c, stride, affine: Zero(stride),
     "max_pool_3x3": lambda c, stride, affine: nn.MaxPool2d(3, stride, 1),

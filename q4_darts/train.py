@@ -138,6 +138,7 @@ def main(options: Options) -> dict:
     parallel = runtime.parallel(model)
 
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
+        run.start_from({"model": model}, remade=("score.", "auxiliary."))
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every)
         what = f"{facts['parameters']:,} parameters, {len(train):,} pictures of {options.dataset}"
         run.log(f"{run.folder}: {short_name(options.genotype)}, {what}, {loop.where}")

@@ -5,6 +5,7 @@ python q4_darts/train_search.py --order second
 python q4_darts/train_search.py --partial_channels 4
 """
 
+import shlex
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
@@ -185,6 +186,7 @@ def main(options: Options) -> dict:
         return augment(pictures.images[index], draws)[mine], pictures.labels[index][mine]
 
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
+        run.start_from({"model": model}, remade=("score.",))
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every)
         what = f"{facts['parameters']:,} weights, twice {len(half):,} pictures of {options.dataset}"
         run.log(f"{run.folder}: {what}, {loop.where}")
@@ -221,8 +223,8 @@ def main(options: Options) -> dict:
                     save(genotype, run.folder / name, epoch=epoch, weights=mixing.tolist(), edges=edges)
             if searching and skips >= NODES:
                 run.log(
-                    f"warning: {skips} of the normal cell's {2 * NODES} edges are skip connections, the known "
-                    "collapse of the search; --stop_on_skips 2 stops before it"
+                    f"warning: {skips} of the normal cell's edges are skip connections, the known collapse "
+                    "of the search; --stop_on_skips 2 stops before it"
                 )
             loop.at.ended = runtime.on_any_rank(searching and 0 < options.stop_on_skips <= skips)
         return finish(run, loop, options, model.genotype(), facts) if run.writing else {}
@@ -251,8 +253,11 @@ def finish(run: Run, loop: Loop, options: Options, genotype: Genotype, facts: di
     run.finish(results)
     print_rows(rows)
     run.log(f"{title}: the genotype is in {run.folder / 'genotype.json'}, figures in {run.figures}")
-    command = f"python {script_here('q4_darts/train.py')} --genotype {run.folder / 'genotype.json'}"
-    print(f"Train it from scratch with:\n    {command}")
+    words = ["python", script_here("q4_darts/train.py"), "--genotype", str(run.folder / "genotype.json")]
+    words += ["--dataset", options.dataset] if options.dataset != "cifar10" else []
+    if options.folder:
+        words += ["--folder", str(options.folder), "--image_size", str(options.image_size)]
+    print(f"Train it from scratch with:\n    {shlex.join(words)}")
     return results
 
 

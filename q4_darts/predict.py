@@ -1,0 +1,129 @@
+"""Classifies your own pictures with a trained network.
+
+python q4_darts/predict.py --input PICTURE_OR_FOLDER --checkpoint logs/q4_darts/RUN/checkpoints/last.pt
+python q4_darts/predict.py --input my_pictures/test --checkpoint darts-cifar10
+
+A folder holds pictures, or a folder of pictures per class; when those are the network's classes, the accuracy
+and a confusion matrix are made as well.
+"""
+
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
+
+import numpy as np
+import torch
+
+from common import plots
+from common.cli import at_least, command
+from common.images import Depth, list_folders, list_images
+from common.results import print_rows
+from common.runtime import RunError, ScriptOptions, UsageError, start
+from q4_darts.cifar10_dataset import read_rgb
+from q4_darts.figures import plot_confusion
+from q4_darts.measures import accuracy_row, class_names, load_network, picture_size, predict
+
+MOST_SHOWN = 30  # pictures in the figure
+
+
+@dataclass
+class Options(ScriptOptions):
+    """Classify pictures."""
+
+    input: tuple[Path, ...] = ()  # pictures, and folders of pictures or of one folder per class
+    checkpoint: Path = Path("darts-cifar10")  # of train.py or train_search.py, or a name in pretrained/
+    output: Path = Path("predictions.csv")  # one row per picture; predictions.png and the like lie beside it
+    top_k: int = 3  # classes named for each picture
+
+
+def find_pictures(paths: tuple[Path, ...]) -> list[Path]:
+    """The pictures in files, folders, and folders of one folder per class.
+
+    Raises:
+        UsageError: a path that does not exist, or a folder without pictures.
+    """
+    files = []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"--input {path} does not exist")
+        found = [path]
+        if path.is_dir():
+            found = [file for folder in (path, *list_folders(path)) for file in list_images(folder)]
+        if not found:
+            raise UsageError(f"no images (.png, .jpg, ...) in {path}")
+        files += found
+    return list(dict.fromkeys(files))
+
+
+def read_pictures(files: list[Path], size: int) -> tuple[list[Path], torch.Tensor]:
+    """The readable files, and their pictures (n, size, size, 3) as uint8; the others are named on the screen.
+
+    Raises:
+        RunError: none is readable.
+    """
+    readable, images = [], []
+    depth = Depth(files)
+    for file in files:
+        try:
+            images.append(read_rgb(file, size, depth))
+            readable.append(file)
+        except RunError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    if not images:
+        raise RunError("none of the pictures can be read")
+    return readable, torch.from_numpy(np.stack(images))
+
+
+def main(options: Options) -> list[dict]:
+    if not options.input:
+        raise UsageError("--input PICTURE_OR_FOLDER is needed")
+    at_least(1, options, "top_k")
+    if options.output.suffix != ".csv":
+        raise UsageError(f"--output must end in .csv, not {options.output.name}")
+    files = find_pictures(options.input)
+    runtime = start(options)
+    model, state = load_network(options.checkpoint, runtime)
+    names = class_names(state)
+    files, images = read_pictures(files, picture_size(state))
+    logits = predict(model, images.to(runtime.device), runtime).cpu()
+    shares, classes = logits.softmax(1).topk(min(options.top_k, len(names)))  # (n, k) each
+
+    rows = []
+    for file, share, chosen in zip(files, shares.tolist(), classes.tolist()):
+        row = {"file": str(file)}
+        for place, (p, c) in enumerate(zip(share, chosen), 1):
+            row |= {f"class_{place}": names[c], f"probability_{place}": f"{p:.4f}"}
+        rows.append(row)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with open(options.output, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+    columns, shown = 6, min(len(files), MOST_SHOWN)
+    canvas, axes = plots.figure(-(-shown // columns), columns, (1.5, 1.75))
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, row in zip(axes.flat, images.numpy(), rows[:shown]):
+        axis.axis("on")
+        plots.show(axis, image, f"{row['class_1'][:16]} {float(row['probability_1']):.0%}")
+    canvas.suptitle(f"{len(files)} pictures" + (f", the first {shown}" if shown < len(files) else ""))
+    print(
+        f"{options.output}: {len(files)} pictures; {plots.save(canvas, options.output.with_suffix('.png'))}"
+    )
+
+    if all(file.parent.name in names for file in files):
+        labels = torch.tensor([names.index(file.parent.name) for file in files])
+        path = options.output.with_name(f"{options.output.stem}-confusion.png")
+        plot_confusion(classes[:, 0], labels, names, path)
+        print_rows([accuracy_row("pictures in the folder of their class", classes[:, 0], labels)])
+        print(path)
+    return rows
+
+
+if __name__ == "__main__":
+    command(main, Options, __doc__)
