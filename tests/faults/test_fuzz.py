@@ -1,6 +1,6 @@
-"""Valid files with random damage: a reader gives something usable or its documented error, never another exception.
+"""Valid files with random damage: a reader gives something usable or its documented error, nothing else.
 
-SOAK=1 reads ten times as many. A failure names its input; FUZZ_INPUT=<number> reads only the inputs of that number.
+SOAK=1 reads ten times as many. A failure names its input; FUZZ_INPUT=<number> reads only those inputs.
 """
 
 import functools
@@ -58,7 +58,7 @@ def tmp_path(tmp_path):
 
 
 def mutate(random, data):
-    """One to four of: a flipped bit, a byte of 0, 127, 128 or 255, an end cut off, bytes put in, taken out, or copied from elsewhere."""
+    """One to four of: a flipped bit, another byte, an end cut off, bytes put in, taken out or copied."""
     for _ in range(random.integers(1, 5)):
         at, there = random.integers(0, len(data) + 1, 2) if data else (0, 0)
         length = int(random.integers(1, 17))
@@ -114,7 +114,7 @@ def run(reader, sample, read, count, path, change=mutate):
 
     Args:
         sample: the valid files' bytes.
-        read: reads what was written to `path`, and checks what it gives; RunError and UsageError are documented.
+        read: reads `path` and checks what it gives; RunError and UsageError are documented.
     """
     only = os.environ.get("FUZZ_INPUT")
     refused = 0
@@ -134,7 +134,7 @@ def run(reader, sample, read, count, path, change=mutate):
 
 
 def pictures(size):
-    """The same noise in every format, modes with transparency, a palette, 16 bits and floats, and a photo that is turned."""
+    """The same noise in every format and mode, and a photo that is turned."""
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""Files of unknown origin: they cannot run code, write outside their folder, or fill the memory, and damage is noticed."""
+"""Files of unknown origin run no code, write nothing outside, fill no memory; damage is noticed."""
 
 import gzip
 import hashlib
@@ -30,7 +30,6 @@ from q2_protonet import omniglot_dataset
 from q3_pix2pix import maps_dataset
 from q4_darts import cifar10_dataset, genotypes
 from tests.conftest import ENVIRONMENT, ROOT
-
 
 QUESTIONS = ["q1", "q2", "q3", "q4"]
 
@@ -72,7 +71,7 @@ def offline(*_, **__):
     raise OSError("no network")
 
 
-# 1: nothing runs --------------------------------------------------------------------------------------------------------
+# 1: nothing runs --------------------------------------------------------------------------------------------
 
 
 def test_the_code_has_no_other_reader_of_objects():
@@ -186,7 +185,7 @@ def test_hostile_files_where_torchvision_reads_pickles(evil, tmp_path, monkeypat
         cifar10_dataset.load(tmp_path, cifar10_dataset.DataOptions("cifar10"))
 
 
-# 2: archives ------------------------------------------------------------------------------------------------------------
+# 2: archives ------------------------------------------------------------------------------------------------
 
 
 def write_archive(path, *hostile):
@@ -341,7 +340,7 @@ def test_both_questions_use_it(tmp_path, monkeypatch):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["maps.tar.gz", "omniglot-py"]
 
 
-# 3: damage --------------------------------------------------------------------------------------------------------------
+# 3: damage --------------------------------------------------------------------------------------------------
 
 
 def flips(data, count, seed=0):
@@ -419,7 +418,7 @@ def test_flips_of_a_png_and_truncated_images(tmp_path):
             maps_dataset.open_rgb(file)
 
 
-# 4: enormous images -----------------------------------------------------------------------------------------------------
+# 4: enormous images -----------------------------------------------------------------------------------------
 
 
 def claims(side_x, side_y):
@@ -522,7 +521,7 @@ def test_no_program_is_started_for_an_image(tmp_path, monkeypatch):
         maps_dataset.open_rgb(tmp_path / "e.png")
 
 
-# 5: IDX, lists, genotypes -----------------------------------------------------------------------------------------------
+# 5: IDX, lists, genotypes -----------------------------------------------------------------------------------
 
 
 def test_idx_files(tmp_path, monkeypatch):
