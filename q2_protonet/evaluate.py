@@ -6,7 +6,7 @@ python q2_protonet/evaluate.py --checkpoint logs/q2_protonet/RUN/checkpoints/bes
 
 import json
 import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +17,9 @@ from common.cli import at_least, command
 from common.results import add_evaluation, print_rows, results_to_extend
 from common.runtime import ScriptOptions, UsageError, start
 from q2_protonet.measures import accuracy_rows, lake_row, within_alphabet_row
-from q2_protonet.omniglot_dataset import DataOptions, describe, load
+from q2_protonet.omniglot_dataset import SIZE, DataOptions, describe, load
 from q2_protonet.paper import CHALLENGE, QUESTION, WHOLE_OMNIGLOT
-from q2_protonet.protonet import load_model
+from q2_protonet.protonet import ShiftAveraged, load_model
 
 
 @dataclass
@@ -37,12 +37,14 @@ class Options(ScriptOptions):
     # instead of --way and --shot: the 20 fixed runs of the Omniglot challenge, the author's all_runs.zip
     # unpacked
     lake_runs: Path | None = None
-    data_root: Path | None = None  # folder of the data sets (default: where the checkpoint was trained)
+    # average each embedding over all shifts of its image by up to so many pixels; not in the paper
+    shifts: int = 0
+    data_root: Path = Path("data")  # folder of the data sets
     # default: what the checkpoint was trained on
     dataset: Literal["", "omniglot", "synthetic", "folder"] = ""
     # default: what the checkpoint was trained on
     split: Literal["", "vinyals", "random", "background", "small", "small1"] = ""
-    folder: Path | None = None  # of --dataset folder (default: where the checkpoint was trained)
+    folder: Path | None = None  # where the pictures of --dataset folder are now (default: where they were)
 
 
 def check(options: Options) -> Options:
@@ -52,6 +54,7 @@ def check(options: Options) -> Options:
     if min(*options.way, *options.shot) < 1:
         raise UsageError(f"--way and --shot must be 1 or more, not {min(*options.way, *options.shot)}")
     at_least(1, options, "query", "episodes")
+    at_least(0, options, "shifts", below=SIZE)
     return options
 
 
@@ -59,14 +62,17 @@ def data_options(trained: dict, options: Options) -> DataOptions:
     """The data a checkpoint was trained on, with what the command line changes.
 
     Raises:
-        UsageError: an episode within an alphabet was asked of a network that has seen the evaluation
-            alphabets.
+        UsageError: its folder has moved; it has seen the evaluation alphabets, and an episode within one is
+            asked for.
     """
-    chosen = {field.name: trained[field.name] for field in fields(DataOptions)}
-    chosen |= {name: value for name in ("dataset", "split", "folder") if (value := getattr(options, name))}
-    data = DataOptions(**chosen | {"folder": Path(chosen["folder"]) if chosen["folder"] else None})
-    if data.dataset != "folder":
-        data.folder = options.folder  # which load refuses
+    dataset, split = options.dataset or trained["dataset"], options.split or trained["split"]
+    folder = options.folder  # which load refuses where it is not needed
+    if dataset == "folder" and folder is None and trained["folder"]:
+        folder = Path(trained["folder"])
+        if not folder.is_dir():
+            where = f"the pictures are no longer in {folder.absolute()}"
+            raise UsageError(f"{where}: give their place with --folder DIR")
+    data = DataOptions(dataset, split, folder, trained["no_rotations"])
     if not (options.within_alphabet or options.lake_runs):
         return data
     if trained["dataset"] == "omniglot" and trained["split"] in WHOLE_OMNIGLOT:
@@ -83,12 +89,14 @@ def main(options: Options) -> list[dict]:
     runtime = start(options)
     model, state = load_model(options.checkpoint, runtime)
     trained = state["options"]
+    if options.shifts:
+        model = ShiftAveraged(model, options.shifts)
     data = data_options(trained, options)
     print(f"{options.checkpoint}: epoch {state['epoch']}, {options.part} part of {describe(data)}")
 
     rows = [lake_row(model, options.lake_runs, runtime.device)] if options.lake_runs else []
     if options.within_alphabet or not options.lake_runs:
-        parts = load(options.data_root or Path(trained["data_root"]), data, trained["seed"])
+        parts = load(options.data_root, data, trained["seed"])
         part = parts[options.part].to(runtime.device)
     if options.within_alphabet:
         rows.append(within_alphabet_row(model, part, options.episodes, options.seed))
@@ -102,7 +110,9 @@ def main(options: Options) -> list[dict]:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())
         print(f"Lake et al. 2019, on 20 such runs, trained on all 30 background alphabets: {others}")
 
-    where = f"{options.part} part of {describe(data)}"
+    where = f"{options.part} part of {describe(data)}" + (
+        f", shifts {options.shifts}" if options.shifts else ""
+    )
     key = f"evaluate.py, {options.checkpoint.name}, {where}, seed {options.seed}"
     before = json.loads(results.read_text()).get("evaluations", {}).get(key, []) if results else []
     add_evaluation(results, key, list({row["name"]: row for row in [*before, *rows]}.values()))

@@ -84,6 +84,21 @@ class ProtoNet(nn.Module):
         return features.flatten(1)  # (n, 64)
 
 
+class ShiftAveraged(nn.Module):
+    """Its embeddings are means over the image shifted by up to `most` pixels each way: (2 most + 1)^2 passes."""
+
+    def __init__(self, model: nn.Module, most: int):
+        super().__init__()
+        self.model, self.most = model, most
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        padded = F.pad(images, (self.most,) * 4)  # (n, 1, 28 + 2 most, 28 + 2 most)
+        steps = range(2 * self.most + 1)
+        shifted = (padded[..., y : y + height, x : x + width] for y in steps for x in steps)
+        return torch.stack([self.model(image) for image in shifted]).mean(0)  # (n, 64)
+
+
 def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:
     """The network of a checkpoint, on the device, and the checkpoint's other contents.
 

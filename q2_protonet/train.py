@@ -66,7 +66,9 @@ def check(options: Options) -> Options:
     if options.smoke:
         tiny = {"epochs": 2, "iterations": 5, "classes_per_it_tr": 20}
         tiny |= {"validation_episodes": 20, "test_episodes": 100}
-        options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
+        options = replace(
+            options, dataset="synthetic", folder=None, run_name=options.run_name or "smoke", **tiny
+        )
     at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr")
     at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step")
     at_least(1, options, "test_episodes", "log_every")

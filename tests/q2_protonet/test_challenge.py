@@ -71,6 +71,13 @@ def test_the_row_and_what_is_refused(alphabets, model):
     assert data.split == "background" and data.no_rotations
 
 
+def test_data_that_moved(tmp_path):
+    trained = vars(DataOptions()) | {"dataset": "folder", "folder": str(tmp_path / "before")}
+    with pytest.raises(UsageError, match="no longer in .*before: give their place with --folder"):
+        evaluate.data_options(trained, evaluate.Options())
+    assert evaluate.data_options(trained, evaluate.Options(folder=tmp_path)).folder == tmp_path
+
+
 def test_lakes_runs(alphabets, model, tmp_path):
     errors = []
     for number in range(1, 21):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from q2_protonet.protonet import ProtoNet
+from q2_protonet.protonet import ProtoNet, ShiftAveraged
 
 
 def plain_network(model: ProtoNet) -> nn.Sequential:
@@ -49,3 +49,12 @@ def test_agrees_with_the_plain_network(training):
         )
     for mine, other in zip(model.buffers(), plain.buffers()):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-11)
+
+
+def test_shifts_are_averaged():
+    torch.manual_seed(0)
+    model, image = ProtoNet(8).eval(), torch.zeros(1, 1, 28, 28)
+    image[..., 5:20, 9:12] = 1
+    moved = [image.roll((y, x), (-2, -1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]  # no ink near the edge
+    expected = sum(model(one) for one in moved) / 9
+    torch.testing.assert_close(ShiftAveraged(model, 1)(image), expected)
