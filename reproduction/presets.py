@@ -239,7 +239,7 @@ PRECISION = with_seeds(
 )
 
 # Synthetic data, under five minutes on two CPU cores: narrow networks and large learning rates.
-DIGITS = dict(dataset="synthetic", synthetic_pictures=3072, quality_samples=500, test_samples=1000)
+DIGITS = dict(dataset="synthetic", epochs=16, synthetic_pictures=3072, quality_samples=500, test_samples=1000)
 DIGITS |= dict(base_channels=16, latent_size=32, batch_size=32, learning_rate="2e-3", average_weights=0.99)
 SYNTHETIC = dict(dataset="synthetic", epochs=4, iterations=30, classes_per_it_tr=30)
 TOWN = dict(dataset="synthetic", epochs=40, image_size=64, base_channels=16, batch_size=2)
@@ -249,15 +249,15 @@ SEARCH_SHAPES = SHAPES | dict(epochs=3, init_channels=2, batch_size=16, arch_lea
 TRAIN_SHAPES = SHAPES | dict(epochs=4, init_channels=4, batch_size=32)
 TRAIN_SHAPES |= dict(cutout=0, drop_path=0, auxiliary=0)  # four epochs need no regularisation
 QUICK = [
-    q1("quick-plain", 0.4, **DIGITS, epochs=10),
-    q1("quick-conditional", 0.6, **DIGITS, epochs=16, conditional=True),
+    q1("quick-plain", 0.6, **DIGITS),
+    q1("quick-conditional", 0.6, **DIGITS, conditional=True),
     q2("quick-5w1s", 5, 1, 0.3, **SYNTHETIC),
-    q2("quick-20w5s", 20, 5, 0.4, **SYNTHETIC),
-    q3("quick-gan", 0.6, **TOWN),
-    q3("quick-l1", 0.5, **TOWN, gan_weight=0),
-    q4("quick-search", SEARCH, 0.8, **SEARCH_SHAPES),
+    q2("quick-20w5s", 20, 5, 0.6, **SYNTHETIC),
+    q3("quick-gan", 0.7, **TOWN),
+    q3("quick-l1", 0.6, **TOWN, gan_weight=0),
+    q4("quick-search", SEARCH, 1.0, **SEARCH_SHAPES),
     q4("quick-found", TRAIN, 0.4, found="quick-search", **TRAIN_SHAPES),
-    q4("quick-random", TRAIN, 0.3, **TRAIN_SHAPES, genotype="random:0"),
+    q4("quick-random", TRAIN, 0.4, **TRAIN_SHAPES, genotype="random:0"),
 ]
 
 REPORT = [
