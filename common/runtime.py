@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
@@ -34,7 +35,7 @@ class Stopped(Exception):
 class ScriptOptions:
     """What every script takes."""
 
-    device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute; auto takes CUDA when there is one
+    device: str = "auto"  # cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     # of training; auto: bf16 autocast on a GPU that supports it, fp32 elsewhere; tf32: fp32 whose products
     # keep 10 bits of mantissa, on a GPU only
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
@@ -44,6 +45,8 @@ class ScriptOptions:
 
     def check(self) -> None:
         """Raises UsageError for what no script could do."""
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", self.device):
+            raise UsageError(f"--device must be auto, cpu, cuda, cuda:NUMBER or mps, not {self.device}")
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"--seed must be 0 or more and below {2**32}, not {self.seed}")
 
@@ -129,11 +132,36 @@ class Runtime:
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
 
+def choose_device(name: str, world: int) -> torch.device:
+    """The device called `name`; under torchrun each process takes the GPU of its local rank.
+
+    Raises:
+        UsageError: this machine does not have it.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name.startswith("cuda") and not count:
+        raise UsageError(
+            f"--device {name}: torch finds no CUDA GPU here; use --device cpu, or auto to take what there is"
+        )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: torch finds no Apple GPU here; use --device cpu")
+    if name in ("cpu", "mps") or not count:
+        return torch.device("cpu" if name == "auto" else name)
+    _, _, number = name.partition(":")
+    if number and world > 1:
+        raise UsageError(f"--device {name}: torchrun gives each process its GPU; use --device cuda")
+    index = int(number or os.environ.get("LOCAL_RANK", 0))
+    if index >= count:
+        asked = f"--device {name}" if number else "torchrun --nproc_per_node"
+        raise UsageError(f"{asked} needs more GPUs than the {count} there are")
+    return torch.device("cuda", index)
+
+
 def start(options: ScriptOptions) -> Runtime:
     """Chooses device and precision, seeds torch and joins torchrun's group.
 
     Raises:
-        UsageError: CUDA, or its tf32, was asked for and is not there; a negative seed.
+        UsageError: an option is out of range, or the device or precision is not to be had here.
     """
     options.check()
     if options.deterministic:  # an operation without such a form raises RuntimeError: cli.explain
@@ -141,25 +169,13 @@ def start(options: ScriptOptions) -> Runtime:
         torch.use_deterministic_algorithms(True)
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
-    cuda = torch.cuda.is_available()
-    if options.device == "cuda" and not cuda:
-        raise UsageError(
-            "--device cuda: torch finds no CUDA GPU here; use --device cpu, or auto to take what there is"
-        )
-    if options.device != "cpu" and cuda:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        if device.index >= torch.cuda.device_count():
-            raise UsageError(
-                "torchrun started more processes than there are GPUs: "
-                f"--nproc_per_node {torch.cuda.device_count()}"
-            )
+    device = choose_device(options.device, world)
+    if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not options.deterministic  # the shapes in training never change
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
     elif options.precision == "tf32":
         raise UsageError("--precision tf32 needs a CUDA GPU; a CPU has fp32 and bf16")
-    else:
-        device = torch.device("cpu")
     precision = options.precision
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"

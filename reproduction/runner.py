@@ -42,7 +42,7 @@ class Options:
     data_root: Path = Path("data")  # folder of the data sets
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures and of the page report-<preset>.html
-    device: Literal["auto", "cuda", "cpu"] = "auto"  # where to compute
+    device: str = "auto"  # where to compute: cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
 
 
 @dataclass
@@ -114,7 +114,7 @@ def estimate(jobs: list[Job], gpu: bool) -> str:
 def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
     """Starts a command, which writes to <run>.out if it shares the screen with others."""
     environment = dict(os.environ)
-    if gpus:
+    if gpus and ":" not in options.device:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[job.slot % gpus]
     screen = {}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.cli import at_least, one_line_errors
-from common.runtime import RunError, ScriptOptions, Stopped, UsageError, start
+from common.runtime import RunError, ScriptOptions, Stopped, UsageError, choose_device, start
 from tests.conftest import ENVIRONMENT, ROOT
 
 
@@ -30,7 +30,8 @@ def test_errors_are_one_line_with_the_right_status(error, status, text, capsys):
     assert ended.value.code == status and text in written and len(written.splitlines()) == 1
 
 
-PRINTS = "from common.cli import *; from common.runtime import *; command(lambda _: print(flush=True), ScriptOptions, '')"
+PRINTS = "from common.cli import *; from common.runtime import *; "
+PRINTS += "command(lambda _: print(flush=True), ScriptOptions, '')"
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,36 @@ def test_ranges():
         at_least(1, ScriptOptions(), "seed")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_that_is_not_there():
-    with pytest.raises(UsageError, match="no CUDA GPU"):
-        start(ScriptOptions(device="cuda"))
+@pytest.mark.parametrize(
+    "name, gpus, world, found",
+    [
+        ("auto", 0, 1, "cpu"),
+        ("auto", 2, 1, "cuda:0"),
+        ("cpu", 2, 1, "cpu"),
+        ("cuda", 2, 1, "cuda:0"),
+        ("cuda:1", 2, 1, "cuda:1"),
+        ("cuda", 0, 1, "finds no CUDA GPU"),
+        ("cuda:2", 2, 1, "--device cuda:2 needs more GPUs than the 2"),
+        ("cuda:1", 2, 2, "torchrun gives each process its GPU"),
+        ("mps", 0, 1, "finds no Apple GPU"),
+        ("tpu", 0, 1, "--device must be auto, cpu"),
+    ],
+)
+def test_the_device_is_the_one_asked_for_or_refused(monkeypatch, name, gpus, world, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    if " " not in found:
+        assert str(choose_device(name, world)) == found
+        return
+    with pytest.raises(UsageError, match=found):
+        ScriptOptions(device=name).check()
+        choose_device(name, world)
+
+
+def test_tf32_needs_a_cuda_gpu():
     with pytest.raises(UsageError, match="tf32 needs a CUDA GPU"):
-        start(ScriptOptions(precision="tf32"))
+        start(ScriptOptions(device="cpu", precision="tf32"))
 
 
 def test_auto_precision_is_fp32_on_a_cpu_and_bf16_on_request():
@@ -76,7 +101,7 @@ def test_auto_precision_is_fp32_on_a_cpu_and_bf16_on_request():
 def test_two_processes_average_their_gradients():
     code = """
 import torch
-from common.runtime import ScriptOptions, start
+from common.runtime import ScriptOptions, choose_device, start
 runtime = start(ScriptOptions(device="cpu"))
 model = torch.nn.Linear(3, 2)
 for parameter in model.parameters():
