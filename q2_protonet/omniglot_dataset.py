@@ -22,7 +22,6 @@ SIZE = 28
 PARTS = ("train", "validation", "test")
 VINYALS_CHARACTERS = (1028, 172, 423)  # of the 1,623; times four rotations: 4,112 / 688 / 1,692 classes
 GITHUB = "https://raw.githubusercontent.com"
-AUTHOR = f"{GITHUB}/brendenlake/omniglot/master/python"
 LISTS = f"{GITHUB}/jakesnell/prototypical-networks/master/data/omniglot/splits/vinyals"
 ARCHIVES = {  # MD5 and number of drawings
     "images_background": ("68d2efa1b9178cc56df9314c21c6e718", 19280),
@@ -263,7 +262,7 @@ def unpacked(folder: Path, name: str) -> Path:
     if sum(1 for _ in target.glob("*/*/*.png")) == drawings:
         return target
     packed = folder / f"{name}.zip"
-    fetch(f"{AUTHOR}/{name}.zip", packed, md5)
+    fetch(f"{GITHUB}/brendenlake/omniglot/master/python/{name}.zip", packed, md5)
     archive.extract(packed, name, target)
     return target
 

@@ -189,7 +189,7 @@ def test_hostile_files_where_torchvision_reads_pickles(evil, tmp_path, monkeypat
 
 
 def write_archive(path, *hostile):
-    """An archive of one good folder and these members: (name, bytes), or (name, tar type, where a link leads)."""
+    """An archive of a good folder and these members: (name, bytes), or (name, tar type, target of a link)."""
     members = [("maps/train/1.jpg", b"one"), ("maps/val/2.jpg", b"two" * 5000), *hostile]
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
@@ -481,7 +481,7 @@ from q3_pix2pix.maps_dataset import open_rgb
 mine = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
 resource.setrlimit(resource.RLIMIT_AS, (mine + (90 << 20),) * 2)  # less than one byte a pixel
 for file in map(Path, sys.argv[1:]):
-    for read in (read_ink, open_rgb, lambda file: read_image(file, "RGB"), lambda file: read_image(file, "L")):
+    for read in (read_ink, open_rgb, lambda f: read_image(f, "RGB"), lambda f: read_image(f, "L")):
         try:
             read(file)
         except RunError as error:
