@@ -21,10 +21,6 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from q2_protonet.measures import embed
-from q4_darts.figures import plot_cells
-from q4_darts.measures import class_names, load_network, picture_size
-from q4_darts.measures import predict as q4_logits
 
 from common import plots, pretrained
 from common.cli import command
@@ -34,13 +30,17 @@ from common.runtime import RunError, Runtime, ScriptOptions, UsageError, start
 from q1_dcgan.measures import generate
 from q1_dcgan.measures import load_generator as load_dcgan
 from q1_dcgan.sample import walk
+from q2_protonet.measures import embed
 from q2_protonet.omniglot_dataset import read_ink
 from q2_protonet.protonet import load_model
 from q2_protonet.prototypical_loss import squared_distances
 from q3_pix2pix import predict as q3_predict
 from q3_pix2pix.maps_dataset import open_rgb
 from q3_pix2pix.measures import load_generator as load_pix2pix
+from q4_darts.figures import plot_cells
 from q4_darts.genotypes import parse
+from q4_darts.measures import class_names, load_network, picture_size
+from q4_darts.measures import predict as q4_logits
 
 EXAMPLES = ROOT / "docs" / "examples"
 LETTERS = ["A", "B", "C", "D"]

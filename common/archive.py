@@ -34,6 +34,23 @@ def _too_much() -> str:
     return f"it holds more than {MOST_MEMBERS:,} members or {MOST_BYTES:,} bytes"
 
 
+def not_downloaded(name: str, error: Exception, script: str, folder: Path, files: str) -> RunError:
+    """What to do without a data set.
+
+    Args:
+        script: what can be tried on synthetic data instead.
+        folder: where the set's files belong.
+        files: their names, and where they come from.
+    """
+    reason = str(getattr(error, "reason", error)).splitlines()[0].rstrip(":")
+    return RunError(
+        f"{name} in {folder} is missing or damaged and could not be downloaded ({reason})\n"
+        f"  To try the script now, on data it draws itself:  python {script} --dataset synthetic\n"
+        f"  To use {name}, put its files into:  {folder.absolute()}\n"
+        f"  They are called:  {files}"
+    )
+
+
 def extract(archive: Path, folder: str, target: Path) -> None:
     """Extracts the folder `folder` of an archive as `target`; what was there is replaced.
 

@@ -30,7 +30,8 @@ def locate(checkpoint: Path | str) -> Path:
     if len(path.parts) == 1 and named.is_file():
         return named
     known = ", ".join(path.stem for path in sorted(FOLDER.glob("*.safetensors"))) or "none in this checkout"
-    raise RunError(f"no checkpoint at {path}; networks that come with the project: {known}")
+    advice = "train one with train.py and give its file"
+    raise RunError(f"no checkpoint at {path}; networks that come with the project: {known}; {advice}")
 
 
 def write(path: Path, state: dict, model: dict[str, torch.Tensor], rows: list[dict], half: bool) -> None:

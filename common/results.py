@@ -120,6 +120,14 @@ def results_to_extend(checkpoint: Path, question: str) -> Path | None:
     return path
 
 
+def run_name(checkpoint: Path) -> str:
+    """What a checkpoint's figures go under: its run, else the folder it lies in, or a name in pretrained/."""
+    if not checkpoint.is_file():
+        return checkpoint.name
+    folder = checkpoint.absolute().parent
+    return folder.parent.name if folder.name == "checkpoints" else folder.name
+
+
 def add_evaluation(path: Path | None, key: str, evaluation: object) -> None:
     """Adds an evaluation to a run's results.json under its key; one of the same key is replaced."""
     if path is None:

@@ -13,8 +13,8 @@ import common  # noqa: F401  # isort: skip
 import numpy as np
 
 from common.cli import at_least, command
-from common.results import add_evaluation, print_rows, results_to_extend
-from common.runtime import ScriptOptions, UsageError, start
+from common.results import add_evaluation, print_rows, results_to_extend, run_name
+from common.runtime import ScriptOptions, start
 from q1_dcgan import figures, measures
 from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
 from q1_dcgan.mnist_dataset import DataOptions, load
@@ -25,7 +25,8 @@ from q1_dcgan.paper import QUESTION
 class Options(ScriptOptions):
     """Measure the samples of a generator."""
 
-    checkpoint: Path | None = None  # a checkpoint of train.py, such as logs/q1_dcgan/RUN/checkpoints/last.pt
+    # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
+    checkpoint: Path = Path("dcgan-conditional")
     samples: int = 10000  # samples to draw; the classes in turn when the generator is conditional
     folder: Path | None = None  # where its own data are now, if it was trained on --dataset folder
     data_root: Path = Path("data")  # folder of the data sets
@@ -33,8 +34,6 @@ class Options(ScriptOptions):
 
 
 def main(options: Options) -> dict:
-    if options.checkpoint is None:
-        raise UsageError("--checkpoint FILE is needed, such as logs/q1_dcgan/RUN/checkpoints/last.pt")
     at_least(200, options, "samples")
     runtime = start(options)
     generator, state = measures.load_generator(options.checkpoint, runtime)
@@ -54,9 +53,7 @@ def main(options: Options) -> dict:
     floor = measures.floor(classifier, seen["train"], test_features, options.samples, options.seed)
     rows = measures.as_rows(measured, floor, options.samples, f"epoch {state['epoch']}")
 
-    run = options.checkpoint.absolute().parent
-    run = run.parent if run.name == "checkpoints" else run
-    target, names = options.figure_root / QUESTION / run.name, parts["train"].names
+    target, names = options.figure_root / QUESTION / run_name(options.checkpoint), parts["train"].names
     distances = figures.plot_neighbours(images[:10], seen["train"], target / "nearest.png")
     figures.plot_histogram(images, classifier, names, target / "classes.png")
     print_rows(rows)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from common import archive
 from common.cache import cached_images
 from common.images import Depth, find_parts, list_labelled, own_folder, read_image
 from common.runtime import RunError, UsageError
@@ -94,11 +95,10 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         try:
             kind(str(data_root), download=True)
         except (OSError, RuntimeError, ValueError, AssertionError, pickle.UnpicklingError) as error:
-            names = ", ".join(Path(url).name for url, _ in kind.resources)
-            raise RunError(
-                f"{kind.__name__} in {folder} is missing or damaged and could not be downloaded ({error}): "
-                f"put {names} there, or try --dataset synthetic"
-            ) from error
+            files = ", ".join(name for name, _ in kind.resources)
+            files += f", from {kind.mirrors[0]}"
+            script = "q1_dcgan/train.py"
+            raise archive.not_downloaded(kind.__name__, error, script, folder, files) from error
     parts = {}
     for part, prefix, count in (("train", "train", 60_000), ("test", "t10k", 10_000)):
         images, labels = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"

@@ -25,7 +25,8 @@ from q1_dcgan.measures import generate, load_generator
 class Options(ScriptOptions):
     """Draw samples from a generator."""
 
-    checkpoint: Path | None = None  # a checkpoint of train.py, such as logs/q1_dcgan/RUN/checkpoints/last.pt
+    # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
+    checkpoint: Path = Path("dcgan-conditional")
     n: int = 64  # how many samples
     digit: int | None = None  # the class to draw (conditional generators); default: all in turn
     output: Path = Path("samples.png")  # the grid
@@ -48,8 +49,6 @@ def walk(noise: torch.Tensor, steps: int = 8) -> torch.Tensor:
 
 
 def main(options: Options) -> np.ndarray:
-    if options.checkpoint is None:
-        raise UsageError("--checkpoint FILE is needed, such as logs/q1_dcgan/RUN/checkpoints/last.pt")
     at_least(1, options, "n")
     runtime = start(options)
     generator, _ = load_generator(options.checkpoint, runtime)

@@ -16,17 +16,18 @@ import common  # noqa: F401  # isort: skip
 from common.cli import at_least, command
 from common.results import add_evaluation, print_rows, results_to_extend
 from common.runtime import ScriptOptions, UsageError, start
-from q2_protonet.measures import accuracy_rows, lake_row, within_alphabet_row
+from q2_protonet.measures import accuracy_rows, lake_row, load_model, within_alphabet_row
 from q2_protonet.omniglot_dataset import SIZE, DataOptions, describe, load
 from q2_protonet.paper import CHALLENGE, QUESTION, WHOLE_OMNIGLOT
-from q2_protonet.protonet import ShiftAveraged, load_model
+from q2_protonet.protonet import ShiftAveraged
 
 
 @dataclass
 class Options(ScriptOptions):
     """Test a checkpoint of a prototypical network."""
 
-    checkpoint: Path | None = None  # the checkpoint to test, such as logs/q2_protonet/RUN/checkpoints/best.pt
+    # the name of a network in pretrained/, or a checkpoint: logs/q2_protonet/RUN/checkpoints/best.pt
+    checkpoint: Path = Path("protonet-1shot")
     way: tuple[int, ...] = (5, 20)  # classes per episode, one setting for each
     shot: tuple[int, ...] = (1, 5)  # support examples per class, one setting for each
     query: int = 15  # query examples per class
@@ -49,8 +50,6 @@ class Options(ScriptOptions):
 
 def check(options: Options) -> Options:
     """Ranges and combinations, before anything is loaded."""
-    if options.checkpoint is None:
-        raise UsageError("--checkpoint FILE is needed, such as logs/q2_protonet/RUN/checkpoints/best.pt")
     if min(*options.way, *options.shot) < 1:
         raise UsageError(f"--way and --shot must be 1 or more, not {min(*options.way, *options.shot)}")
     at_least(1, options, "query", "episodes")

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common import checkpoint
 from common.results import mean_row
-from common.runtime import RunError, no_tf32
+from common.runtime import RunError, Runtime, no_tf32
 from q2_protonet.omniglot_dataset import Characters, prepare, read_ink
-from q2_protonet.paper import CHALLENGE, LAKE_RUNS, PAPER, REPORT, WITHIN_ALPHABET
+from q2_protonet.paper import CHALLENGE, LAKE_RUNS, PAPER, QUESTION, REPORT, WITHIN_ALPHABET
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler, WithinAlphabetSampler
 from q2_protonet.prototypical_loss import prototypical_loss
@@ -125,3 +126,15 @@ def lake_row(model: ProtoNet, folder: Path, device: torch.device) -> dict:
         _, accuracy = prototypical_loss(torch.stack([support, query], 1), 1)  # (way, 2, dim)
         errors.append(100 * (1 - accuracy))
     return mean_row(LAKE_RUNS, torch.stack(errors), "%", count="20 runs", literature=CHALLENGE)
+
+
+def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:
+    """The network of a checkpoint, on the device, and the checkpoint's other contents.
+
+    Raises:
+        RunError: as `checkpoint.load`.
+    """
+    state = checkpoint.load(path, QUESTION, device=runtime.device)
+    model = ProtoNet(**state["architecture"]).to(runtime.device)
+    model.load_state_dict(state["model"])
+    return model, state

@@ -250,9 +250,14 @@ def fetch(url: str, path: Path, md5: str) -> None:
     try:
         utils.download_url(url, str(path.parent), path.name, md5)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
-        state = "has the wrong MD5" if path.exists() else "is missing"
-        advice = f"put {url} (MD5 {md5}) there, or try --dataset synthetic"
-        raise RunError(f"{path} {state} and could not be downloaded ({error}): {advice}") from error
+        needed = {f"{name}.txt": its for name, its in LIST_MD5.items()}
+        if path.suffix == ".zip":  # every split but the small ones takes both of the large archives
+            small = "small" in path.name
+            needed = {f"{k}.zip": its for k, (its, _) in ARCHIVES.items() if ("small" in k) == small}
+        files = ", ".join(f"{name} (MD5 {its})" for name, its in needed.items())
+        files += f", from {url.rpartition('/')[0]}"
+        script = "q2_protonet/train.py"
+        raise archive.not_downloaded("Omniglot", error, script, path.parent, files) from error
 
 
 def unpacked(folder: Path, name: str) -> Path:

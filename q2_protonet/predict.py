@@ -22,9 +22,8 @@ from common import plots
 from common.cli import at_least, command
 from common.images import list_folders, list_images
 from common.runtime import RunError, ScriptOptions, UsageError, start
-from q2_protonet.measures import embed
+from q2_protonet.measures import embed, load_model
 from q2_protonet.omniglot_dataset import read_ink
-from q2_protonet.protonet import load_model
 from q2_protonet.prototypical_loss import squared_distances
 
 
@@ -32,7 +31,8 @@ from q2_protonet.prototypical_loss import squared_distances
 class Options(ScriptOptions):
     """Classify images by a few examples of each class."""
 
-    checkpoint: Path | None = None  # a trained network, such as logs/q2_protonet/RUN/checkpoints/best.pt
+    # the name of a network in pretrained/, or a checkpoint: logs/q2_protonet/RUN/checkpoints/best.pt
+    checkpoint: Path = Path("protonet-1shot")
     support: Path | None = None  # folder with one folder per class, each with one or more images
     query: tuple[Path, ...] = ()  # images, or folders of images, to classify
     output: Path = Path("predictions.csv")  # table to write; the picture goes beside it as <name>_picture.png
@@ -47,8 +47,8 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
     Raises:
         UsageError: a path that is not there, fewer than two classes, a class or the query without images.
     """
-    if options.checkpoint is None or options.support is None or not options.query:
-        raise UsageError("--checkpoint FILE, --support FOLDER and --query IMAGES_OR_FOLDERS are all needed")
+    if options.support is None or not options.query:
+        raise UsageError("--support FOLDER and --query IMAGES_OR_FOLDERS are both needed")
     if not options.support.is_dir():
         raise UsageError(f"--support {options.support} is not a folder")
     support = {folder.name: list_images(folder) for folder in list_folders(options.support)}

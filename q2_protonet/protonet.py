@@ -1,14 +1,8 @@
 """The embedding network of Prototypical Networks (Snell et al. 2017, section 3.1)."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from common import checkpoint
-from common.runtime import Runtime
-from q2_protonet.paper import QUESTION
 
 
 class Block(nn.Module):
@@ -97,15 +91,3 @@ class ShiftAveraged(nn.Module):
         steps = range(2 * self.most + 1)
         shifted = (padded[..., y : y + height, x : x + width] for y in steps for x in steps)
         return torch.stack([self.model(image) for image in shifted]).mean(0)  # (n, 64)
-
-
-def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:
-    """The network of a checkpoint, on the device, and the checkpoint's other contents.
-
-    Raises:
-        RunError: as `checkpoint.load`.
-    """
-    state = checkpoint.load(path, QUESTION, device=runtime.device)
-    model = ProtoNet(**state["architecture"]).to(runtime.device)
-    model.load_state_dict(state["model"])
-    return model, state

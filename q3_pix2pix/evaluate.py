@@ -17,7 +17,7 @@ import common  # noqa: F401  # isort: skip
 import numpy as np
 
 from common.cli import at_least, command
-from common.results import add_evaluation, print_rows, results_to_extend
+from common.results import add_evaluation, print_rows, results_to_extend, run_name
 from common.runtime import ScriptOptions, UsageError, start
 from q3_pix2pix import measures
 from q3_pix2pix.figures import plot_triplets
@@ -30,7 +30,8 @@ from q3_pix2pix.paper import QUESTION
 class Options(ScriptOptions):
     """Measure a generator on the validation pairs."""
 
-    checkpoint: Path | None = None  # of train.py, such as logs/q3_pix2pix/RUN/checkpoints/last.pt
+    # the name of a network in pretrained/, or a checkpoint: logs/q3_pix2pix/RUN/checkpoints/last.pt
+    checkpoint: Path = Path("pix2pix-aerial")
     l1_checkpoint: Path | None = None  # the same network trained with --gan_weight 0, as a control
     triplets: int = 10  # how many triplets of input, ground truth and output to draw
     choose: Literal["first", "random", "best"] = "first"  # which pairs; best by L1 (worst.png has the worst)
@@ -58,8 +59,6 @@ def data_options(options: Options, trained: dict) -> DataOptions:
 
 
 def main(options: Options) -> list[dict]:
-    if options.checkpoint is None:
-        raise UsageError("--checkpoint FILE is needed, such as logs/q3_pix2pix/RUN/checkpoints/last.pt")
     at_least(1, options, "triplets")
     results = results_to_extend(options.checkpoint, QUESTION)
     runtime = start(options)
@@ -97,9 +96,7 @@ def main(options: Options) -> list[dict]:
     count = min(options.triplets, len(ranked))
     shuffled = np.random.default_rng(options.seed).permutation(len(ranked)).tolist()
     orders = {"first": list(range(len(ranked))), "random": shuffled, "best": ranked}
-    run = options.checkpoint.absolute().parent
-    run = run.parent if run.name == "checkpoints" else run
-    folder = options.figure_root / QUESTION / run.name
+    folder = options.figure_root / QUESTION / run_name(options.checkpoint)
     triplets = validation.names, photos.float() / 255, maps, outputs
     title = f"The {options.choose} {count} of {len(ranked)} validation pairs"
     plot_triplets(folder / "triplets.png", title, orders[options.choose][:count], *triplets)

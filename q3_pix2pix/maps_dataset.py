@@ -132,8 +132,8 @@ def fetch_maps(data_root: Path) -> None:
             packed.unlink(missing_ok=True)
             download_url(MAPS_URL, str(data_root), packed.name)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
-            advice = f"put {MAPS_URL} in {data_root}, or try --dataset synthetic"
-            raise RunError(f"{target} is missing and could not be downloaded ({error}): {advice}") from error
+            files, script = f"{packed.name}, from {MAPS_URL}", "q3_pix2pix/train.py"
+            raise archive.not_downloaded("pix2pix's maps", error, script, data_root, files) from error
         if packed.stat().st_size != MAPS_BYTES:
             what = f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}"
             raise RunError(f"{what}: run again to download it once more")

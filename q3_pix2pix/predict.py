@@ -38,7 +38,8 @@ from q3_pix2pix.pix2pix import UNet
 class Options(ScriptOptions):
     """Translate photos."""
 
-    checkpoint: Path | None = None  # of train.py, such as logs/q3_pix2pix/RUN/checkpoints/last.pt
+    # the name of a network in pretrained/, or a checkpoint: logs/q3_pix2pix/RUN/checkpoints/last.pt
+    checkpoint: Path = Path("pix2pix-aerial")
     input: tuple[Path, ...] = ()  # photos, and folders of photos
     output: Path = Path("predictions")  # folder for the results, or for a single photo a file such as map.png
     # paper: each tile's own statistics, with dropout; no_dropout: without it; eval: the running statistics;
@@ -51,8 +52,8 @@ class Options(ScriptOptions):
 
 def check(options: Options) -> Options:
     """Checks what can be checked before the checkpoint is read."""
-    if options.checkpoint is None or not options.input:
-        raise UsageError("--checkpoint FILE and --input PHOTO_OR_FOLDER are both needed")
+    if not options.input:
+        raise UsageError("--input PHOTO_OR_FOLDER is needed")
     at_least(0, options, "overlap", below=0.95)
     if options.scale is not None:
         above(0, options, "scale")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from common import archive
 from common.cache import cached_images
 from common.cli import at_least
 from common.images import Depth, contents, find_parts, list_labelled, own_folder, read_image
@@ -172,11 +173,9 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
             for part in ("train", "test")
         }
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise RunError(
-            f"CIFAR-10 in {data_root / datasets.CIFAR10.base_folder} is missing or damaged and could not be "
-            f"downloaded ({error}): put {packed.name} in {data_root}, or try --dataset cifar10_images or "
-            "--dataset synthetic"
-        ) from error
+        files = f"{packed.name} (MD5 {md5}), from {datasets.CIFAR10.url}"
+        script = "q4_darts/train_search.py"
+        raise archive.not_downloaded("CIFAR-10", error, script, data_root, files) from error
     return {
         part: Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes)
         for part, data in sets.items()

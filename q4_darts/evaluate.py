@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 import common  # noqa: F401  # isort: skip
 
 from common.cli import command
-from common.results import add_evaluation, print_rows, results_to_extend
+from common.results import add_evaluation, print_rows, results_to_extend, run_name
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q4_darts.cifar10_dataset import DataOptions, load
 from q4_darts.figures import plot_confusion
@@ -33,16 +33,14 @@ from q4_darts.paper import QUESTION
 class Options(ScriptOptions):
     """Test a derived network, or a supernet."""
 
-    # of train.py or train_search.py, such as logs/q4_darts/RUN/checkpoints/last.pt
-    checkpoint: Path | None = None
+    # the name of a network in pretrained/, or a checkpoint: logs/q4_darts/RUN/checkpoints/last.pt
+    checkpoint: Path = Path("darts-cifar10")
     data_root: Path = Path("data")  # folder of the data sets
     folder: Path | None = None  # where the pictures of --dataset folder are now (default: where they were)
     figure_root: Path = Path("figures")  # folder of the pictures
 
 
 def main(options: Options) -> dict:
-    if options.checkpoint is None:
-        raise UsageError("--checkpoint FILE is needed, such as logs/q4_darts/RUN/checkpoints/last.pt")
     runtime = start(options)
     model, state = load_network(options.checkpoint, runtime)
     results = results_to_extend(options.checkpoint, QUESTION)
@@ -67,9 +65,7 @@ def main(options: Options) -> dict:
     if isinstance(model, Network):  # the supernet's count would depend on how it is computed
         result["multiply_adds"] = multiply_adds(model, data.image_size, runtime.device)
         size += f", {result['multiply_adds'] / 1e6:.1f} million multiply-adds per picture"
-    run = options.checkpoint.absolute().parent
-    run = run.parent if run.name == "checkpoints" else run
-    figure = options.figure_root / QUESTION / run.name / "confusion.png"
+    figure = options.figure_root / QUESTION / run_name(options.checkpoint) / "confusion.png"
     plot_confusion(predicted, test.labels, test.names, figure)
     print(f"{len(test):,} test pictures of {trained['dataset']}")
     print_rows([row])

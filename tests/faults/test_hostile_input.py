@@ -181,7 +181,7 @@ def test_hostile_files_where_torchvision_reads_pickles(evil, tmp_path, monkeypat
             evil(tmp_path / folder / name)
     with pytest.raises(RunError, match="MNIST/raw"):
         mnist_dataset.load(tmp_path, mnist_dataset.DataOptions("mnist"))
-    with pytest.raises(RunError, match="cifar-10-batches-py is missing or damaged"):
+    with pytest.raises(RunError, match=r"CIFAR-10 in .* is missing or damaged(?s:.*)--dataset synthetic\n"):
         cifar10_dataset.load(tmp_path, cifar10_dataset.DataOptions("cifar10"))
 
 

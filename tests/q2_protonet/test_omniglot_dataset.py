@@ -193,7 +193,8 @@ def test_omniglot_missing_or_damaged_without_network(tmp_path, monkeypatch, dama
         (folder / "images_background_small1.zip").write_bytes(b"PK" if damage == "truncated" else b"x" * 5000)
     with pytest.raises(
         RunError,
-        match="images_background_small1.zip .*(missing|wrong MD5).*put https.*MD5 e704a628.*--dataset synthetic",
+        match=r"(?s)missing or damaged.*train.py --dataset synthetic\n.*omniglot-py\n"
+        r".*small1.zip \(MD5 e704a628.*https",
     ):
         load(tmp_path, DataOptions(split="small"))
 
