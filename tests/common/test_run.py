@@ -1,10 +1,12 @@
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from common import checkpoint
 from common.results import Table, read_table
 from common.run import Run, RunOptions
 from common.runtime import RunError, Runtime, UsageError
@@ -166,3 +168,39 @@ def test_states_come_back_bit_for_bit(options):
     assert torch.equal(first["net"].weight, second["net"].weight)
     assert str(first["optimizer"].state_dict()) == str(second["optimizer"].state_dict())
     assert torch.equal(torch.rand(5, generator=first["draws"]), torch.rand(5, generator=second["draws"]))
+
+
+def test_a_run_that_moves_to_another_device_continues_with_a_warning(options, monkeypatch):
+    draws = torch.Generator().manual_seed(5)
+    with opened(options) as run:
+        run.restore({"draws": draws})
+        run.save_last({"draws": draws}, epoch=2, step=3)
+    config = run.folder / "config.json"
+    config.write_text(config.read_text().replace('"CPU, ', '"NVIDIA H100, '))  # as if it had begun on a GPU
+    load_last = checkpoint.load_last
+
+    def of_a_gpu(*arguments):
+        state, warning = load_last(*arguments)
+        return state | {"draws": state["draws"][:16]}, warning  # CUDA's generators have a shorter state
+
+    monkeypatch.setattr(checkpoint, "load_last", of_a_gpu)
+    with opened(replace(options, resume=True)) as run:
+        assert run.restore({"draws": draws})["step"] == 3
+    assert "warning: the run moves from NVIDIA H100" in (run.folder / "train.log").read_text()
+    again = torch.Generator().manual_seed(5 + 2 * 10**6 + 3)
+    assert torch.equal(torch.rand(3, generator=draws), torch.rand(3, generator=again))
+
+
+def test_data_that_moved_is_known_by_its_content(options, tmp_path):
+    @dataclass
+    class WithFolder(Options):
+        folder: Path | None = None
+
+    first = WithFolder(**vars(options), folder=tmp_path / "here")
+    with Run("q", first, CPU, {}, data={"sha256": "a"}) as run:
+        run.restore({})
+    moved = replace(first, folder=tmp_path / "there", resume=True)
+    with Run("q", moved, CPU, {}, data={"sha256": "a"}):
+        pass
+    with pytest.raises(UsageError, match="its data changed"):
+        Run("q", moved, CPU, {}, data={"sha256": "b"})
