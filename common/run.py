@@ -180,7 +180,9 @@ class Run:
             leg, before, now = before["legs"][-1], before["options"], plain(options)
             for key in sorted(before.keys() & now.keys() - free):
                 if before[key] != now[key]:
-                    changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}")
+                    why = " (the learning rate's schedule spans all epochs; --start_from begins a new run)"
+                    why = why if key == "epochs" else ""
+                    changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}{why}")
             if leg["processes"] != self.runtime.world:
                 changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
             if changed:

@@ -121,7 +121,7 @@ def plot_confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Pa
     table, names = table[worst][:, worst], [names[i] for i in worst]
     side = max(5.4, 1.2 + 0.26 * len(names))
     canvas, ((axis,),) = plots.figure(size=(side + 1, side))
-    image = axis.imshow(table.sqrt(), cmap="Blues", vmin=0, vmax=10)
+    image = axis.imshow(table.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10)
     if len(names) <= 12:  # more numbers would overlap
         for row, column in (table >= 0.05).nonzero().tolist():
             color = "white" if table[row, column] > 40 else "black"

@@ -1,4 +1,4 @@
-"""The eight operations of DARTS (Liu et al. 2019, section 3.1): (n, c, h, w) -> (n, c, h/s, w/s), stride s."""
+"""The eight operations of DARTS (section 3.1), as layers (n, c, h, w) -> (n, c, h / stride, w / stride)."""
 
 from collections.abc import Callable
 

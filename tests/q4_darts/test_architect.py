@@ -97,7 +97,7 @@ def test_perturbed_passes_run_neither_in_bf16_nor_in_tf32():
 
 
 class Rounded(TorchFunctionMode):
-    """Convolutions and matrix products read their operands with so many bits of mantissa: TF32 has 10, bf16 has 7."""
+    """Convolutions and matrix products read operands with that many bits of mantissa: TF32 10, bf16 7."""
 
     def __init__(self, bits: int):
         super().__init__()
@@ -115,7 +115,7 @@ class Rounded(TorchFunctionMode):
 
 
 def product_errors(channels, layers, size, pictures):
-    """How far the second-order product is from that of the same passes in float64, relative to its norm, for each precision."""
+    """Relative distance of the second-order product from that of float64 passes, for each precision."""
 
     def alphas_gradient(dtype, bits=0, without_product=False):
         torch.manual_seed(0)

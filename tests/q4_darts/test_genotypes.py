@@ -107,7 +107,44 @@ def test_rules_are_checked(tmp_path, edge, message):
         check(Genotype(DARTS_V2.normal[:6], DARTS_V2.reduce))
 
 
+def printed(concat="range(2, 6)"):
+    normal, reduce = [list(DARTS_V2.normal), list(DARTS_V2.reduce)]
+    return f"Genotype(normal={normal}, normal_concat={concat}, reduce={reduce}, reduce_concat={concat})"
+
+
+@pytest.mark.parametrize("concat", ["[2, 3, 4, 5]", "range(2, 6)"])
+def test_genotypes_as_the_published_code_prints_them(tmp_path, concat):
+    assert read(printed(concat)) == DARTS_V2
+    for name, text in (
+        ("log.txt", f"11/25 genotype = {printed(concat)}\n"),
+        ("g.py", f"G = {printed(concat)}"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert read(str(tmp_path / name)) == DARTS_V2
+    (tmp_path / "g.json").write_text(json.dumps(DARTS_V2._asdict()), "utf-8-sig")  # with a byte-order mark
+    assert read(str(tmp_path / "g.json")) == DARTS_V2
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (printed() * 2, "2 genotypes in one text"),
+        (printed("range(3, 6)"), "must concatenate the nodes"),
+        (printed("range(2, 10**12)"), "is not a genotype"),
+        ("Genotype(normal=__import__('os').system('true'), reduce=[])", "is not a genotype"),
+        (printed()[:-9], "is not a genotype"),
+        (f"Genotype(normal={'[' * 5000}, reduce=[])", "is not a genotype"),
+    ],
+)
+def test_printed_text_is_never_run_and_its_faults_are_named(text, message):
+    with pytest.raises(UsageError, match=message):
+        read(text)
+
+
 def test_unknown_names():
+    for impossible in ("x" * 5000, "a\0b", "."):
+        with pytest.raises(RunError, match="no genotype file"):
+            read(impossible)
     with pytest.raises(RunError, match="DARTS_V1"):
         read("DARTS_V9")
     with pytest.raises(UsageError, match="random:0"):

@@ -1,7 +1,8 @@
 import torch
+from torch import nn
 
 from q4_darts.genotypes import DARTS_V2, read
-from q4_darts.model import Network, draw_keep
+from q4_darts.model import Network, PoolTo2x2, draw_keep
 
 
 def test_drop_path_statistics():
@@ -35,6 +36,16 @@ def test_auxiliary_head_only_in_training():
     assert logits.shape == extra.shape == (2, 10)
     assert network.eval()(torch.randn(2, 3, 32, 32))[1] is None
     assert network.auxiliary_after == 2 and Network(DARTS_V2, 4, 20).auxiliary_after == 13
+
+
+def test_the_auxiliary_head_takes_pictures_of_any_size():
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(
+        PoolTo2x2()(images), nn.AvgPool2d(5, 3, count_include_pad=False)(images)
+    )  # as published
+    for size in (16, 28, 96):
+        logits, extra = Network(DARTS_V2, 4, 3, 7, auxiliary=True)(torch.randn(2, 3, size, size))
+        assert logits.shape == extra.shape == (2, 7)
 
 
 def test_reductions_stand_at_thirds_and_halve_the_sides():

@@ -13,7 +13,8 @@ from q4_darts.genotypes import derive, parse, read
 from tests.conftest import ENVIRONMENT, ROOT
 
 SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
-DATA = "--dataset synthetic --device cpu --train_pictures 192 --init_channels 4 --layers 3 --batch_size 32 --log_every 2".split()
+DATA = "--dataset synthetic --device cpu --train_pictures 192 --init_channels 4 --layers 3".split()
+DATA += "--batch_size 32 --log_every 2".split()
 TINY_SEARCH = [*DATA, "--epochs", "3", "--order", "second", "--run_name", "s"]
 TINY_TRAIN = [*DATA, "--epochs", "3", "--run_name", "t", "--genotype", "random:3"]
 
@@ -101,7 +102,7 @@ def test_other_searches(finished, script, roots, tmp_path, flags):
 
 
 def test_stop_on_skips(script, roots, tmp_path):
-    """With alphas that learn 1,000 times faster, skip connections come within the first epochs of some seed."""
+    """With alphas that learn 1,000 times faster, skip connections come within the first epochs."""
     flags = ["--epochs", 6, "--arch_learning_rate", 0.5, "--stop_on_skips", 1, "--run_name", "o"]
     done = script(SEARCH, *DATA, *flags, *roots)
     metrics = rows(tmp_path / "logs/q4_darts/o/metrics.csv")
@@ -216,7 +217,7 @@ def test_torchrun(script, roots, tmp_path):
     assert [row["step"] for row in two] == ["2", "4", "6"]  # 192 pictures, 2 x 16 a step; one writer
     script(TRAIN, *TINY_TRAIN, "--epochs", 1, "--batch_size", 32, "--run_name", "one", *roots)
     one = rows(tmp_path / "logs/q4_darts/one/steps.csv")
-    # The same pictures a step. BatchNorm normalises each half by itself, so the losses are near and not equal.
+    # The same pictures a step. BatchNorm normalises each half by itself, so the losses are only near.
     assert [float(row["train_loss"]) for row in two] == pytest.approx(
         [float(row["train_loss"]) for row in one], rel=0.05
     )
@@ -268,3 +269,63 @@ def test_another_genotype_cannot_be_resumed_into(finished, script):
     )
     assert "no checkpoint at" in script("q4_darts/evaluate.py", "--checkpoint", "nowhere.pt", status=1).stderr
     assert "no checkpoint at darts-cifar10; networks" in script("q4_darts/evaluate.py", status=1).stderr
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Three classes of one's own at 60 x 48 pixels, and a network trained on them at 48."""
+    folder, random = tmp_path_factory.mktemp("own"), np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 4)):
+        for name in ("cup $", "plate 2", "plate 10"):
+            (folder / "data" / part / name).mkdir(parents=True)
+            for place in range(count):
+                pixels = random.integers(0, 256, (48, 60, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / "data" / part / name / f"{place}.png")
+    roots = ["--log_root", "logs", "--figure_root", "figures", "--data_root", "cache"]
+    size = "--init_channels 4 --layers 3 --batch_size 8 --image_size 48 --epochs 1 --run_name a".split()
+    command = [ROOT / TRAIN, "--dataset", "folder", "--folder", "data", *size, *roots]  # a relative path
+    subprocess.run([sys.executable, *command], cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+    return folder
+
+
+def test_ones_own_pictures_are_classified_and_named(own, script, tmp_path):
+    checkpoint, output = own / "logs/q4_darts/a/checkpoints/last.pt", tmp_path / "out" / "p.csv"
+    words = ["--checkpoint", checkpoint, "--output", output, "--top_k", 2]
+    (own / "data/test/damaged.png").write_bytes(b"no picture")
+    done = script("q4_darts/predict.py", *words, "--input", own / "data/test")
+    (own / "data/test/damaged.png").unlink()
+    table = rows(output)
+    assert len(table) == 12 and list(table[0])[1:] == ["class_1", "probability_1", "class_2", "probability_2"]
+    assert {row["class_1"] for row in table} <= {"cup $", "plate 2", "plate 10"}
+    assert "damaged.png" in done.stderr and output.with_suffix(".png").exists()
+    assert "pictures in the folder of their class" in done.stdout
+    assert output.with_name("p-confusion.png").exists()
+
+
+def test_after_the_data_moved(own, script, tmp_path):
+    words = ["--checkpoint", own / "logs/q4_darts/a/checkpoints/last.pt", "--figure_root", tmp_path]
+    words += ["--data_root", tmp_path / "cache"]
+    command = [sys.executable, ROOT / "q4_darts/evaluate.py", *words]  # "data" was relative to another folder
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 2 and f"{tmp_path / 'data'}: give their place with --folder" in done.stderr
+    assert "12 test pictures" in script("q4_darts/evaluate.py", *words, "--folder", own / "data").stdout
+    results = own / "logs/q4_darts/a/results.json"
+    before = results.read_text()
+    results.write_text(json.dumps(json.loads(before) | {"question": "q1_dcgan"}))
+    said = script("q4_darts/evaluate.py", *words, "--folder", own / "data", status=1).stderr
+    assert "belongs to a run of q1_dcgan" in said
+    results.write_text(before)
+
+
+def test_start_from_remakes_the_head(finished, own, script, roots):
+    words = ["--start_from", own / "logs/q4_darts/a/checkpoints/last.pt", "--epochs", 1]
+    done = script(TRAIN, *DATA, "--genotype", "DARTS_V2", *words, *roots)
+    assert "starts from model" in done.stdout and "starts anew: model score.weight, (10, 64)" in done.stdout
+    said = script(TRAIN, *DATA, "--genotype", "random:1", *words, *roots, status=2).stderr
+    assert "they differ in" in said
+
+
+def test_longer_epochs_cannot_be_resumed_into(finished, script):
+    roots = ["--log_root", finished / "logs", "--figure_root", finished / "figures"]
+    said = script(TRAIN, *TINY_TRAIN, *roots, "--epochs", "5", "--resume", status=2).stderr
+    assert "--epochs was 3, now 5" in said and "--start_from" in said

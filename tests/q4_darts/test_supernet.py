@@ -28,7 +28,7 @@ def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_
     monkeypatch.setitem(model_search.DENSE_UP_TO, dtype, dense_up_to)
     if (
         dtype == torch.float32
-    ):  # rounding flips ReLUs and max-pools that stand at a tie, which float64 above does not: smooth ones here
+    ):  # rounding flips ReLUs and max-pools at ties, float64 does not: smooth ones here
         monkeypatch.setattr(F, "relu", lambda x, inplace=False: F.silu(x))
         monkeypatch.setattr(
             F,

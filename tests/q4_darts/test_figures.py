@@ -1,0 +1,36 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from q4_darts.figures import plot_cells_gif, plot_confusion
+from q4_darts.genotypes import random_genotype, save
+from q4_darts.measures import CIFAR10, class_names
+
+
+def test_a_confusion_matrix_of_many_classes_shows_those_with_the_lowest_accuracy(tmp_path, monkeypatch):
+    labels = torch.arange(60).repeat(4)
+    predicted = torch.where(labels < 50, labels, 0)  # the last ten are always wrong
+    shown = []
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.set_yticks", lambda self, places, names, **_: shown.extend(names)
+    )
+    path = plot_confusion(predicted, labels, [f"${n}" for n in range(60)], tmp_path / "c.png")
+    assert len(shown) == 40 and set(shown) >= {f"${n}" for n in range(50, 60)}
+    with Image.open(path) as image:
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
+
+
+def test_the_gif_of_many_epochs_stays_small(tmp_path):
+    (tmp_path / "genotypes").mkdir()
+    for epoch in range(1, 13):
+        save(random_genotype(epoch), tmp_path / "genotypes" / f"epoch_{epoch:03d}.json", epoch=epoch)
+    path = plot_cells_gif(tmp_path, tmp_path / "a" / "cells.gif", frames=4)
+    with Image.open(path) as gif:
+        assert gif.n_frames == 5 and path.stat().st_size <= 500_000
+
+
+def test_checkpoints_without_class_names_have_cifars_or_numbers():
+    state = {"options": {"dataset": "cifar10_images"}, "architecture": {"classes": 10}}
+    assert class_names(state) == CIFAR10
+    assert class_names(state | {"options": {"dataset": "folder"}}) == list("0123456789")
+    assert class_names(state | {"facts": {"classes": ["a", "b"]}}) == ["a", "b"]
