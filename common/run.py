@@ -52,9 +52,9 @@ class RunOptions(ScriptOptions):
 
 
 # These may differ between the legs of a run; any other option would make it another run.
-# Data in `folder` and `pairs` are compared by content instead.
+# Data in `folder` and `pairs` are compared by content instead, and q3 compares its schedule itself.
 FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root"}
-FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs", "start_from"}
+FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs", "constant_epochs", "start_from"}
 
 
 class Run:
@@ -84,12 +84,8 @@ class Run:
         fixed_epochs: bool = False,
         **facts: object,
     ):
-        self.question, self.options, self.runtime, self.architecture = (
-            question,
-            options,
-            runtime,
-            architecture,
-        )
+        self.question, self.options, self.runtime = question, options, runtime
+        self.architecture = architecture
         self.folder = options.log_root / question / options.run_name
         self.figures = options.figure_root / question / options.run_name
         self.last = self.folder / "checkpoints" / "last.pt"
@@ -114,20 +110,17 @@ class Run:
         try:
             self.lock.acquire(timeout=0)
         except filelock.Timeout as error:
-            raise RunError(
-                f"another process is writing {self.folder}: wait for it, or give another --run_name"
-            ) from error
+            advice = "wait for it, or give another --run_name"
+            raise RunError(f"another process is writing {self.folder}: {advice}") from error
         self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
         self.figures.mkdir(parents=True, exist_ok=True)
         config = self.folder / "config.json"
         legs = json.loads(config.read_text())["legs"] if config.exists() else []
-        leg = {
-            "torchrun": os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
-        } | provenance()
-        leg |= {"device": runtime.device_name, "processes": runtime.world, "precision": runtime.precision}
-        write_json(
-            config, {"question": question, "options": plain(options), **self.facts, "legs": [*legs, leg]}
-        )
+        torchrun = os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
+        leg = {"torchrun": torchrun, **provenance(), "device": runtime.device_name}
+        leg |= {"processes": runtime.world, "precision": runtime.precision}
+        about = {"question": question, "options": plain(options), **self.facts, "legs": [*legs, leg]}
+        write_json(config, about)
 
     def __enter__(self) -> "Run":
         self.stop_signal.__enter__()
@@ -168,9 +161,7 @@ class Run:
         before = json.loads(config.read_text())
         afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
         if afresh and not self.restarted:
-            for file in sorted(
-                files, key=lambda file: file == config
-            ):  # config.json last: it tells whose folder it is
+            for file in sorted(files, key=lambda file: file == config):  # last: it tells whose folder it is
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
@@ -207,10 +198,9 @@ class Run:
         """
         path = self.options.start_from
         resumes = (self.options.resume or self.restarted) and self.last.exists()
-        if path is None or resumes:
-            return
-        for text in checkpoint.start_from(path, self.question, self.architecture, networks, remade):
-            self.log(text)
+        if path is not None and not resumes:
+            for text in checkpoint.start_from(path, self.question, self.architecture, networks, remade):
+                self.log(text)
 
     def restore(self, parts: dict[str, object]) -> dict:
         """Opens the tables and, with --resume, restores every part from the last checkpoint.
@@ -226,10 +216,10 @@ class Run:
         """
         saved, warning = None, ""
         if self.options.resume or self.restarted:
-            saved, warning = checkpoint.load_last(
-                self.last, self.question, self.architecture, self.runtime.device
-            )
+            about = self.question, self.architecture, self.runtime.device
+            saved, warning = checkpoint.load_last(self.last, *about)
         position = saved["position"] if saved else {}
+        self.options_before = saved["options"] if saved else plain(self.options)  # of the leg before this one
         for name, part in parts.items():
             if not saved or part is None:
                 continue
@@ -242,21 +232,26 @@ class Run:
         self._seconds_before, self._opened = (saved["seconds"] if saved else 0.0), time.perf_counter()
         if self.writing:
             sizes = saved["tables"] if saved else {}
-            self.tables = {
-                name: Table(self.folder / f"{name}.csv", sizes.get(name, 0)) for name in ("metrics", "steps")
-            }
+            for name in ("metrics", "steps"):
+                self.tables[name] = Table(self.folder / f"{name}.csv", sizes.get(name, 0))
             purge = {
                 "metrics": position.get("epoch", 0),
                 "steps": None,
             }  # rows of the epoch that begins again
             board = self.folder / "tensorboard"
             self.boards = {name: SummaryWriter(board / name, purge_step=step) for name, step in purge.items()}
-            (self.folder / "results.json").unlink(
-                missing_ok=True
-            )  # a finished run that continues is not finished
+            # a finished run that continues is not finished
+            (self.folder / "results.json").unlink(missing_ok=True)
         for text in [*self.warnings, warning] if warning else self.warnings:
             self.log(f"warning: {text}")
         return position
+
+    def note(self, **facts: object) -> None:
+        """Adds facts that are known only after `restore` to config.json and to the next checkpoints."""
+        self.facts |= facts
+        if self.writing:
+            config = self.folder / "config.json"
+            write_json(config, json.loads(config.read_text()) | facts)
 
     @property
     def seconds(self) -> float:
@@ -266,18 +261,16 @@ class Run:
     @property
     def advice(self) -> str:
         """What to do after a loss or weights that are not finite."""
-        good = (
-            f"the last good checkpoint is {self.last}" if self.last.exists() else "there is no checkpoint yet"
-        )
+        good = f"the last good checkpoint is {self.last}"
+        good = good if self.last.exists() else "there is no checkpoint yet"
         return f"{good}; start again (--overwrite) with a lower learning rate or --precision fp32"
 
     def save_last(self, parts: dict[str, object], **position: object) -> None:
         """Saves all that is needed to resume: the parts' states, the tables' sizes, the position."""
         if not self.writing:
             return
-        done = position["epoch"] - (
-            position.get("step") == 0
-        )  # at the start of an epoch the one before is trained
+        # at the start of an epoch the one before is trained
+        done = position["epoch"] - (position.get("step") == 0)
         states = {}
         for name, part in parts.items():
             if isinstance(part, torch.nn.Module):
@@ -298,17 +291,14 @@ class Run:
             raise RunError(f"the weights are not finite at epoch {epoch} and were not saved; {self.advice}")
 
     def _save(self, path: Path, epoch: int, **state: object) -> None:
-        options = plain(self.options)
-        about = {"options": options, "facts": self.facts, "epoch": epoch}
+        about = {"options": plain(self.options), "facts": self.facts, "epoch": epoch}
         checkpoint.save(path, self.question, self.architecture, **about, **state)
 
     def load_network(self, name: str, model: torch.nn.Module) -> None:
         """Loads a network saved by `save_network` into `model`, on every rank once rank 0 has written it."""
         self.runtime.barrier()
-        path = self.last.with_name(f"{name}.pt")
-        model.load_state_dict(
-            checkpoint.load(path, self.question, self.architecture, self.runtime.device)["model"]
-        )
+        path, device = self.last.with_name(f"{name}.pt"), self.runtime.device
+        model.load_state_dict(checkpoint.load(path, self.question, self.architecture, device)["model"])
 
     def write(self, table: str, row: dict[str, float | int | str]) -> None:
         """Adds a row to metrics.csv ("metrics") or steps.csv ("steps"), and its numbers to TensorBoard.

@@ -55,7 +55,7 @@ def data_options(options: Options, trained: dict) -> DataOptions:
     pairs = options.pairs or (Path(trained["pairs"]) if folder else None)
     if pairs is not None and not pairs.is_dir():
         raise UsageError(f"there is no folder {pairs} (from {Path.cwd()}): give its place now as --pairs DIR")
-    return DataOptions(trained["dataset"], pairs, trained["direction"])
+    return DataOptions(trained["dataset"], pairs, trained.get("resize"), trained["direction"])
 
 
 def main(options: Options) -> list[dict]:

@@ -4,14 +4,14 @@ import functools
 import hashlib
 import urllib.error
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from torch import Tensor
 
 from common import archive
@@ -33,21 +33,27 @@ class DataOptions:
     dataset: Literal["maps", "aerial_maps", "synthetic", "folder"] = "maps"
     # for --dataset folder: train/ and val/ of side-by-side pairs, or trainA/ trainB/ valA/ valB/
     pairs: Path | None = None
+    # how pictures that are not square become square: distorted, with a white border, or cut to the middle
+    resize: Literal["stretch", "fit", "crop"] | None = None
     direction: Literal["AtoB", "BtoA"] = "AtoB"  # A is the left half (the photo), B the right one (the map)
 
 
 @dataclass
 class Pairs:
-    """images: (n, 6, side, side) uint8, first three channels input, then target; names: one per pair."""
+    """images: (n, 6, side, side) uint8, first three channels input, then target; names: one per pair.
+
+    scale: factors of width and height from a picture's file to here.
+    """
 
     images: Tensor
     names: list[str]
+    scale: tuple[float, float] = (1.0, 1.0)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> "Pairs":
-        return Pairs(self.images.to(device), self.names)
+        return replace(self, images=self.images.to(device))
 
     def fingerprint(self) -> str:
         """SHA-256 of the pixels and names."""
@@ -80,11 +86,11 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
         if options.dataset == "maps":
             fetch_maps(data_root)
         files = list_pairs(options.pairs or data_root / options.dataset)
-        parts = decode(files, sides, data_root)
+        parts = decode(files, sides, data_root, options.resize)
         if options.dataset == "folder":
             check_apart(files, parts)
     if options.direction == "BtoA":
-        parts = {part: Pairs(pairs.images.roll(3, 1), pairs.names) for part, pairs in parts.items()}
+        parts = {part: replace(pairs, images=pairs.images.roll(3, 1)) for part, pairs in parts.items()}
     return parts
 
 
@@ -220,38 +226,69 @@ def open_rgb(path: Path, depth: Depth | None = None) -> Image.Image:
     return rgb
 
 
-def read_pair(files: Files, side: int, depths: Sequence[Depth | None] = (None, None)) -> np.ndarray:
-    """One pair as (6, side, side) uint8."""
+def open_pair(
+    files: Files, depths: Sequence[Depth | None] = (None, None), resize: str | None = None
+) -> list[Image.Image]:
+    """Both pictures of a pair, which have the same size."""
     halves = [open_rgb(file, depth) for file, depth in zip(files, depths)]
     if len(files) == 1:
         (both,) = halves
-        if both.width != 2 * both.height:
-            size = f"{both.width} x {both.height}"
-            raise RunError(f"{files[0]} is {size}: a side-by-side pair is twice as wide as high")
-        halves = [both.crop((left, 0, left + both.height, both.height)) for left in (0, both.height)]
+        size, width = f"{both.width} x {both.height}", both.width // 2
+        if resize is None and both.width != 2 * both.height:
+            advice = "--resize stretch, fit or crop takes halves that are not square"
+            raise RunError(f"{files[0]} is {size}: a side-by-side pair is twice as wide as high; {advice}")
+        if both.width % 2:
+            raise RunError(f"{files[0]} is {size}: its two halves need an even width")
+        halves = [both.crop((left, 0, left + width, both.height)) for left in (0, width)]
     elif halves[0].size != halves[1].size:
         raise RunError(f"{files[0]} is {halves[0].size} and its partner {files[1]} is {halves[1].size}")
-    return stack(halves, side)
+    return halves
 
 
-def stack(halves: Sequence[Image.Image], side: int) -> np.ndarray:
+def read_pair(
+    files: Files, side: int, depths: Sequence[Depth | None] = (None, None), resize: str | None = None
+) -> np.ndarray:
+    """One pair as (6, side, side) uint8."""
+    return stack(open_pair(files, depths, resize), side, resize)
+
+
+def stack(halves: Sequence[Image.Image], side: int, resize: str | None = None) -> np.ndarray:
     """Two RGB pictures as (6, side, side) uint8."""
-    scaled = [np.asarray(half.resize((side, side), Image.Resampling.BICUBIC)) for half in halves]
-    return np.concatenate(scaled, 2).transpose(2, 0, 1)
+    size, bicubic = (side, side), Image.Resampling.BICUBIC
+    if resize == "fit":
+        scaled = [ImageOps.pad(half, size, bicubic, "white") for half in halves]
+    elif resize == "crop":
+        scaled = [ImageOps.fit(half, size, bicubic) for half in halves]
+    else:
+        scaled = [half.resize(size, bicubic) for half in halves]
+    return np.concatenate([np.asarray(half) for half in scaled], 2).transpose(2, 0, 1)
 
 
-def decode(files: dict[str, list[Files]], sides: dict[str, int], data_root: Path) -> dict[str, Pairs]:
+def find_scale(pairs: list[Files], side: int, resize: str | None) -> tuple[float, float]:
+    """The factors of width and height by which `read_pair` scales: the median of up to 20 pairs."""
+    sizes = [open_pair(pair, resize=resize or "stretch")[0].size for pair in pairs[:: -(-len(pairs) // 20)]]
+    if resize in ("fit", "crop"):
+        sizes = [[max(size) if resize == "fit" else min(size)] * 2 for size in sizes]
+    width, height = np.median(sizes, 0)
+    return side / float(width), side / float(height)
+
+
+def decode(
+    files: dict[str, list[Files]], sides: dict[str, int], data_root: Path, resize: str | None = None
+) -> dict[str, Pairs]:
     """Reads each part's pairs, scaled to its side, from the cache in `data_root` where they were read before.
 
     A and B have a depth of their own each: a satellite's 12 bits say nothing about the map's 8.
     """
     columns = list(zip(*sum(files.values(), [])))  # all of A and all of B, or the pairs
     depths, everything, parts = [Depth(column) for column in columns], sum(columns, ()), {}
+    recipe = "pairs, bicubic" + (f", {resize}" if resize else "")
     for part, pairs in files.items():
-        read_one = functools.partial(read_pair, side=sides[part], depths=depths)
+        read_one = functools.partial(read_pair, side=sides[part], depths=depths, resize=resize)
         shape = (6, sides[part], sides[part])
-        images = cached_images(data_root, f"{part} pairs, bicubic", everything, shape, read_one, pairs)
-        parts[part] = Pairs(images, [first.stem for first, *_ in pairs])
+        images = cached_images(data_root, f"{part} {recipe}", everything, shape, read_one, pairs)
+        scale = find_scale(pairs, sides[part], resize)
+        parts[part] = Pairs(images, [first.stem for first, *_ in pairs], scale)
     return parts
 
 
@@ -269,7 +306,7 @@ COLORS = [  # on the map, and in the photo
 def draw_towns(count: int, side: int, seed: int) -> Pairs:
     """Little towns: a flat map of roads, houses, parks and water, and a photo with texture and shadows."""
     images = np.stack([draw_town(np.random.default_rng([seed, i]), side) for i in range(count)])
-    return Pairs(torch.from_numpy(images), [f"town{i:04d}" for i in range(count)])
+    return Pairs(torch.from_numpy(images), [f"town{i:04d}" for i in range(count)], (side / 256, side / 256))
 
 
 def draw_town(random: np.random.Generator, side: int) -> np.ndarray:

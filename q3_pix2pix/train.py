@@ -74,6 +74,27 @@ def rate_factor(epoch: int, epochs: int, constant: int) -> float:
     return min(1.0, (epochs - epoch + 1) / (epochs - constant + 1))
 
 
+def plan(options: Options, run: Run, loop: Loop) -> tuple[int, int]:
+    """The epochs of the schedule, and how many of them are constant: those the run began with.
+
+    A larger --epochs on --resume adds epochs at a constant rate, which config.json then says.
+
+    Raises:
+        UsageError: a resumed run would change its schedule.
+    """
+    began = run.options_before
+    loop.at.schedule = scheduled, constant = loop.at.schedule or [began["epochs"], began["constant_epochs"]]
+    if options.epochs < scheduled:
+        raise UsageError(f"--resume: --epochs was {scheduled}, now {options.epochs}: it can only grow")
+    added = options.epochs - scheduled
+    if options.constant_epochs != constant and not (added and options.constant_epochs == options.epochs // 2):
+        raise UsageError(f"--resume: --constant_epochs was {constant}, now {options.constant_epochs}")
+    if added:
+        text = f"{scheduled} epochs as planned, then {added} at a constant rate: not the one schedule"
+        run.note(schedule=text)
+    return scheduled, constant
+
+
 def train_step(
     generator: UNet,
     discriminator: PatchGAN,
@@ -146,27 +167,26 @@ def main(options: Options) -> dict:
     optimizer_g, optimizer_d = Adam(generator.parameters(), **adam), Adam(discriminator.parameters(), **adam)
     if options.compile:
         generator.compile(), discriminator.compile()
+    trained = generator, discriminator, optimizer_g, optimizer_d
     crops = torch.Generator(device).manual_seed(options.seed)
-    state = {
-        "generator": generator,
-        "discriminator": discriminator,
-        "optimizer_g": optimizer_g,
-        "optimizer_d": optimizer_d,
-        "crops": crops,
+    networks = {"generator": generator, "discriminator": discriminator}
+    state = networks | {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d, "crops": crops}
+    architecture = {key: getattr(options, key) for key in ("image_size", "base_channels", "direction")}
+    facts = {
+        "data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()},
+        "scale": validation.scale,
     }
-    architecture = {
-        "image_size": options.image_size,
-        "base_channels": options.base_channels,
-        "direction": options.direction,
-    }
-    data = {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
-    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, data=data) as run:
-        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0)
+    with Run(QUESTION, options, runtime, architecture, **facts) as run:
+        run.start_from(networks)
+        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0, schedule=None)
+        scheduled, constant = plan(options, run, loop)
         what = f"{len(train):,} pairs of {options.dataset} at {options.image_size} pixels"
         run.log(f"{run.folder}: {what}, {loop.where}")
 
         for epoch in loop.epochs(options.epochs):
-            rate = options.learning_rate * rate_factor(epoch, options.epochs, options.constant_epochs)
+            rate = options.learning_rate
+            if epoch <= scheduled:
+                rate *= rate_factor(epoch, scheduled, constant)
             for group in optimizer_g.param_groups + optimizer_d.param_groups:
                 group["lr"] = rate
             [order] = loop.shuffle(options.seed, len(train))
@@ -176,16 +196,7 @@ def main(options: Options) -> dict:
                 pairs = random_crop_and_mirror(pairs, options.image_size, crops)[mine]
                 photo, real = prepare(pairs).split(3, 1)
                 torch.manual_seed(dropout_seed(options.seed, epoch, step, runtime.rank))
-                losses = train_step(
-                    generator,
-                    discriminator,
-                    optimizer_g,
-                    optimizer_d,
-                    photo,
-                    real,
-                    runtime,
-                    options.gan_weight,
-                )
+                losses = train_step(*trained, photo, real, runtime, options.gan_weight)
                 loop.record(*losses)
 
             outputs = translate(generator, photos)
@@ -206,7 +217,6 @@ def main(options: Options) -> dict:
         rows = []
         for name, images in (candidates | measures.controls(train, validation)).items():
             rows += measures.rows(images, maps, palette, name)
-        networks = {"generator": generator, "discriminator": discriminator}
         losses = "GAN + L1" if options.gan_weight else "L1 only"
         results = {
             "title": f"pix2pix, {options.dataset}, {options.image_size} pixels, {losses}",

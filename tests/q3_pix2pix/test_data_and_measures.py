@@ -53,7 +53,7 @@ def test_folder_of_pairs_and_direction(folder):
     assert (
         parts["val"].images[0, 0].float().std() > 50 and parts["val"].images[0, 3].max() == 0
     )  # red left, blue right
-    turned = load(folder.parent, DataOptions("folder", folder, "BtoA"), 32)
+    turned = load(folder.parent, DataOptions("folder", folder, direction="BtoA"), 32)
     assert torch.equal(turned["val"].images[:, :3], parts["val"].images[:, 3:]) and torch.equal(
         turned["val"].images[:, 3:], parts["val"].images[:, :3]
     )
@@ -131,6 +131,35 @@ def test_bad_pictures_are_named(folder, make, message):
     make(folder / "train" / "bad.png")
     with pytest.raises(RunError, match="bad.png.*" + message):
         load(folder.parent, DataOptions("folder", folder), 32)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize(
+    "resize, scale, corner, left, middle",
+    [
+        ("stretch", (0.4, 0.8), "green", "green", "red"),
+        ("fit", (0.4, 0.4), "white", "green", "red"),
+        ("crop", (0.8, 0.8), "red", "red", "red"),
+    ],
+)
+def test_pairs_that_are_not_square(tmp_path, beside, resize, scale, corner, left, middle):
+    """Photos of 80 x 40, green with a red middle half, and blue maps; those of the training are gradients."""
+    blue, photo = Image.new("RGB", (80, 40), "blue"), Image.new("RGB", (80, 40), (0, 255, 0))
+    photo.paste((255, 0, 0), (20, 0, 60, 40))
+    gradient = Image.linear_gradient("L").resize((80, 40)).convert("RGB")
+    for part, picture in (("train", gradient), ("val", photo)):
+        pair = {f"{part}A": picture, f"{part}B": blue}
+        if beside:
+            pair = {part: Image.fromarray(np.concatenate([picture, blue], 1))}
+        for folder, image in pair.items():
+            (tmp_path / folder).mkdir()
+            image.save(tmp_path / folder / "one.png")
+    pairs = load(tmp_path, DataOptions("folder", tmp_path, resize), 32)["val"]
+    assert pairs.scale == pytest.approx(scale)
+    colors = {"red": [255, 0, 0], "green": [0, 255, 0], "white": [255, 255, 255]}
+    for (y, x), color in {(2, 2): corner, (16, 2): left, (16, 16): middle}.items():
+        assert pairs.images[0, :3, y, x].tolist() == colors[color]
+    assert pairs.images[0, 3:, 16, 16].tolist() == [0, 0, 255]
 
 
 def test_missing_folders(tmp_path):

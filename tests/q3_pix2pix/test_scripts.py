@@ -1,14 +1,19 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
 
-from common.runtime import UsageError
-from q3_pix2pix import predict, train
+from common import checkpoint
+from common.results import read_table
+from common.runtime import RunError, UsageError
+from q3_pix2pix import evaluate, figures, predict, train
 from q3_pix2pix.pix2pix import PatchGAN
 from tests.conftest import ENVIRONMENT, ROOT
 
@@ -65,17 +70,7 @@ def test_a_run_leaves_everything(trained):
 def test_a_finished_run_measures_the_same_again(trained, script):
     results = trained / "logs/q3_pix2pix/a/results.json"
     before = json.loads(results.read_text())["rows"]
-    script(
-        TRAIN,
-        *TINY,
-        "--run_name",
-        "a",
-        "--log_root",
-        trained / "logs",
-        "--figure_root",
-        trained / "figures",
-        "--resume",
-    )
+    script(TRAIN, *resume(trained))
     assert json.loads(results.read_text())["rows"] == before
 
 
@@ -213,19 +208,100 @@ def test_wrong_commands_get_a_clear_line(script, roots, arguments, status, messa
     assert message in script(TRAIN, *TINY, *roots, *arguments, status=status).stderr
 
 
-def test_checkpoint_of_another_size_or_direction(trained, script):
-    flags = [
-        *TINY,
-        "--run_name",
-        "a",
-        "--log_root",
-        trained / "logs",
-        "--figure_root",
-        trained / "figures",
-        "--resume",
-    ]
-    assert "--image_size was 32, now 64" in script(TRAIN, *flags, "--image_size", 64, status=2).stderr
-    assert (
-        "--direction was 'AtoB', now 'BtoA'" in script(TRAIN, *flags, "--direction", "BtoA", status=2).stderr
+def resume(folder):
+    """The flags that go on with the run of `trained`, or with a copy of it."""
+    roots = ["--log_root", folder / "logs", "--figure_root", folder / "figures"]
+    return [*TINY, "--run_name", "a", *roots, "--resume"]
+
+
+def test_checkpoint_of_another_size_direction_or_schedule(trained, script):
+    for flag, value, message in (
+        ("--image_size", 64, "--image_size was 32, now 64"),
+        ("--direction", "BtoA", "--direction was 'AtoB', now 'BtoA'"),
+        ("--epochs", 2, "--epochs was 3, now 2: it can only grow"),
+        ("--constant_epochs", 3, "--constant_epochs was 1, now 3"),
+    ):
+        assert message in script(TRAIN, *resume(trained), flag, value, status=2).stderr
+
+
+def test_added_epochs_run_at_a_constant_rate_and_config_says_so(trained, script, tmp_path):
+    shutil.copytree(trained, tmp_path / "copy")
+    script(TRAIN, *resume(tmp_path / "copy"), "--epochs", 4)
+    script(TRAIN, *resume(tmp_path / "copy"), "--epochs", 5)
+    folder = tmp_path / "copy/logs/q3_pix2pix/a"
+    rates = read_table(folder / "metrics.csv")["learning_rate"]
+    assert rates == pytest.approx([2e-4, 2e-4 * 2 / 3, 2e-4 / 3, 2e-4, 2e-4], rel=1e-5)
+    words = json.loads((folder / "config.json").read_text())["schedule"]
+    assert words == "3 epochs as planned, then 2 at a constant rate: not the one schedule"
+    assert checkpoint.load(folder / "checkpoints/last.pt", "q3_pix2pix")["facts"]["schedule"] == words
+
+
+def test_start_from_a_checkpoint(trained, script, roots, tmp_path):
+    last = trained / "logs/q3_pix2pix/a/checkpoints/last.pt"
+    done = script(TRAIN, *TINY, *roots, "--epochs", 1, "--learning_rate", 1e-9, "--start_from", last)
+    assert f"starts from generator, discriminator of {last}" in done.stdout
+    before, after = (
+        read_table(path / "metrics.csv") for path in (last.parents[1], *tmp_path.glob("logs/*/*"))
     )
-    assert "--epochs was 3, now 5" in script(TRAIN, *flags, "--epochs", 5, status=2).stderr
+    assert after["validation_l1"][0] == pytest.approx(before["validation_l1"][-1], abs=0.1)
+    done = script(
+        TRAIN, *TINY, *roots, "--base_channels", 8, "--start_from", last, "--run_name", "b", status=2
+    )
+    assert "holds the network {'image_size': 32, 'base_channels': 4" in done.stderr
+
+
+class Discs(torch.nn.Module):
+    """Paints discs of a radius above 4 pixels red and smaller ones blue."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        ink = (x.amax(1, keepdim=True) > 0).float()
+        opened = F.max_pool2d(-F.max_pool2d(-ink, 9, 1, 4), 9, 1, 4)
+        return 2 * torch.cat([opened, 0 * ink, ink * (1 - opened)], 1) - 1
+
+
+@pytest.mark.parametrize("scale, small", [(None, "blue"), (1.0, "red")])
+def test_a_photo_is_taken_at_the_scale_of_the_training(tmp_path, monkeypatch, scale, small):
+    """Trained at 64 pixels on pairs of 256: discs of 24 pixels are red, of 8 pixels blue."""
+    state = {"architecture": {"image_size": 64}, "facts": {"scale": [0.25, 0.25]}}
+    monkeypatch.setattr(predict, "load_generator", lambda *_: (Discs(), state))
+    photo = Image.new("RGB", (300, 256))
+    for x, y, radius in ((60, 60, 24), (220, 180, 8)):
+        ImageDraw.Draw(photo).ellipse((x - radius, y - radius, x + radius, y + radius), "white")
+    photo.save(tmp_path / "photo.png")
+    paths = {"checkpoint": Path("stub"), "input": (tmp_path / "photo.png",), "output": tmp_path / "map.png"}
+    assert predict.main(predict.Options(**paths, scale=scale, device="cpu")) == [tmp_path / "map.png"]
+    with Image.open(tmp_path / "map.png") as result:
+        assert result.size == photo.size
+        colors = [np.argmax(result.getpixel(at)) for at in ((60, 60), (220, 180))]
+    assert colors == [0, {"red": 0, "blue": 2}[small]]
+
+
+def test_an_evaluation_looks_before_it_works(trained, tmp_path, monkeypatch):
+    shutil.copytree(trained / "logs/q3_pix2pix/a", tmp_path / "a")
+    last = tmp_path / "a/checkpoints/last.pt"
+    monkeypatch.setattr(evaluate, "load_generator", lambda *_: pytest.fail("worked already"))
+    for text, message in (("{", "damaged"), ('{"question": "q1_dcgan"}', "belongs to a run of q1_dcgan")):
+        (tmp_path / "a/results.json").write_text(text)
+        with pytest.raises(RunError, match=message):
+            evaluate.main(evaluate.Options(checkpoint=last))
+        assert (tmp_path / "a/results.json").read_text() == text
+
+
+def test_an_evaluation_finds_data_that_moved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained = {"dataset": "folder", "pairs": "my/pairs", "direction": "AtoB"}
+    with pytest.raises(UsageError, match=f"no folder my/pairs \\(from {tmp_path}\\).*--pairs DIR"):
+        evaluate.data_options(evaluate.Options(), trained)
+    assert evaluate.data_options(evaluate.Options(pairs=Path(".")), trained).pairs == Path(".")
+    with pytest.raises(UsageError, match="--pairs needs a run with --dataset folder"):
+        evaluate.data_options(evaluate.Options(pairs=tmp_path), trained | {"dataset": "maps"})
+
+
+def test_losses_without_a_discriminator_show_one_panel(tmp_path):
+    (tmp_path / "steps.csv").write_text("step,g_gan,g_l1,d_real,d_fake\n1,0,0.5,0,0\n2,0,0.4,0,0\n")
+    with Image.open(figures.plot_losses(tmp_path, tmp_path, "L1 only")) as image:
+        assert image.size == (676, 390)  # 5.2 x 3 inches at 130 dots
