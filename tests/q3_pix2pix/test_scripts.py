@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from common import checkpoint
+from common import checkpoint, cli
 from common.results import read_table
 from common.runtime import RunError, UsageError
 from q3_pix2pix import evaluate, figures, predict, train
@@ -22,22 +22,17 @@ TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_chann
 TINY += ["--log_every", "2"]
 
 
+def run(folder, *words):
+    """Trains in this process."""
+    roots = ["--log_root", folder / "logs", "--figure_root", folder / "figures"]
+    return train.main(cli.parse(train.Options, "", [str(word) for word in (*TINY, *roots, *words)]))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A tiny run that nothing interrupted."""
+    """A tiny run, "a", that nothing interrupted."""
     folder = tmp_path_factory.mktemp("q3")
-    command = [
-        sys.executable,
-        TRAIN,
-        *TINY,
-        "--run_name",
-        "a",
-        "--log_root",
-        folder / "logs",
-        "--figure_root",
-        folder / "figures",
-    ]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    run(folder, "--run_name", "a")
     return folder
 
 
@@ -67,10 +62,10 @@ def test_a_run_leaves_everything(trained):
         assert f"L1, {control}" in names
 
 
-def test_a_finished_run_measures_the_same_again(trained, script):
+def test_a_finished_run_measures_the_same_again(trained):
     results = trained / "logs/q3_pix2pix/a/results.json"
     before = json.loads(results.read_text())["rows"]
-    script(TRAIN, *resume(trained))
+    run(trained, "--run_name", "a", "--resume")
     assert json.loads(results.read_text())["rows"] == before
 
 
@@ -194,41 +189,37 @@ def test_results_have_distinct_names_and_never_replace_a_photo(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments, status, message",
+    "arguments, error, message",
     [
-        (["--image_size", "48"], 2, "--image_size must be a power of two"),
-        (["--batch_size", "90"], 2, "more than the 64"),
-        (["--constant_epochs", "9"], 2, "--constant_epochs 9 is more than --epochs 3"),
-        (["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
-        (["--dataset", "folder"], 2, "needs --pairs"),
-        (["--pairs", "x"], 2, "--pairs needs --dataset folder"),
+        (["--image_size", "48"], UsageError, "--image_size must be a power of two"),
+        (["--batch_size", "90"], UsageError, "more than the 64"),
+        (["--constant_epochs", "9"], UsageError, "--constant_epochs 9 is more than --epochs 3"),
+        (["--learning_rate", "1e30"], RunError, "not finite at epoch 1, step"),
+        (["--dataset", "folder"], UsageError, "needs --pairs"),
+        (["--pairs", "x"], UsageError, "--pairs needs --dataset folder"),
     ],
 )
-def test_wrong_commands_get_a_clear_line(script, roots, arguments, status, message):
-    assert message in script(TRAIN, *TINY, *roots, *arguments, status=status).stderr
+def test_wrong_commands_get_a_clear_line(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        run(tmp_path, *arguments)
 
 
-def resume(folder):
-    """The flags that go on with the run of `trained`, or with a copy of it."""
-    roots = ["--log_root", folder / "logs", "--figure_root", folder / "figures"]
-    return [*TINY, "--run_name", "a", *roots, "--resume"]
-
-
-def test_checkpoint_of_another_size_direction_or_schedule(trained, script):
+def test_checkpoint_of_another_size_direction_or_schedule(trained):
     for flag, value, message in (
         ("--image_size", 64, "--image_size was 32, now 64"),
         ("--direction", "BtoA", "--direction was 'AtoB', now 'BtoA'"),
         ("--epochs", 2, "--epochs was 3, now 2: it can only grow"),
         ("--constant_epochs", 3, "--constant_epochs was 1, now 3"),
     ):
-        assert message in script(TRAIN, *resume(trained), flag, value, status=2).stderr
+        with pytest.raises(UsageError, match=message):
+            run(trained, "--run_name", "a", "--resume", flag, value)
 
 
-def test_added_epochs_run_at_a_constant_rate_and_config_says_so(trained, script, tmp_path):
-    shutil.copytree(trained, tmp_path / "copy")
-    script(TRAIN, *resume(tmp_path / "copy"), "--epochs", 4)
-    script(TRAIN, *resume(tmp_path / "copy"), "--epochs", 5)
-    folder = tmp_path / "copy/logs/q3_pix2pix/a"
+def test_added_epochs_run_at_a_constant_rate_and_config_says_so(trained, tmp_path):
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    for epochs in (4, 5):
+        run(tmp_path, "--run_name", "a", "--resume", "--epochs", epochs)
+    folder = tmp_path / "logs/q3_pix2pix/a"
     rates = read_table(folder / "metrics.csv")["learning_rate"]
     assert rates == pytest.approx([2e-4, 2e-4 * 2 / 3, 2e-4 / 3, 2e-4, 2e-4], rel=1e-5)
     words = json.loads((folder / "config.json").read_text())["schedule"]
@@ -236,18 +227,15 @@ def test_added_epochs_run_at_a_constant_rate_and_config_says_so(trained, script,
     assert checkpoint.load(folder / "checkpoints/last.pt", "q3_pix2pix")["facts"]["schedule"] == words
 
 
-def test_start_from_a_checkpoint(trained, script, roots, tmp_path):
+def test_start_from_a_checkpoint(trained, tmp_path, capsys):
     last = trained / "logs/q3_pix2pix/a/checkpoints/last.pt"
-    done = script(TRAIN, *TINY, *roots, "--epochs", 1, "--learning_rate", 1e-9, "--start_from", last)
-    assert f"starts from generator, discriminator of {last}" in done.stdout
-    before, after = (
-        read_table(path / "metrics.csv") for path in (last.parents[1], *tmp_path.glob("logs/*/*"))
-    )
-    assert after["validation_l1"][0] == pytest.approx(before["validation_l1"][-1], abs=0.1)
-    done = script(
-        TRAIN, *TINY, *roots, "--base_channels", 8, "--start_from", last, "--run_name", "b", status=2
-    )
-    assert "holds the network {'image_size': 32, 'base_channels': 4" in done.stderr
+    run(tmp_path, "--run_name", "b", "--epochs", 1, "--learning_rate", 1e-9, "--start_from", last)
+    assert f"starts from generator, discriminator of {last}" in capsys.readouterr().out
+    folders = last.parents[1], tmp_path / "logs/q3_pix2pix/b"
+    before, after = (read_table(folder / "metrics.csv")["validation_l1"] for folder in folders)
+    assert after[0] == pytest.approx(before[-1], abs=0.1)
+    with pytest.raises(UsageError, match="holds the network {'image_size': 32, 'base_channels': 4"):
+        run(tmp_path, "--run_name", "c", "--base_channels", 8, "--start_from", last)
 
 
 class Discs(torch.nn.Module):
