@@ -239,7 +239,7 @@ def test_start_from_a_checkpoint(trained, tmp_path, capsys):
 
 
 class Discs(torch.nn.Module):
-    """Paints discs of a radius above 4 pixels red and smaller ones blue."""
+    """Paints discs red that hold a square of 7 pixels, and smaller ones blue."""
 
     def __init__(self):
         super().__init__()
@@ -247,7 +247,7 @@ class Discs(torch.nn.Module):
 
     def forward(self, x):
         ink = (x.amax(1, keepdim=True) > 0).float()
-        opened = F.max_pool2d(-F.max_pool2d(-ink, 9, 1, 4), 9, 1, 4)
+        opened = F.max_pool2d(-F.max_pool2d(-ink, 7, 1, 3), 7, 1, 3)
         return 2 * torch.cat([opened, 0 * ink, ink * (1 - opened)], 1) - 1
 
 
