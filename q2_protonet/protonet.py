@@ -79,7 +79,7 @@ class ProtoNet(nn.Module):
 
 
 class ShiftAveraged(nn.Module):
-    """Its embeddings are means over the image shifted by up to `most` pixels each way: (2 most + 1)^2 passes."""
+    """Averages each embedding over shifts of its image by up to `most` pixels: (2 most + 1)^2 passes."""
 
     def __init__(self, model: nn.Module, most: int):
         super().__init__()
