@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from common import checkpoint
+from q2_protonet import figures
 from q2_protonet.measures import embed, run_episodes
-from q2_protonet.omniglot_dataset import DataOptions, load, prepare
+from q2_protonet.omniglot_dataset import DataOptions, load, make_synthetic, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypical_loss
@@ -225,6 +226,16 @@ def test_one_episode_can_be_learnt_by_heart():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.02 < losses[0] and accuracy == 1
+
+
+def test_pictures_of_many_classes_stay_legible(tmp_path, monkeypatch):
+    part, canvases = make_synthetic(0, 60, 3), []
+    part.names[0] = "$5 \udcff"  # neither mathematics nor UTF-8
+    figures.record_episode(ProtoNet(4), part, 60, 1, 2, 0, tmp_path)
+    monkeypatch.setattr(figures.plots, "save", lambda canvas, path: canvases.append(canvas))
+    figures.plot_episode(tmp_path, tmp_path)
+    (axis,) = canvases[1].axes
+    assert len(axis.get_legend().get_texts()) == 20 and "20 of its classes" in axis.get_title()
 
 
 def test_embedding_once_equals_a_forward_pass_an_episode():
