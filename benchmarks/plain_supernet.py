@@ -1,4 +1,4 @@
-"""The supernet written edge by edge as in the paper, as the reference for the fast one and for the benchmark."""
+"""The supernet written edge by edge as in the paper: the reference of the fast one, in tests and benchmarks."""
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ class MixedOp(nn.Module):
 
 
 class PartialOp(nn.Module):
-    """Xu et al. 2020, eq. 2: the mixed operation on the first channels, the others as they are or pooled, shuffled."""
+    """Xu et al. 2020, eq. 2: the mixed operation on the first channels, the rest kept or pooled; then a shuffle."""
 
     def __init__(self, channels, stride, partial):
         super().__init__()

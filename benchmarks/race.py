@@ -1,4 +1,4 @@
-"""Versions of one training step against each other, in one run: they take turns, so that a busy machine slows all of them alike."""
+"""Versions of a training step against each other in one run, in turns: a busy machine slows all of them alike."""
 
 import json
 import re
@@ -25,9 +25,10 @@ WARM_UP = 3  # steps
 
 
 class Counter(TorchDispatchMode):
-    """Counts the operations that compute something (views do not), and the bytes they read and write; torch.compile steps aside for it.
+    """Counts operations that compute something (views do not), and the bytes they read and write.
 
-    On a GPU each is about one kernel launch, and the bytes are what would pass through memory if nothing stayed in a cache.
+    On a GPU each is about one kernel launch, and the bytes are what would pass through memory if nothing stayed in
+    a cache. torch.compile is bypassed.
     """
 
     operations, bytes = 0, 0
@@ -45,25 +46,25 @@ class Counter(TorchDispatchMode):
 
 
 def modes(compile: bool, graphs: bool = False) -> dict[str, str]:
-    """How ours is run: what is added to a version's name, and the mode of torch.compile ("": without it).
+    """How ours is run: the addition to a version's name, and the mode of torch.compile ("": without it).
 
     Args:
-        graphs: also as CUDA graphs. Not for networks that pass forward again before their backward pass is done (GANs).
+        graphs: also as CUDA graphs; not for networks with a second forward pass before the backward (GANs).
     """
     if not compile:
         return {"": ""}
     import torch._dynamo  # takes seconds
 
-    torch._dynamo.config.cache_size_limit = (
-        64  # of all versions of a race together; beyond it a version would silently run uncompiled
-    )
+    # For all versions of a race together; beyond it a version would silently run uncompiled.
+    torch._dynamo.config.cache_size_limit = 64
     return {"": "", ", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if graphs else {})
 
 
 def measure(version: Iterator, device: torch.device) -> dict[str, float]:
-    """What a step of a version needs: memory (MiB, of two steps of it alone, with its networks and optimisers), and what it does.
+    """What a step of a version needs: its memory (MiB, with networks and optimisers), and what it computes.
 
-    Memory is on a GPU what torch allocates; on a CPU the growth of the process's largest resident size, so it wants a process of its own.
+    On a GPU memory is what torch allocates during two steps; on a CPU the growth of the process's peak resident
+    size, so that each version needs a process of its own.
     """
     cuda = device.type == "cuda"
     if cuda:
@@ -88,9 +89,9 @@ def measure(version: Iterator, device: torch.device) -> dict[str, float]:
 
 
 def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dict[str, float]:
-    """Median seconds a step; every next() of a version is one step.
+    """Median seconds per step; every next() of a version is one step.
 
-    On a GPU a turn is ten steps with one wait at its end, as in training, where the GPU is asked ahead of what it has done.
+    On a GPU a turn is ten steps with one wait at its end: in training, too, kernels are queued ahead.
     """
     turn = 10 if device.type == "cuda" else 1
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -136,21 +137,20 @@ def run(
 ) -> dict[str, dict[str, float]]:
     """Races the versions and prints a table; the first one is what the others are compared with.
 
-    A version that fails, such as one that torch.compile cannot make here, is named and left out.
+    A version that fails, such as one that torch.compile cannot compile here, is named and left out.
 
     Args:
-        versions: generators that build their networks at the first next(), so that each can be measured by itself.
+        versions: generators that build their networks at the first next(), so that each can be measured alone.
         steps: timed turns of each version.
-        alone: only `measure` this version and print that as JSON; on a CPU the script calls itself so, once for each version.
+        alone: only `measure` this version and print that as JSON; on a CPU the script runs itself with it, once
+            per version.
         keep: also `save` the table.
     """
     if alone:
         print(json.dumps(measure(versions[alone], runtime.device)))
         return {}
     first, needs = next(iter(versions)), {}
-    for name, version in list(
-        versions.items()
-    ):  # before the race: a process inherits the largest size its parent has had
+    for name, version in list(versions.items()):  # before the race: a process inherits its parent's peak size
         try:
             if runtime.device.type == "cuda":
                 needs[name] = measure(version, runtime.device)
@@ -169,9 +169,8 @@ def run(
             del versions[name]
     medians = race(versions, steps, runtime.device)
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
-    print(
-        f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}{'GFLOP':>10}{'operations':>12}{'GB moved':>10}"
-    )
+    print(f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}", end="")
+    print(f"{'GFLOP':>10}{'operations':>12}{'GB moved':>10}")
     rows = {}
     for name, value in medians.items():
         row = rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value} | needs[name]
