@@ -1,4 +1,4 @@
-"""Versions of a training step against each other in one run, in turns: a busy machine slows all of them alike."""
+"""Versions of a training step against each other, in turns: a busy machine slows all of them alike."""
 
 import json
 import re
@@ -27,8 +27,8 @@ WARM_UP = 3  # steps
 class Counter(TorchDispatchMode):
     """Counts operations that compute something (views do not), and the bytes they read and write.
 
-    On a GPU each is about one kernel launch, and the bytes are what would pass through memory if nothing stayed in
-    a cache. torch.compile is bypassed.
+    On a GPU each is about one kernel launch, and the bytes are what would pass through memory without any cache.
+    torch.compile is bypassed.
     """
 
     operations, bytes = 0, 0
@@ -63,8 +63,8 @@ def modes(compile: bool, graphs: bool = False) -> dict[str, str]:
 def measure(version: Iterator, device: torch.device) -> dict[str, float]:
     """What a step of a version needs: its memory (MiB, with networks and optimisers), and what it computes.
 
-    On a GPU memory is what torch allocates during two steps; on a CPU the growth of the process's peak resident
-    size, so that each version needs a process of its own.
+    On a GPU memory is what torch allocates during two steps; on a CPU it is the growth of the process's peak
+    resident size, so that each version needs a process of its own.
     """
     cuda = device.type == "cuda"
     if cuda:
@@ -140,10 +140,10 @@ def run(
     A version that fails, such as one that torch.compile cannot compile here, is named and left out.
 
     Args:
-        versions: generators that build their networks at the first next(), so that each can be measured alone.
+        versions: generators that build their networks at the first next(), so that each is measured alone.
         steps: timed turns of each version.
-        alone: only `measure` this version and print that as JSON; on a CPU the script runs itself with it, once
-            per version.
+        alone: only `measure` this version and print that as JSON; on a CPU the script runs itself with it,
+            once per version.
         keep: also `save` the table.
     """
     if alone:
