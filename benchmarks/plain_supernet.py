@@ -26,7 +26,7 @@ class MixedOp(nn.Module):
 
 
 class PartialOp(nn.Module):
-    """Xu et al. 2020, eq. 2: the mixed operation on some channels, the rest kept or pooled, then a shuffle."""
+    """Xu et al. 2020, eq. 2: the mixed operation on some channels, the rest kept or pooled; shuffled."""
 
     def __init__(self, channels, stride, partial):
         super().__init__()
@@ -96,7 +96,7 @@ class PlainSupernet(nn.Module):
 
 
 def pairs(fast: Supernet, plain: PlainSupernet):
-    """(get, parameter) for each parameter of the plain supernet: `get(of)` cuts its twin out of the fast one."""
+    """(get, parameter) per parameter of the plain supernet: `get(of)` cuts its twin out of the fast one."""
     for name in ("stem", "score"):
         for mine, other in zip(getattr(fast, name).parameters(), getattr(plain, name).parameters()):
             yield lambda of, mine=mine: of(mine), other

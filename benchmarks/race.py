@@ -27,7 +27,7 @@ WARM_UP = 3  # steps
 class Counter(TorchDispatchMode):
     """Counts operations that compute something (views do not), and the bytes they read and write.
 
-    On a GPU each is about one kernel launch, and the bytes are what would pass through memory without any cache.
+    On a GPU each is about one kernel launch, and the bytes are what would pass through memory without caches.
     torch.compile is bypassed.
     """
 

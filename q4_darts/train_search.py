@@ -84,20 +84,13 @@ def check(options: Options) -> Options:
             f"--warm_up_epochs {options.warm_up_epochs} leaves none of the {options.epochs} epochs "
             "for the alphas"
         )
-    paper = {"batch_size": 64, "learning_rate": 0.025, "learning_rate_min": 0.001, "arch_learning_rate": 3e-4}
-    if one_in > 1:
-        paper = {
-            "batch_size": 256,
-            "learning_rate": 0.1,
-            "learning_rate_min": 0.0,
-            "arch_learning_rate": 6e-4,
-        }
+    names = ("batch_size", "learning_rate", "learning_rate_min", "arch_learning_rate")
+    paper = dict(zip(names, (64, 0.025, 0.001, 3e-4) if one_in == 1 else (256, 0.1, 0.0, 6e-4)))
     paper = {name: value for name, value in paper.items() if getattr(options, name) == getattr(Options, name)}
     if options.warm_up_epochs < 0:
         paper["warm_up_epochs"] = 3 * options.epochs // 10 if one_in > 1 else 0
-    name = f"search-{options.dataset}-{options.order}-{options.epochs}" + (
-        f"-pc{one_in}" if one_in > 1 else ""
-    )
+    name = f"search-{options.dataset}-{options.order}-{options.epochs}"
+    name += f"-pc{one_in}" if one_in > 1 else ""
     options = replace(options, run_name=options.run_name or name, **paper)
     if not 0 <= options.learning_rate_min <= options.learning_rate < float("inf"):
         raise UsageError(
