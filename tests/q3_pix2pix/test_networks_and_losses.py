@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from q3_pix2pix.measures import translate
 from q3_pix2pix.pix2pix import PatchGAN, UNet, own_statistics
 from q3_pix2pix.pix2pix_loss import discriminator_loss, generator_loss, l1_loss
 from q3_pix2pix.train import rate_factor
@@ -71,6 +72,18 @@ def test_own_statistics_keeps_dropout_on():
     generator = UNet(32, 4).eval()
     with own_statistics(generator), torch.no_grad():
         assert not torch.equal(generator(torch.ones(1, 3, 32, 32)), generator(torch.ones(1, 3, 32, 32)))
+
+
+def test_own_statistics_without_dropout_are_the_same_in_any_batch():
+    torch.manual_seed(0)
+    generator = UNet(32, 4)
+    generator(torch.randn(4, 3, 32, 32))  # some running statistics
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    together = translate(generator, images, "no_dropout")
+    single = torch.cat([translate(generator, image[None], "no_dropout") for image in images])
+    torch.testing.assert_close(together, single, rtol=0, atol=1.1 / 255)
+    assert not torch.equal(together, translate(generator, images, "eval"))
+    assert not torch.equal(together, translate(generator, images, "paper"))
 
 
 def test_losses_by_hand():

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -162,7 +163,7 @@ def test_predict_any_size_and_names(trained, script, tmp_path):
     assert "bad.png" in done.stderr and "2 of 3 photos" in done.stdout
 
 
-def test_results_have_distinct_names_and_never_replace_a_photo(tmp_path):
+def test_results_have_distinct_names_and_never_replace_a_photo(tmp_path, monkeypatch):
     for name in ("x/a.jpg", "x/a.png", "x/a-png.png", "x/b.png", "y/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (32, 32)).save(tmp_path / name)
@@ -175,6 +176,9 @@ def test_results_have_distinct_names_and_never_replace_a_photo(tmp_path):
         "x/b.png": "b-png.png",
         "y/b.png": "b-png-2.png",
     }
+    monkeypatch.chdir(tmp_path / "y")
+    here = predict.Options(input=(Path("."),), output=Path("o"))
+    assert list(predict.find_photos(here).values()) == [Path("o/b.png")]
     single = predict.Options(input=(tmp_path / "x/a.jpg",), output=tmp_path / "map.webp")
     assert list(predict.find_photos(single).values()) == [tmp_path / "map.webp"]
     for sources, output, message in (
@@ -259,8 +263,9 @@ def test_a_photo_is_taken_at_the_scale_of_the_training(tmp_path, monkeypatch, sc
     photo = Image.new("RGB", (300, 256))
     for x, y, radius in ((60, 60, 24), (220, 180, 8)):
         ImageDraw.Draw(photo).ellipse((x - radius, y - radius, x + radius, y + radius), "white")
-    photo.save(tmp_path / "photo.png")
-    paths = {"checkpoint": Path("stub"), "input": (tmp_path / "photo.png",), "output": tmp_path / "map.png"}
+    file = tmp_path / os.fsdecode(b"caf\xe9.png")  # a name that is not UTF-8
+    photo.save(file)
+    paths = {"checkpoint": Path("stub"), "input": (file,), "output": tmp_path / "map.png"}
     assert predict.main(predict.Options(**paths, scale=scale, device="cpu")) == [tmp_path / "map.png"]
     with Image.open(tmp_path / "map.png") as result:
         assert result.size == photo.size
