@@ -46,9 +46,7 @@ class RunOptions(ScriptOptions):
         if self.resume and self.overwrite:
             raise UsageError("--resume continues a run and --overwrite deletes it: give only one of them")
         if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
-            raise UsageError(
-                f"--run_name names a folder in <log_root>/<question>, it cannot be a path: {self.run_name}"
-            )
+            raise UsageError(f"--run_name must be the name of a folder, without a path: {self.run_name}")
 
 
 # These may differ between the legs of a run; any other option would make it another run.
