@@ -1,6 +1,7 @@
 """Measures a generator with the pinned classifier: Frechet distance, classes, labels, memorisation.
 
 python q1_dcgan/evaluate.py --checkpoint logs/q1_dcgan/RUN/checkpoints/last.pt
+python q1_dcgan/evaluate.py --checkpoint logs/q1_dcgan/RUN/checkpoints/last.pt --nearest_neighbour 50000
 """
 
 import sys
@@ -14,11 +15,11 @@ import numpy as np
 
 from common.cli import at_least, command
 from common.results import add_evaluation, print_rows, results_to_extend, run_name
-from common.runtime import ScriptOptions, start
+from common.runtime import ScriptOptions, UsageError, start
 from q1_dcgan import figures, measures
 from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
 from q1_dcgan.mnist_dataset import DataOptions, load
-from q1_dcgan.paper import QUESTION
+from q1_dcgan.paper import PAPER, QUESTION
 
 
 @dataclass
@@ -28,20 +29,31 @@ class Options(ScriptOptions):
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Path("dcgan-conditional")
     samples: int = 10000  # samples to draw; the classes in turn when the generator is conditional
-    folder: Path | None = None  # where its own data are now, if it was trained on --dataset folder
+    # conditional generators: samples that a nearest-neighbour classifier of the test set is given, 50000 in
+    # the paper; 0 leaves this measure out
+    nearest_neighbour: int = 0
+    folder: Path | None = None  # where its pictures are now, if it was trained on --dataset folder
     data_root: Path = Path("data")  # folder of the data sets
     figure_root: Path = Path("figures")  # folder of the pictures
 
 
 def main(options: Options) -> dict:
     at_least(200, options, "samples")
+    at_least(0, options, "nearest_neighbour")
     runtime = start(options)
     generator, state = measures.load_generator(options.checkpoint, runtime)
+    if options.nearest_neighbour and not generator.classes:
+        raise UsageError("--nearest_neighbour needs a conditional generator: it draws pictures with labels")
     extended = results_to_extend(options.checkpoint, QUESTION)
     trained = state["options"]
     folder = options.folder or (Path(trained["folder"]) if trained["folder"] else None)
-    data = DataOptions(trained["dataset"], folder, trained["synthetic_pictures"])
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"its training pictures are not at {folder}: --folder DIR says where they are now")
+    data = DataOptions(trained["dataset"], folder, generator.channels, trained["synthetic_pictures"])
     parts = load(options.data_root, data, trained["seed"])
+    if generator.classes and generator.classes != len(parts["train"].names):
+        names = f"{len(parts['train'].names)} classes, and the generator has {generator.classes}"
+        raise UsageError(f"--folder {folder} is not what it was trained on: it holds {names}")
     parts = {name: part.to(runtime.device) for name, part in parts.items()}
     least = LEAST_ACCURACY if data.dataset == "mnist" else 0
     classifier, facts = trained_classifier(parts, options.data_root, runtime, least)
@@ -51,11 +63,20 @@ def main(options: Options) -> dict:
     images, labels = measures.sample(generator, options.samples, options.seed, runtime.device)
     measured = measures.measure(classifier, test_features, images, labels)
     floor = measures.floor(classifier, seen["train"], test_features, options.samples, options.seed)
-    rows = measures.as_rows(measured, floor, options.samples, f"epoch {state['epoch']}")
+    which = f"epoch {state['epoch']}"
+    rows = measures.as_rows(measured, floor, options.samples, which)
+    if options.nearest_neighbour:
+        count = options.nearest_neighbour
+        found = measures.nearest_neighbour_rows(generator, seen, count, options.seed, which)
+        if data.dataset == "mnist":
+            found[0]["paper"] = PAPER.get(f"{count:,} samples")
+            found[1]["paper"] = PAPER.get(f"{count:,} real digits")
+        rows += found
 
     target, names = options.figure_root / QUESTION / run_name(options.checkpoint), parts["train"].names
     distances = figures.plot_neighbours(images[:10], seen["train"], target / "nearest.png")
-    figures.plot_histogram(images, classifier, names, target / "classes.png")
+    if classifier.classes > 1:
+        figures.plot_histogram(images, classifier, names, target / "classes.png")
     print_rows(rows)
     if labels is not None:
         shares = [f"{name} {100 * measured[f'label_accuracy_{c}']:.1f} %" for c, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""Measures of a generator: Frechet distance, classes, confidence, labels, memorisation.
+"""Measures of a generator: Frechet distance, classes, confidence, labels, memorisation, nearest neighbours.
 
 Inception features mean little on digits, so the Frechet distance is taken on the penultimate layer of a
 pinned classifier, and stands beside its floor: the distance between real training pictures and the test set.
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from common import checkpoint
 from common.results import share_row
+from common.run import Run
 from common.runtime import Runtime, no_tf32
 from q1_dcgan.classifier import Classifier, judge
 from q1_dcgan.dcgan import Generator
@@ -22,24 +23,21 @@ from q1_dcgan.paper import QUESTION
 @torch.inference_mode()
 @no_tf32()
 def generate(generator: Generator, noise: Tensor, labels: Tensor | None = None, batch: int = 1000) -> Tensor:
-    """uint8 pictures (n, 28, 28) of noise (n, latent_size) and, when conditional, labels (n,); eval mode."""
+    """uint8 pictures (n, 28, 28 [, 3]) from noise (n, latent_size) and labels (n,) or None; in eval mode."""
     training = generator.training
     generator.eval()
-    pieces = (
-        noise.split(batch),
-        labels.split(batch) if labels is not None else [None] * len(noise.split(batch)),
-    )
-    images = torch.cat([to_uint8(generator.forward(z, y)) for z, y in zip(*pieces)])  # forward: not compiled
+    pieces = noise.split(batch)
+    requested = labels.split(batch) if labels is not None else [None] * len(pieces)
+    # forward: what --compile compiled is for training's shapes
+    images = torch.cat([to_uint8(generator.forward(z, y)) for z, y in zip(pieces, requested)])
     generator.train(training)
     return images
 
 
 def sample(generator: Generator, count: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """`count` pictures, and the labels requested of a conditional generator: the classes in turn."""
-    noise_generator = torch.Generator(device).manual_seed(
-        seed + 10**6
-    )  # not the noise that training begins with
-    noise = torch.randn(count, generator.latent_size, generator=noise_generator, device=device)
+    draws = torch.Generator(device).manual_seed(seed + 10**6)  # not the noise that training begins with
+    noise = torch.randn(count, generator.latent_size, generator=draws, device=device)
     labels = torch.arange(count, device=device) % generator.classes if generator.classes else None
     return generate(generator, noise, labels), labels
 
@@ -63,9 +61,8 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     features = nn.Identity()
     features.num_features = one.shape[1]
     distance = FrechetInceptionDistance(feature=features, sync_on_compute=False).set_dtype(torch.float64)
-    distance.update(
-        one.double().cpu(), real=True
-    )  # its eigenvalues want a library that not every CUDA torch has
+    # on the CPU: its eigenvalues need a library that not every CUDA build of torch has
+    distance.update(one.double().cpu(), real=True)
     distance.update(other.double().cpu(), real=False)
     return float(distance.compute())
 
@@ -73,9 +70,9 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 def measure(
     classifier: Classifier, test_features: Tensor, images: Tensor, labels: Tensor | None
 ) -> dict[str, float]:
-    """The measures of a set of samples (n, 28, 28).
+    """The measures of a set of samples (n, 28, 28 [, 3]).
 
-    Returns:
+    Returns (of pictures without classes only the first):
         frechet_distance: to the test set, on the classifier's features.
         kl_to_uniform: of the histogram of predicted classes, in nats; 0 when all are equally frequent.
         rarest_class, commonest_class: share of the samples, times the number of classes; 1 is uniform.
@@ -83,11 +80,13 @@ def measure(
         label_accuracy: share classified as the requested label, 0 to 1 (conditional), also per class.
     """
     features, probabilities = judge(classifier, images)
+    figures = {"frechet_distance": frechet_distance(test_features, features)}
+    classes = classifier.classes
+    if classes < 2:
+        return figures
     predicted = probabilities.argmax(1)
-    classes = probabilities.shape[1]
     shares = torch.bincount(predicted, minlength=classes).double() / len(images)
-    figures = {
-        "frechet_distance": frechet_distance(test_features, features),
+    figures |= {
         "kl_to_uniform": float(torch.special.xlogy(shares, shares * classes).sum()),
         "rarest_class": float(shares.min() * classes),
         "commonest_class": float(shares.max() * classes),
@@ -108,43 +107,134 @@ def floor(classifier: Classifier, train: Pictures, test_features: Tensor, sample
 
 @no_tf32()
 def nearest_training(images: Tensor, train: Tensor, batch: int = 10000) -> tuple[Tensor, Tensor]:
-    """For pictures (n, 28, 28): index of the nearest training picture and its RMS grey-level distance."""
+    """For each of n pictures: index of the nearest training picture, and its RMS distance in grey levels."""
     flat = images.flatten(1).float()
     distances = torch.cat([torch.cdist(flat, piece.flatten(1).float()) for piece in train.split(batch)], 1)
     nearest = distances.min(1)
     return nearest.indices, nearest.values / images[0].numel() ** 0.5
 
 
+@no_tf32()
+def nearest_neighbour_errors(known: Pictures, test: Pictures, batch: int = 500) -> int:
+    """How many test pictures have another label than the known one with the nearest pixels.
+
+    Of |a - b|^2 = |a|^2 - 2 ab + |b|^2 the first term is the same for all known pictures b: it is left out.
+    """
+    centre = known.images.flatten(1).float().mean(0)  # smaller numbers, of which fp32 keeps more digits
+    pixels = known.images.flatten(1).float() - centre  # (known, pixels)
+    lengths, errors = pixels.square().sum(1), 0
+    for images, labels in zip(test.images.split(batch), test.labels.split(batch)):
+        products = (images.flatten(1).float() - centre) @ pixels.T  # (batch, known)
+        nearest = (lengths - 2 * products).argmin(1)
+        errors += (known.labels[nearest] != labels).sum()
+    return int(errors)
+
+
+def nearest_neighbour_rows(
+    generator: Generator, parts: dict[str, Pictures], count: int, seed: int, which: str
+) -> list[dict]:
+    """The paper's measure of a conditional generator (supplement, table 3), as rows of results.json.
+
+    A 1-nearest-neighbour classifier knows `count` generated pictures and the labels they were drawn for; its
+    error on the test set stands beside that of as many real training pictures.
+    """
+    train, test = parts["train"], parts["test"]
+    images, labels = sample(generator, count, seed, train.images.device)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]
+    order = order.to(train.images.device)
+    real = Pictures(train.images[order], train.labels[order], train.names)
+    rows = []
+    for known, name, drawn in (
+        (Pictures(images, labels, train.names), "nearest-neighbour error", f"samples known, {which}"),
+        (real, "nearest-neighbour error of real training pictures (floor)", "real pictures known"),
+    ):
+        errors = nearest_neighbour_errors(known, test)
+        rows.append(share_row(name, errors, len(test)) | {"count": f"{len(known):,} {drawn}"})
+    return rows
+
+
 def as_rows(figures: dict[str, float], floor_value: float, samples: int, which: str) -> list[dict]:
     """Measures as rows of results.json."""
-    distance = {"unit": "to the test set"}
+
+    def row(name: str, value: float, digits: int, unit: str) -> dict:
+        return {"name": name, "value": round(value, digits), "unit": unit}
+
+    distance = "Frechet distance"
     rows = [
-        {"name": "Frechet distance", "value": round(figures["frechet_distance"], 3)} | distance,
-        {"name": "Frechet distance of real training pictures (floor)", "value": round(floor_value, 3)}
-        | distance,
-        {
-            "name": "class histogram, KL to uniform",
-            "value": round(figures["kl_to_uniform"], 5),
-            "unit": "nats",
-        },
-        {"name": "rarest class", "value": round(figures["rarest_class"], 3), "unit": "times uniform"},
-        {"name": "commonest class", "value": round(figures["commonest_class"], 3), "unit": "times uniform"},
-        {"name": "confidence of the classifier", "value": round(100 * figures["confidence"], 2), "unit": "%"},
+        row(distance, figures["frechet_distance"], 3, "to the test set"),
+        row(f"{distance} of real training pictures (floor)", floor_value, 3, "to the test set"),
     ]
+    if "kl_to_uniform" in figures:
+        rows += [
+            row("class histogram, KL to uniform", figures["kl_to_uniform"], 5, "nats"),
+            row("rarest class", figures["rarest_class"], 3, "times uniform"),
+            row("commonest class", figures["commonest_class"], 3, "times uniform"),
+            row("confidence of the classifier", 100 * figures["confidence"], 2, "%"),
+        ]
     if "label_accuracy" in figures:
         rows.append(share_row("label accuracy", round(figures["label_accuracy"] * samples), samples))
     return [row | {"count": f"{samples} samples, {which}"} for row in rows]
 
 
-def load_generator(path: Path, runtime: Runtime) -> tuple[Generator, dict]:
+def measure_run(
+    run: Run,
+    kept: Generator,
+    generator: Generator,
+    classifier: Classifier,
+    seen: dict[str, Pictures],
+    test_features: Tensor,
+) -> dict:
+    """Title and rows of results.json: the measures after the first, middle and last epoch of a finished run.
+
+    Args:
+        kept: the network that draws samples; its weights become those of the last epoch.
+        generator: the trained one, another than `kept` if that is its moving average.
+        seen: the data set as `as_sampled` gives it.
+    """
+    options, device = run.options, run.runtime.device
+    least = floor(classifier, seen["train"], test_features, options.test_samples, options.seed)
+    run.runtime.barrier()  # until rank 0 has written the last network
+    saved = sorted(int(path.stem[6:]) for path in run.last.parent.glob("epoch_*.pt"))
+    middle = min(saved, key=lambda epoch: abs(epoch - options.epochs // 2))
+    if middle != max(1, options.epochs // 2):  # a run that was made longer
+        run.log(f"epoch {options.epochs // 2} was not kept: epoch {middle} stands for the middle")
+    measured = {}
+    for epoch in sorted({1, middle, saved[-1]}):
+        run.load_network(f"epoch_{epoch}", kept)
+        drawn = sample(kept, options.test_samples, options.seed, device)
+        measured[epoch] = measure(classifier, test_features, *drawn)
+    rows = as_rows(measured[saved[-1]], least, options.test_samples, f"epoch {saved[-1]}")
+    extra = {f"after epoch {epoch}": measured[epoch] for epoch in measured if epoch != saved[-1]}
+    if kept is not generator:
+        drawn = sample(generator, options.test_samples, options.seed, device)
+        measured["raw generator"] = measure(classifier, test_features, *drawn)
+        extra["without averaging the weights"] = measured["raw generator"]
+    for which, values in extra.items():
+        value = round(values["frechet_distance"], 3)
+        rows.append({"name": f"Frechet distance {which}", "value": value, "unit": "to the test set"})
+    title = f"{'Conditional ' if options.conditional else ''}DCGAN, {options.dataset}, "
+    title += f"{options.image_size} pixels, seed {options.seed}"
+    return {"title": title, "rows": rows, "figures": measured, "epochs": saved[-1]}
+
+
+def class_names(state: dict) -> list[str]:
+    """The names of a generator's classes; for an earlier checkpoint, without any, its data set's."""
+    count = state["architecture"]["classes"]
+    names = state.get("facts", {}).get("classes", [])
+    if not names and state["options"]["dataset"] == "fashion_mnist":
+        from torchvision.datasets import FashionMNIST  # takes a second to import
+
+        names = FashionMNIST.classes
+    return names if len(names) == count else [str(number) for number in range(count)]
+
+
+def load_generator(path: Path | str, runtime: Runtime) -> tuple[Generator, dict]:
     """The generator of a checkpoint (its moving average where there is one) and the checkpoint's contents."""
     state = checkpoint.load(path, QUESTION, device=runtime.device)
     generator = Generator(**state["architecture"]).to(runtime.device)
     weights = state.get("model", state.get("generator"))
-    if "average" in state:
+    if "average" in state:  # of an AveragedModel, which has "module." before each name
         average = state["average"].items()
-        weights = {
-            name.removeprefix("module."): value for name, value in average if name.startswith("module.")
-        }
+        weights = {name[7:]: value for name, value in average if name.startswith("module.")}
     generator.load_state_dict(weights)
     return generator.eval(), state

@@ -1,4 +1,4 @@
-"""Grey pictures and labels as uint8 tensors on the device: MNIST, Fashion-MNIST, a folder, drawn digits."""
+"""Pictures and labels as uint8 tensors on the device: MNIST, Fashion-MNIST, a folder, or drawn digits."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common import archive
 from common.cache import cached_images
-from common.images import Depth, find_parts, list_labelled, own_folder, read_image
+from common.images import Depth, find_parts, list_folders, list_images, list_labelled, own_folder, read_image
 from common.runtime import RunError, UsageError
 
 SIZE = 28
@@ -41,14 +41,16 @@ class DataOptions:
 
     # synthetic is drawn on the spot, folder is your own
     dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = "mnist"
-    # for --dataset folder: images of one size, <class>/<image>, or train/ and test/ of such trees
+    # for --dataset folder: images of one size, in one folder per class or without classes; it may be divided
+    # into train/ and test/
     folder: Path | None = None
+    channels: int = 1  # for --dataset folder: 1 for grey, 3 for colour
     synthetic_pictures: int = 8192  # for --dataset synthetic: how many training pictures to draw
 
 
 @dataclass
 class Pictures:
-    """images: (n, 28, 28) uint8; labels: (n,) int64; names: one per class."""
+    """images: uint8, grey (n, 28, 28) or RGB (n, 28, 28, 3); labels: (n,) int64; names: one per class."""
 
     images: Tensor
     labels: Tensor
@@ -56,6 +58,10 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.images.ndim == 3 else 3
 
     def to(self, device: torch.device | str) -> "Pictures":
         return Pictures(self.images.to(device), self.labels.to(device), self.names)
@@ -78,14 +84,14 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         RunError: data missing or damaged, with what to do; an image that cannot be read, by name.
         UsageError: --dataset folder without a usable --folder, or --folder without it.
     """
-    own_folder(options.dataset, options.folder, "a tree <class>/<image>")
+    own_folder(options.dataset, options.folder, "a tree <class>/<image> or a folder of images")
     if options.dataset == "synthetic":
         return {
             "train": draw_digits(options.synthetic_pictures, seed),
             "test": draw_digits(options.synthetic_pictures // 4, seed + 1),
         }
     if options.dataset == "folder":
-        return load_folder(data_root, options.folder, seed)
+        return load_folder(data_root, options.folder, seed, options.channels)
     from torchvision import datasets  # takes a second to import
 
     kind = datasets.MNIST if options.dataset == "mnist" else datasets.FashionMNIST
@@ -127,45 +133,60 @@ def read_idx(path: Path, md5: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def prepare(images: Tensor, size: int = SIZE) -> Tensor:
-    """uint8 pictures (n, 28, 28) as the networks take them: (n, 1, size, size) in [-1, 1], tanh's range."""
-    scaled = images.unsqueeze(1).float() / 127.5 - 1
+    """uint8 (n, 28, 28 [, 3]) as the networks take it: (n, channels, size, size) in [-1, 1], tanh's range."""
+    images = images.unsqueeze(-1) if images.ndim == 3 else images  # (n, 28, 28, channels)
+    scaled = images.movedim(-1, 1).float() / 127.5 - 1
     return scaled if size == SIZE else F.interpolate(scaled, (size, size), mode="bilinear", antialias=True)
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """The networks' pictures (n, 1, size, size) as uint8 (n, 28, 28): `prepare` undone at 28 pixels."""
+    """The networks' pictures as uint8 (n, 28, 28 [, 3]): the inverse of `prepare` at 28 pixels."""
     if images.shape[-1] != SIZE:
         images = F.interpolate(images.float(), (SIZE, SIZE), mode="bilinear", antialias=True)
-    return ((images.squeeze(1).float() + 1) * 127.5).round().clamp(0, 255).byte()
+    pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).byte()
+    return pixels.movedim(1, -1).squeeze(-1).contiguous()  # grey loses its one channel
 
 
-def load_folder(data_root: Path, folder: Path, seed: int) -> dict[str, Pictures]:
-    """A user's own images as grey 28 x 28 pixels: six in seven for training, or as the folder divides them.
+def load_folder(data_root: Path, folder: Path, seed: int, channels: int = 1) -> dict[str, Pictures]:
+    """A user's own images at 28 x 28 pixels: divided as the folder is, or a seventh of a class for testing.
+
+    A folder of images without classes gives pictures all labelled 0, and no names.
 
     Raises:
         UsageError: the images are not all of one size.
-        RunError: no images, or one that cannot be read.
+        RunError: no images, too few to divide, or one that cannot be read.
     """
-    parts, names = list_labelled(folder, find_parts(folder, "train", "test") or {"train": folder})
+    trees = find_parts(folder, "train", "test") or {"train": folder}
+    flat = {part: [(file, 0) for file in list_images(tree)] for part, tree in trees.items()}
+    parts, names = flat, []
+    if not all(flat.values()) or any(list_folders(tree) for tree in trees.values()):
+        parts, names = list_labelled(folder, trees)
     files, labels = zip(*sum(parts.values(), []))
-    depth, first = Depth(files), read_image(files[0], "L").size
+    mode, what = ("L", "grey") if channels == 1 else ("RGB", "colour")
+    depth, first = Depth(files), read_image(files[0], mode).size
 
-    def read_grey(file: Path) -> np.ndarray:
-        grey = read_image(file, "L", depth)
-        if grey.size != first:
-            sizes = f"{files[0]} is {first}, {file} is {grey.size}"
+    def read_one(file: Path) -> np.ndarray:
+        image = read_image(file, mode, depth)
+        if image.size != first:
+            sizes = f"{files[0]} is {first}, {file} is {image.size}"
             raise UsageError(f"the images of {folder} must have one size: {sizes}")
-        return np.asarray(grey.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+        return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
-    pixels = cached_images(data_root, "grey, Lanczos", files, (SIZE, SIZE), read_grey)
-    order, cut = torch.arange(len(files)), len(parts["train"])
+    shape = (SIZE, SIZE) if channels == 1 else (SIZE, SIZE, 3)
+    pixels = cached_images(data_root, f"{what}, Lanczos", files, shape, read_one)
+    labels, testing = torch.tensor(labels), torch.zeros(len(files), dtype=torch.bool)
+    testing[len(parts["train"]) :] = True
     if "test" not in parts:
-        order = torch.randperm(len(files), generator=torch.Generator().manual_seed(seed))
-        cut = len(files) - max(1, len(files) // 7)
-    labels = torch.tensor(labels)
+        draws = torch.Generator().manual_seed(seed)
+        for label in labels.unique():
+            own = (labels == label).nonzero()[:, 0]
+            count = max(1, round(len(own) / 7)) if len(own) > 1 else 0
+            testing[own[torch.randperm(len(own), generator=draws)[:count]]] = True
+        if not testing.any():
+            raise RunError(f"no class of {folder} has the two images that training and testing need")
     return {
-        part: Pictures(pixels[index], labels[index], names)
-        for part, index in (("train", order[:cut]), ("test", order[cut:]))
+        part: Pictures(pixels[chosen], labels[chosen], names)
+        for part, chosen in (("train", ~testing), ("test", testing))
     }
 
 

@@ -45,9 +45,8 @@ class Options(DataOptions, RunOptions):
     latent_size: int = 256  # length of the noise
     base_channels: int = 64  # feature maps of the discriminator's first layer; 16 for small machines
     image_size: int = 28  # 28, or 64 for the original layout on enlarged pictures
-    average_weights: float = (
-        0.0  # sample from a moving average of the generator with this decay, e.g. 0.999; not in the paper
-    )
+    # sample from a moving average of the generator with this decay, such as 0.999; not in the paper
+    average_weights: float = 0.0
     log_every: int = 10  # steps averaged into one row of steps.csv
     quality_samples: int = 2000  # samples measured after each epoch; 0 measures only at the end
     test_samples: int = 10000  # samples measured at the end
@@ -55,6 +54,8 @@ class Options(DataOptions, RunOptions):
 
 def check(options: Options) -> Options:
     """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
+    if options.smoke and (options.dataset == "folder" or options.folder is not None):
+        raise UsageError("--smoke draws its own small data: it needs no --dataset folder and no --folder")
     if options.smoke:
         tiny = {"epochs": 2, "batch_size": 256, "latent_size": 32, "synthetic_pictures": 2048}
         tiny |= {"quality_samples": 300, "test_samples": 300}
@@ -71,6 +72,10 @@ def check(options: Options) -> Options:
     at_least(0, options, "average_weights", below=1)
     if options.folder is not None and options.dataset != "folder":
         raise UsageError(f"--folder needs --dataset folder, not --dataset {options.dataset}")
+    if options.channels not in (1, 3):
+        raise UsageError(f"--channels must be 1 for grey or 3 for colour, not {options.channels}")
+    if options.channels == 3 and options.dataset != "folder":
+        raise UsageError(f"--channels 3 needs --dataset folder: the pictures of {options.dataset} are grey")
     if options.label_as != "projection" and not options.conditional:
         raise UsageError(f"--label_as {options.label_as} needs --conditional")
     name = options.dataset
@@ -92,7 +97,7 @@ def train_step(
 
     Args:
         networks, optimizers: the generator's first, then the discriminator's.
-        real: pictures (n, 1, size, size) in [-1, 1].
+        real: pictures (n, channels, size, size) in [-1, 1].
         noise: (n, latent_size).
         labels, requested: (n,) of the real pictures and for the generated ones; None without labels.
 
@@ -104,7 +109,7 @@ def train_step(
     # Real and generated pictures pass the discriminator separately: each has its own BatchNorm statistics.
     # Of several processes each normalises its own batch; the running statistics of rank 0 are kept.
     with runtime.autocast():
-        fake = generator(noise, requested)  # (n, 1, size, size)
+        fake = generator(noise, requested)  # (n, channels, size, size)
         on_real, on_fake = discriminator(real, labels), discriminator(fake.detach(), requested)  # logits (n,)
     d_loss = discriminator_loss(on_real, on_fake)
     optimizer_d.zero_grad()
@@ -133,6 +138,10 @@ def main(options: Options) -> dict:
         parts = load(options.data_root, options, options.seed)
     parts = {name: part.to(device) for name, part in parts.items()}
     train, classes = parts["train"], len(parts["train"].names) if options.conditional else 0
+    if options.conditional and not classes:
+        raise UsageError(
+            f"--conditional needs classes: {options.folder} holds images, not one folder per class"
+        )
     steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
     with runtime.one_first(options.data_root):
         least = LEAST_ACCURACY if options.dataset == "mnist" else 0
@@ -141,14 +150,12 @@ def main(options: Options) -> dict:
     test_features = judge(classifier, seen["test"].images)[0]
 
     architecture = {"latent_size": options.latent_size, "classes": classes, "image_size": options.image_size}
-    if options.base_channels != Options.base_channels:  # checkpoints without it have the paper's width
-        architecture["base_channels"] = options.base_channels
+    widths = {"base_channels": options.base_channels, "channels": options.channels}
+    for name, width in widths.items():
+        if width != getattr(Options, name):  # a checkpoint without it has the default
+            architecture[name] = width
     generator = Generator(**architecture).to(device)
-    discriminator = Discriminator(classes, options.image_size, options.label_as, options.base_channels).to(
-        device
-    )
-    average = averaged(generator, options.average_weights)
-    kept = average.module if average else generator  # the one that draws samples
+    discriminator = Discriminator(classes, options.image_size, options.label_as, **widths).to(device)
     networks = generator, discriminator
     optimizers = [
         torch.optim.Adam(network.parameters(), options.learning_rate, (0.5, 0.999), fused=True)
@@ -160,33 +167,35 @@ def main(options: Options) -> dict:
 
     noise_generator = torch.Generator(device).manual_seed(options.seed)
     fixed = torch.Generator(device).manual_seed(options.seed + 1)
-    fixed_noise = torch.randn(80 if classes else 64, options.latent_size, generator=fixed, device=device)
-    fixed_labels = torch.arange(80, device=device) // 8 % classes if classes else None  # one class per row
-    state = {"generator": generator, "discriminator": discriminator, "average": average}
-    state |= {"optimizer_g": optimizers[0], "optimizer_d": optimizers[1], "noise_draws": noise_generator}
+    rows = min(classes, figures.MOST_ROWS) or figures.SHEET_COLUMNS  # one class per row
+    cells = rows * figures.SHEET_COLUMNS
+    fixed_noise = torch.randn(cells, options.latent_size, generator=fixed, device=device)
+    fixed_labels = torch.arange(cells, device=device) // figures.SHEET_COLUMNS if classes else None
     data = {name: {"pictures": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
     facts = {"classifier": classifier_facts, "data": data, "classes": train.names}
 
-    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
+    with Run(QUESTION, options, runtime, architecture, **facts) as run:
+        named = {"generator": generator, "discriminator": discriminator}
+        run.start_from(named, remade=("embedding.",))
+        average = averaged(generator, options.average_weights)
+        kept = average.module if average else generator  # the one that draws samples
+        state = named | {"average": average, "noise_draws": noise_generator}
+        state |= {"optimizer_g": optimizers[0], "optimizer_d": optimizers[1]}
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0)
         run.log(f"{run.folder}: {len(train):,} pictures of {options.dataset}, {loop.where}")
         for epoch in loop.epochs(options.epochs):
             [order] = loop.shuffle(options.seed, len(train))
             for step in loop.steps():
                 batch = order[step * global_batch : (step + 1) * global_batch][mine]
-                real = prepare(train.images[batch], options.image_size)  # (n, 1, size, size)
+                real = prepare(train.images[batch], options.image_size)  # (n, channels, size, size)
                 # Every process draws the noise of the global batch and takes its slice.
-                noise = torch.randn(
-                    global_batch, options.latent_size, generator=noise_generator, device=device
-                )
+                drawn = {"generator": noise_generator, "device": device}
+                noise = torch.randn(global_batch, options.latent_size, **drawn)[mine]
                 labels = requested = None
                 if classes:
                     labels = train.labels[batch]
-                    requested = torch.randint(
-                        classes, (global_batch,), generator=noise_generator, device=device
-                    )
-                    requested = requested[mine]
-                loop.record(*train_step(networks, optimizers, real, noise[mine], labels, requested, runtime))
+                    requested = torch.randint(classes, (global_batch,), **drawn)[mine]
+                loop.record(*train_step(networks, optimizers, real, noise, labels, requested, runtime))
                 if average:
                     average.update_parameters(generator)
 
@@ -194,13 +203,11 @@ def main(options: Options) -> dict:
             if options.quality_samples:
                 samples = measures.sample(kept, options.quality_samples, options.seed, device)
                 quality = measures.measure(classifier, test_features, *samples)
-                row |= {
-                    name: value for name, value in quality.items() if not name.startswith("label_accuracy_")
-                }
+                row |= {name: q for name, q in quality.items() if not name.startswith("label_accuracy_")}
             run.write_epoch(row)
             if run.writing:
                 sheet = measures.generate(kept, fixed_noise, fixed_labels)
-                figures.write_sheet(sheet, 8, run.folder / "samples" / f"epoch_{epoch:03d}.png")
+                figures.write_sheet(sheet, run.folder / "samples" / f"epoch_{epoch:03d}.png")
             score = row.get("frechet_distance", -epoch)  # without measures the last epoch is the best
             if score < loop.at.best:
                 loop.at.best, loop.at.best_epoch = score, epoch
@@ -208,36 +215,16 @@ def main(options: Options) -> dict:
             if epoch in (1, options.epochs // 2, options.epochs):
                 run.save_network(f"epoch_{epoch}", kept, epoch)
 
-        floor = measures.floor(classifier, seen["train"], test_features, options.test_samples, options.seed)
-        measured = {}
-        for shown in sorted({1, max(1, options.epochs // 2), options.epochs}):
-            run.load_network(f"epoch_{shown}", kept)
-            samples = measures.sample(kept, options.test_samples, options.seed, device)
-            measured[shown] = measures.measure(classifier, test_features, *samples)
-        rows = measures.as_rows(
-            measured[options.epochs], floor, options.test_samples, f"epoch {options.epochs}"
-        )
-        extra = {f"after epoch {e}": figures for e, figures in measured.items() if e != options.epochs}
-        if average:
-            samples = measures.sample(generator, options.test_samples, options.seed, device)
-            measured["raw generator"] = measures.measure(classifier, test_features, *samples)
-            extra["without averaging the weights"] = measured["raw generator"]
-        for which, values in extra.items():
-            value = round(values["frechet_distance"], 3)
-            rows.append({"name": f"Frechet distance {which}", "value": value, "unit": "to the test set"})
-        title = f"{'Conditional ' if classes else ''}DCGAN, {options.dataset}, {options.image_size} pixels"
-        title += f", seed {options.seed}"
-        parameters = {
-            type(network).__name__.lower(): sum(p.numel() for p in network.parameters())
-            for network in networks
+        results = measures.measure_run(run, kept, generator, classifier, seen, test_features)
+        results["best_epoch"] = loop.at.best_epoch
+        results["parameters"] = {
+            name: sum(p.numel() for p in network.parameters()) for name, network in named.items()
         }
-        results = {"title": title, "rows": rows, "figures": measured, "best_epoch": loop.at.best_epoch}
-        results |= {"epochs": options.epochs, "parameters": parameters}
         if run.writing:
-            figures.plot_run(run.folder, run.figures, title, loop.at.best_epoch)
+            figures.plot_run(run.folder, run.figures, results["title"], loop.at.best_epoch)
             run.finish(results)
-            print_rows(rows)
-            run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")
+            print_rows(results["rows"])
+            run.log(f"{results['title']}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

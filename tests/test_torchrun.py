@@ -29,6 +29,7 @@ DCGAN = {
     "synthetic_pictures": 1024,
     "batch_size": 128,
     "latent_size": 8,
+    "base_channels": 4,
     "conditional": True,
     "average_weights": 0.9,
 }
@@ -64,9 +65,8 @@ def normalise_each_picture(x, mean, var, weight=None, bias=None, *_):
 
 
 def patch(setattr=setattr) -> None:
-    """No BatchNorm, and a small DCGAN and judge, for which seconds are enough."""
+    """No BatchNorm, and a judge that is trained in a second."""
     setattr(F, "batch_norm", normalise_each_picture)
-    setattr(dcgan, "LAYOUTS", {28: ((16, 8, 8), (3, 4, 4), (8, 8, 16), 3)})
     setattr(classifier, "EPOCHS", 1)
 
 
@@ -111,7 +111,7 @@ def gradients() -> None:
         (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3)),
     )  # the union, and this process's half
 
-    networks = dcgan.Generator(8, 10), dcgan.Discriminator(10)
+    networks = dcgan.Generator(8, 10, base_channels=4), dcgan.Discriminator(10, base_channels=4)
     optimizers = [
         torch.optim.SGD(network.parameters(), 0) for network in networks
     ]  # weights stay as they are

@@ -42,7 +42,7 @@ SCRIPTS = {
         "q1_dcgan",
         "train.py",
         "--dataset synthetic --synthetic_pictures 1000 --epochs 3 --batch_size 200 --latent_size 8 --log_every 1 --quality_samples 0 "
-        "--test_samples 200 --conditional --average_weights 0.9",
+        "--test_samples 200 --base_channels 4 --conditional --average_weights 0.9",
     ),
     "q2_protonet": Script(
         "q2_protonet",
@@ -155,17 +155,14 @@ def serve() -> None:
     import torch._dynamo  # which an optimiser would import, for a second, in every child
 
     torch.set_num_threads(1)
-    from q1_dcgan import classifier, dcgan
+    from q1_dcgan import classifier
     from q1_dcgan import train as _q1  # noqa: F401
     from q2_protonet import train as _q2  # noqa: F401
     from q3_pix2pix import train as _q3  # noqa: F401
     from q4_darts import train as _q4  # noqa: F401
     from q4_darts import train_search as _q4_search  # noqa: F401
 
-    dcgan.LAYOUTS = {
-        28: ((16, 8, 8), (3, 4, 4), (8, 8, 16), 3)
-    }  # networks and a judge for which seconds are enough
-    classifier.EPOCHS = 1
+    classifier.EPOCHS = 1  # a judge for which seconds are enough
     for line in sys.stdin:
         pid = os.fork()
         if not pid:

@@ -8,9 +8,22 @@ from PIL import Image
 
 from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import classifier as judge_module
+from q1_dcgan import figures
 from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, accuracy, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
-from q1_dcgan.measures import as_rows, as_sampled, floor, frechet_distance, measure, nearest_training, sample
+from q1_dcgan.measures import (
+    as_rows,
+    as_sampled,
+    class_names,
+    floor,
+    frechet_distance,
+    generate,
+    measure,
+    nearest_neighbour_errors,
+    nearest_neighbour_rows,
+    nearest_training,
+    sample,
+)
 from q1_dcgan.mnist_dataset import DataOptions, draw_digits, load, prepare, to_uint8
 from tests.conftest import DATA_ROOT, ROOT
 
@@ -83,7 +96,7 @@ def test_real_pictures_measure_as_real(judged, digits):
 
 def test_class_figures_by_hand(monkeypatch):
     class Reader:
-        pass
+        classes = 4
 
     probabilities = torch.eye(4)[torch.tensor([0, 0, 0, 1, 1, 2, 3, 3])] * 0.8 + 0.05
     monkeypatch.setattr("q1_dcgan.measures.judge", lambda *_: (torch.randn(8, 2), probabilities))
@@ -106,6 +119,20 @@ def test_nearest_training_picture():
     train[2] = 200
     index, distance = nearest_training(torch.full((1, 28, 28), 110, dtype=torch.uint8), train, batch=2)
     assert index.tolist() == [1] and distance.item() == pytest.approx(10, abs=1e-3)
+
+
+def test_nearest_neighbour_errors_against_a_loop():
+    known, test = draw_digits(300, 0), draw_digits(90, 1)
+    wrong = 0
+    for image, label in zip(test.images.double(), test.labels):
+        distances = [float((image - other).square().sum()) for other in known.images.double()]
+        wrong += int(known.labels[distances.index(min(distances))] != label)
+    assert nearest_neighbour_errors(known, test, batch=40) == wrong > 0
+    assert nearest_neighbour_errors(known, known) == 0
+    parts = {"train": known, "test": test}
+    ours, real = nearest_neighbour_rows(Generator(8, 10, base_channels=4), parts, 300, 0, "epoch 1")
+    assert real["value"] == round(100 * wrong / 90, 2) < ours["value"]
+    assert ours["count"] == "300 samples known, epoch 1" and real["count"] == "300 real pictures known"
 
 
 def test_samples_are_the_seeds_and_labels_are_even():
@@ -161,12 +188,53 @@ def test_folder(tmp_path):
         load(tmp_path, DataOptions("folder"))
 
 
+def test_a_folder_keeps_the_shares_of_its_classes_in_natural_order(tmp_path):
+    counts = {str(name): 28 if name == 2 else 7 for name in range(12)}
+    for name, count in counts.items():
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            Image.new("L", (28, 28), int(name)).save(tmp_path / name / f"{i}.png")
+    parts = load(tmp_path, DataOptions("folder", tmp_path), seed=3)
+    assert parts["test"].names == list(counts)
+    shares = {part: torch.bincount(pictures.labels).tolist() for part, pictures in parts.items()}
+    assert shares["test"] == [count // 7 for count in counts.values()]
+    assert shares["train"] == [6 * count // 7 for count in counts.values()]
+    for pictures in parts.values():  # each picture keeps its label
+        assert torch.equal(pictures.images[:, 0, 0].long(), pictures.labels)
+
+
+def test_colour_and_a_folder_without_classes(tmp_path):
+    random = np.random.default_rng(0)
+    pixels = [random.integers(0, 256, (28, 28, 3), np.uint8) for _ in range(14)]
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    parts = load(tmp_path, DataOptions("folder", tmp_path, channels=3))
+    train, test = parts["train"], parts["test"]
+    assert (len(train), len(test), train.names, train.channels) == (12, 2, [], 3)
+    assert {image.numpy().tobytes() for part in parts.values() for image in part.images} == {
+        image.tobytes() for image in pixels
+    }
+    assert prepare(train.images).shape == (12, 3, 28, 28) and torch.equal(
+        to_uint8(prepare(train.images)), train.images
+    )
+    assert generate(Generator(8, channels=3, base_channels=4), torch.randn(2, 8)).shape == (2, 28, 28, 3)
+    turned = judge_module.four_ways_up(train)  # what its judge learns to tell apart
+    assert len(turned) == 48 and turned.labels.bincount().tolist() == [12] * 4
+    assert torch.equal(turned.images[12 * 3], train.images[0].rot90(3, (0, 1)))
+    judge_of_all = Classifier(0, 3)
+    features, probabilities = judge(judge_of_all, turned.images)
+    assert probabilities.shape == (48, 4)
+    assert list(measure(judge_of_all, features, test.images.repeat(60, 1, 1, 1), None)) == [
+        "frechet_distance"
+    ]
+
+
 def test_mnist_missing_without_network(tmp_path, monkeypatch):
     def offline(*_, **__):
         raise OSError("no network")
 
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", offline)
-    with pytest.raises(RunError, match="train-images-idx3-ubyte.gz.*--dataset synthetic"):
+    with pytest.raises(RunError, match="(?s)--dataset synthetic.*train-images-idx3-ubyte.gz"):
         load(tmp_path, DataOptions("mnist"))
 
 
@@ -217,3 +285,46 @@ def test_reality_is_measured_as_samples_of_its_size_are():
         and there_and_back.names == pictures.names
     )
     assert 0 < (there_and_back.images.float() - pictures.images.float()).abs().mean() < 10
+
+
+def test_names_of_the_classes_of_any_checkpoint():
+    def names(dataset, count, **facts):
+        return class_names(
+            {"architecture": {"classes": count}, "options": {"dataset": dataset}, "facts": facts}
+        )
+
+    assert names("folder", 2, classes=["a", "b"]) == ["a", "b"]
+    assert names("folder", 0, classes=["a", "b"]) == []  # unconditional
+    assert names("mnist", 10) == [str(digit) for digit in range(10)] and names("folder", 3) == ["0", "1", "2"]
+    assert names("fashion_mnist", 10)[-1] == "Ankle boot"
+
+
+@pytest.mark.parametrize("count", [60, 200])
+def test_many_classes_stay_legible(monkeypatch, tmp_path, count):
+    """Ticks do not overlap and the titles are inside of the figure, in classes.png and samples.png."""
+    names, drawn = [f"a class called {i}" for i in range(count)], []
+
+    def save(canvas, path):
+        drawn.append(canvas)
+        return plots_save(canvas, path)
+
+    plots_save = figures.plots.save
+    monkeypatch.setattr(figures.plots, "save", save)
+    probabilities = torch.rand(1000, count, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(figures, "judge", lambda *_: (None, probabilities))
+    figures.plot_histogram(torch.zeros(1000, 28, 28), None, names, tmp_path / "classes.png")
+    rows = min(count, figures.MOST_ROWS)
+    figures.write_sheet(torch.zeros(8 * rows, 28, 28), tmp_path / "samples/epoch_001.png")
+    config = {"classes": names, "options": {"conditional": True}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    figures.plot_samples(tmp_path, tmp_path, "Conditional DCGAN, fashion_mnist, 28 pixels, seed 0")
+    for canvas, axis, side in zip(drawn, ("xaxis", "yaxis"), ((0, 2), (1, 3))):
+        labels = getattr(canvas.axes[0], axis).get_ticklabels()
+        edges = sorted(label.get_window_extent().extents[list(side)].tolist() for label in labels)
+        assert all(end <= start for (_, end), (start, _) in zip(edges, edges[1:]))
+        title = (canvas._suptitle or canvas.axes[0].title).get_window_extent()
+        assert 0 <= title.x0 and title.x1 <= canvas.bbox.x1
+    assert [label.get_text() for label in labels] == names[:rows]
+    assert f"first {rows} of {count} classes" in drawn[1].get_suptitle().replace("\n", " ")
+    if count == 200:
+        assert "40 rarest and 40 commonest of 200" in drawn[0].axes[0].get_title(loc="left")
