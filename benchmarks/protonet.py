@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from benchmarks.race import modes, run
 from common.cli import command
 from common.runtime import Runtime, ScriptOptions, start
-from q2_protonet.omniglot_dataset import Characters, DataOptions, load, prepare
+from q2_protonet.omniglot_dataset import Characters, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
+from q2_protonet.splits import DataOptions, load
 from q2_protonet.train import train_step
 
 

@@ -60,19 +60,27 @@ def list_folders(folder: Path) -> list[Path]:
     return [inner for inner in folders if not (inner / "CACHEDIR.TAG").exists()]
 
 
-def list_classes(folder: Path) -> dict[str, list[Path]]:
-    """The images of each class of a tree <class>/<image>.
+def list_classes(folder: Path, least: int = 0) -> dict[str, list[Path]]:
+    """The images of each class of a tree <class>/<image>, without classes of fewer than `least` images.
 
     Raises:
         RunError: there is no class, or one without images.
     """
-    classes = {inner.name: list_images(inner) for inner in list_folders(folder)}
+    classes = skip_small({inner.name: list_images(inner) for inner in list_folders(folder)}, least)
     if not classes:
         raise RunError(f"no images in {folder}: it must hold <class>/<image>, and holds {contents(folder)}")
     for name, files in classes.items():
         if not files:
             raise RunError(f"no images in the class {folder / name}, which holds {contents(folder / name)}")
     return classes
+
+
+def skip_small(classes: dict[str, list[Path]], least: int) -> dict[str, list[Path]]:
+    """The classes with `least` images or more; the others are named on the screen."""
+    small = [f"{name} ({len(files)})" for name, files in classes.items() if len(files) < least]
+    if small:
+        print(f"left out, with fewer than {least} images: {', '.join(small)}", file=sys.stderr)
+    return {name: files for name, files in classes.items() if len(files) >= least}
 
 
 def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:

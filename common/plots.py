@@ -9,11 +9,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator
 from PIL import Image
+from torch import Tensor
 
 from common.results import read_table
 
@@ -30,6 +32,7 @@ STYLE = {
     "savefig.dpi": 130,
     "text.parse_math": False,  # a $ in a class or file name is a dollar
 }
+MOST_CLASSES = 40  # that a confusion matrix can show legibly
 COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # distinct in grey print and for the colour-blind
 
 
@@ -162,6 +165,43 @@ def image_grid(
     for axis, name in zip(axes[0], column_names):
         axis.set_title(name, fontsize=9)
     canvas.suptitle(title, fontsize=11)
+    return save(canvas, path)
+
+
+def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -> Path:
+    """Which class is predicted for which: one row per true class, in percent of its pictures.
+
+    Of more than 40 classes it shows the 40 with the lowest accuracy.
+
+    Args:
+        predicted, labels: (n,) int64.
+    """
+    classes = len(names)
+    pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
+    table = pairs.view(classes, classes).cpu().double()
+    table = 100 * table / table.sum(1, keepdim=True).clamp(min=1)
+    worst = table.diag().argsort(stable=True)[:MOST_CLASSES].sort().values
+    table, names = table[worst][:, worst], [names[i] for i in worst]
+    side = max(5.4, 1.2 + 0.26 * len(names))
+    canvas, ((axis,),) = figure(size=(side + 1, side))
+    image = axis.imshow(table.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10)
+    if len(names) <= 12:  # more numbers would overlap
+        for row, column in (table >= 0.05).nonzero().tolist():
+            color = "white" if table[row, column] > 40 else "black"
+            text = f"{table[row, column]:.1f}"
+            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    axis.grid(False)
+    short = [name if len(name) <= 20 else f"{name[:19]}…" for name in names]
+    small = {"fontsize": 11 if len(names) <= 12 else 8}
+    axis.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor", **small)
+    axis.set_yticks(range(len(names)), short, **small)
+    which = (
+        "" if len(names) == classes else f"\nThe {len(names)} classes with the lowest accuracy of {classes}"
+    )
+    title = f"Confusion on {len(labels):,} pictures (% of the true class){which}"
+    axis.set(xlabel="predicted class", ylabel="true class", title=title)
+    bar = canvas.colorbar(image, ax=axis, label="% (square-root scale)", ticks=[0, 1, 3.1623, 7.0711, 10])
+    bar.set_ticklabels(["0", "1", "10", "50", "100"])
     return save(canvas, path)
 
 

@@ -17,9 +17,10 @@ from common.cli import at_least, command
 from common.results import add_evaluation, print_rows, results_to_extend
 from common.runtime import ScriptOptions, UsageError, start
 from q2_protonet.measures import accuracy_rows, lake_row, load_model, within_alphabet_row
-from q2_protonet.omniglot_dataset import SIZE, DataOptions, describe, load
+from q2_protonet.omniglot_dataset import SIZE
 from q2_protonet.paper import CHALLENGE, QUESTION, WHOLE_OMNIGLOT
 from q2_protonet.protonet import ShiftAveraged
+from q2_protonet.splits import DataOptions, describe, load
 
 
 @dataclass
@@ -72,6 +73,8 @@ def data_options(trained: dict, options: Options) -> DataOptions:
             where = f"the pictures are no longer in {folder.absolute()}"
             raise UsageError(f"{where}: give their place with --folder DIR")
     data = DataOptions(dataset, split, folder, trained["no_rotations"])
+    if dataset == "folder":
+        data.skip_small = trained.get("skip_small", 0)
     if not (options.within_alphabet or options.lake_runs):
         return data
     if trained["dataset"] == "omniglot" and trained["split"] in WHOLE_OMNIGLOT:

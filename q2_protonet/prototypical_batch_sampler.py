@@ -43,7 +43,8 @@ class PrototypicalBatchSampler:
             first = f"{part.names[small[0]]}; {len(small)} of {len(counts)} are too small"
             raise UsageError(
                 f"{shot} support + {query} query drawings of each class are needed, and in {where} a class "
-                f"has only {int(counts[small[0]])} ({first}): lower {flags[1]} or {flags[2]}"
+                f"has only {int(counts[small[0]])} ({first}): lower {flags[1]} or {flags[2]}, or leave "
+                "such classes of your own out with --skip_small in training"
             )
         self.counts, self.way, self.shot, self.query, self.generator = counts, way, shot, query, generator
         self.most = int(counts.max())

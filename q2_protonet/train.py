@@ -25,11 +25,12 @@ from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q2_protonet.figures import plot_episode, record_episode
 from q2_protonet.measures import accuracy_rows, embed, run_episodes
-from q2_protonet.omniglot_dataset import DataOptions, describe, jitter, load, merge, prepare
+from q2_protonet.omniglot_dataset import jitter, merge, prepare
 from q2_protonet.paper import QUESTION, UNTRAINED, WHOLE_OMNIGLOT
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypical_loss
+from q2_protonet.splits import DataOptions, describe, load
 
 STEP_COLUMNS = ("train_loss", "train_accuracy")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
+from common import plots
 from common.cli import command
 from common.results import add_evaluation, print_rows, results_to_extend, run_name
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q4_darts.cifar10_dataset import DataOptions, load
-from q4_darts.figures import plot_confusion
 from q4_darts.measures import (
     accuracy_row,
     class_names,
@@ -66,7 +66,7 @@ def main(options: Options) -> dict:
         result["multiply_adds"] = multiply_adds(model, data.image_size, runtime.device)
         size += f", {result['multiply_adds'] / 1e6:.1f} million multiply-adds per picture"
     figure = options.figure_root / QUESTION / run_name(options.checkpoint) / "confusion.png"
-    plot_confusion(predicted, test.labels, test.names, figure)
+    plots.confusion(predicted, test.labels, test.names, figure)
     print(f"{len(test):,} test pictures of {trained['dataset']}")
     print_rows([row])
     print("by class: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in by_class.items()))

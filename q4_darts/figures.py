@@ -1,16 +1,14 @@
-"""The pictures of this folder: cells, what a search did to its alphas, which classes are confused."""
+"""The pictures of this folder: cells, and what a search did to its alphas."""
 
 import json
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc
 from PIL import Image
-from torch import Tensor
 
 from common import plots
 from q4_darts.genotypes import NODES, PRIMITIVES, Edge, Genotype, parse
@@ -25,7 +23,6 @@ COLORS = {
     "dil_conv_5x5": "#00441b",
 }
 STATES = ("cₖ₋₂", "cₖ₋₁", *map(str, range(NODES)), "cₖ")
-MOST_CLASSES = 40  # that a confusion matrix can show legibly
 
 
 def plot_cell(axis: Axes, edges: tuple[Edge, ...], title: str) -> None:
@@ -102,41 +99,4 @@ def plot_alphas(folder: Path, path: Path, title: str) -> Path:
         axes[row, 0].set_ylabel(f"edge of the {kind} cell")
     canvas.colorbar(image, ax=axes, label="weight of the operation (softmax)", shrink=0.7)
     canvas.suptitle(title)
-    return plots.save(canvas, path)
-
-
-def plot_confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -> Path:
-    """Which class is predicted for which: one row per true class, in percent of its pictures.
-
-    Of more than 40 classes it shows the 40 with the lowest accuracy.
-
-    Args:
-        predicted, labels: (n,) int64.
-    """
-    classes = len(names)
-    pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
-    table = pairs.view(classes, classes).cpu().double()
-    table = 100 * table / table.sum(1, keepdim=True).clamp(min=1)
-    worst = table.diag().argsort(stable=True)[:MOST_CLASSES].sort().values
-    table, names = table[worst][:, worst], [names[i] for i in worst]
-    side = max(5.4, 1.2 + 0.26 * len(names))
-    canvas, ((axis,),) = plots.figure(size=(side + 1, side))
-    image = axis.imshow(table.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10)
-    if len(names) <= 12:  # more numbers would overlap
-        for row, column in (table >= 0.05).nonzero().tolist():
-            color = "white" if table[row, column] > 40 else "black"
-            text = f"{table[row, column]:.1f}"
-            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
-    axis.grid(False)
-    short = [name if len(name) <= 20 else f"{name[:19]}…" for name in names]
-    small = {"fontsize": 11 if len(names) <= 12 else 8}
-    axis.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor", **small)
-    axis.set_yticks(range(len(names)), short, **small)
-    which = (
-        "" if len(names) == classes else f"\nThe {len(names)} classes with the lowest accuracy of {classes}"
-    )
-    title = f"Confusion on {len(labels):,} pictures (% of the true class){which}"
-    axis.set(xlabel="predicted class", ylabel="true class", title=title)
-    bar = canvas.colorbar(image, ax=axis, label="% (square-root scale)", ticks=[0, 1, 3.1623, 7.0711, 10])
-    bar.set_ticklabels(["0", "1", "10", "50", "100"])
     return plots.save(canvas, path)

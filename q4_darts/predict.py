@@ -24,7 +24,6 @@ from common.images import Depth, list_folders, list_images
 from common.results import print_rows
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q4_darts.cifar10_dataset import read_rgb
-from q4_darts.figures import plot_confusion
 from q4_darts.measures import accuracy_row, class_names, load_network, picture_size, predict
 
 MOST_SHOWN = 30  # pictures in the figure
@@ -119,7 +118,7 @@ def main(options: Options) -> list[dict]:
     if all(file.parent.name in names for file in files):
         labels = torch.tensor([names.index(file.parent.name) for file in files])
         path = options.output.with_name(f"{options.output.stem}-confusion.png")
-        plot_confusion(classes[:, 0], labels, names, path)
+        plots.confusion(classes[:, 0], labels, names, path)
         print_rows([accuracy_row("pictures in the folder of their class", classes[:, 0], labels)])
         print(path)
     return rows

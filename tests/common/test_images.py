@@ -12,7 +12,7 @@ from PIL import Image
 from common.images import list_images, read_image
 from common.runtime import RunError, UsageError
 from q1_dcgan import mnist_dataset
-from q2_protonet import omniglot_dataset
+from q2_protonet import splits
 from q3_pix2pix import maps_dataset
 from q4_darts import cifar10_dataset
 
@@ -27,8 +27,8 @@ def load(question, folder, data_root, dataset="folder"):
     if question == "q1":
         return mnist_dataset.load(data_root, mnist_dataset.DataOptions(dataset, folder))
     if question == "q2":
-        options = omniglot_dataset.DataOptions(dataset, folder=folder, no_rotations=True)
-        return omniglot_dataset.load(data_root, options)
+        options = splits.DataOptions(dataset, folder=folder, no_rotations=True)
+        return splits.load(data_root, options)
     if question == "q3":
         return maps_dataset.load(data_root, maps_dataset.DataOptions(dataset, folder), 32)
     return cifar10_dataset.load(data_root, cifar10_dataset.DataOptions(dataset, folder))

@@ -23,7 +23,8 @@ from common import archive, checkpoint
 from common.images import read_image
 from common.runtime import RunError, UsageError
 from q1_dcgan.mnist_dataset import load_folder, read_idx
-from q2_protonet.omniglot_dataset import read_ink, read_list
+from q2_protonet.omniglot_dataset import read_ink
+from q2_protonet.splits import read_list
 from q3_pix2pix.maps_dataset import read_pair
 from q4_darts import genotypes
 from tests.faults.test_hostile_input import write_archive

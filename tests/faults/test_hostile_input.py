@@ -26,7 +26,7 @@ from common.images import list_classes, list_images, open_image
 from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import mnist_dataset
 from q1_dcgan.classifier import trained_classifier
-from q2_protonet import omniglot_dataset
+from q2_protonet import omniglot_dataset, splits
 from q3_pix2pix import maps_dataset
 from q4_darts import cifar10_dataset, genotypes
 from tests.conftest import ENVIRONMENT, ROOT
@@ -328,11 +328,9 @@ def test_both_questions_use_it(tmp_path, monkeypatch):
 
     (tmp_path / "omniglot-py").mkdir()
     write_archive(tmp_path / "omniglot-py/tiny.zip", ("../outside", b"x"))
-    monkeypatch.setitem(
-        omniglot_dataset.ARCHIVES, "tiny", (calculate_md5(tmp_path / "omniglot-py/tiny.zip"), 3)
-    )
+    monkeypatch.setitem(splits.ARCHIVES, "tiny", (calculate_md5(tmp_path / "omniglot-py/tiny.zip"), 3))
     with pytest.raises(RunError, match="tiny.zip is damaged or unsafe .*no folder tiny"):
-        omniglot_dataset.alphabets(tmp_path, "tiny")
+        splits.alphabets(tmp_path, "tiny")
     write_archive(tmp_path / "maps.tar.gz", ("maps/link", tarfile.SYMTYPE, "/etc"))
     monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
     with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe .*maps/link"):
@@ -571,10 +569,10 @@ def test_idx_files(tmp_path, monkeypatch):
 def test_a_foreign_line_of_a_split_list(tmp_path, line):
     good = "".join(f"Greek/character01/rot{turn:03d}\n" for turn in (0, 90, 180, 270))
     (tmp_path / "val.txt").write_text(good)
-    assert omniglot_dataset.read_list(tmp_path / "val.txt", {"Greek/character01"}) == ["Greek/character01"]
+    assert splits.read_list(tmp_path / "val.txt", {"Greek/character01"}) == ["Greek/character01"]
     (tmp_path / "val.txt").write_bytes((good + line).encode(errors="surrogateescape"))
     with pytest.raises(RunError, match="val.txt, line 5: ") as caught:
-        omniglot_dataset.read_list(tmp_path / "val.txt", {"Greek/character01"})
+        splits.read_list(tmp_path / "val.txt", {"Greek/character01"})
     assert len(str(caught.value)) < 500
 
 

@@ -6,11 +6,12 @@ import torch
 from PIL import Image
 
 from common.runtime import RunError, UsageError
-from q2_protonet import evaluate, omniglot_dataset
+from q2_protonet import evaluate, splits
 from q2_protonet.measures import embed, lake_row, run_episodes, within_alphabet_row
-from q2_protonet.omniglot_dataset import Characters, DataOptions, make_synthetic
+from q2_protonet.omniglot_dataset import Characters, make_synthetic
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import WithinAlphabetSampler
+from q2_protonet.splits import DataOptions
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_the_background_split_keeps_alphabets_whole(alphabets, tmp_path, monkeyp
             folder = tmp_path / archive / name / "character01"
             folder.mkdir(parents=True)
             Image.fromarray(255 - alphabets.images[len(name), 0].numpy()).save(folder / "01.png")
-    monkeypatch.setattr(omniglot_dataset, "unpacked", lambda folder, name: tmp_path / name)
-    parts = omniglot_dataset.load(tmp_path, DataOptions(split="background", no_rotations=True))
+    monkeypatch.setattr(splits, "unpacked", lambda folder, name: tmp_path / name)
+    parts = splits.load(tmp_path, DataOptions(split="background", no_rotations=True))
     found = {part: {name.split("/")[0] for name in parts[part].names} for part in parts}
     assert found == {"train": {"Latin", "Korean"}, "validation": {"Greek"}, "test": {"Angelic"}}

@@ -8,17 +8,9 @@ from torchvision.datasets.utils import calculate_md5
 
 from common.images import list_classes
 from common.runtime import RunError, UsageError
-from q2_protonet import omniglot_dataset
-from q2_protonet.omniglot_dataset import (
-    Characters,
-    DataOptions,
-    decode,
-    jitter,
-    load,
-    merge,
-    prepare,
-    read_ink,
-)
+from q2_protonet import omniglot_dataset, splits
+from q2_protonet.omniglot_dataset import Characters, decode, jitter, merge, prepare, read_ink
+from q2_protonet.splits import DataOptions, load
 from tests.conftest import DATA_ROOT
 
 
@@ -133,6 +125,17 @@ def test_folder_is_split_without_overlap(tree):
     assert [len(part) for part in parts.values()] == [8, 1, 3]
 
 
+def test_small_classes_are_left_out_by_name(tree, capsys):
+    (tree / "c03" / "2.png").unlink()
+    parts = load(tree.parent, DataOptions("folder", folder=tree, no_rotations=True, skip_small=4))
+    assert sorted(name for part in parts.values() for name in part.names) == [
+        f"c{i:02d}" for i in range(12) if i != 3
+    ]
+    assert "left out, with fewer than 4 images: c03 (3)" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--skip_small needs --dataset folder"):
+        load(tree.parent, DataOptions("synthetic", skip_small=4))
+
+
 def test_folder_with_its_own_parts_must_not_share_classes(tree, tmp_path):
     for part, classes in (("train", ("a", "b")), ("validation", ("c",)), ("test", ("a",))):
         for name in classes:
@@ -206,10 +209,10 @@ def test_half_extracted_is_extracted_again_from_the_archive(tmp_path, monkeypatc
         for i in range(3):
             letter(20 + i).save(tmp_path / "l.png")
             archive.write(tmp_path / "l.png", f"tiny/Abc/character01/{i}.png")
-    monkeypatch.setitem(omniglot_dataset.ARCHIVES, "tiny", (calculate_md5(folder / "tiny.zip"), 3))
+    monkeypatch.setitem(splits.ARCHIVES, "tiny", (calculate_md5(folder / "tiny.zip"), 3))
     (folder / "tiny" / "Abc" / "character01").mkdir(parents=True)
     (folder / "tiny" / "Abc" / "character01" / "0.png").write_bytes(b"cut")
-    characters = omniglot_dataset.alphabets(tmp_path, "tiny")
+    characters = splits.alphabets(tmp_path, "tiny")
     assert characters.names == ["Abc/character01"] and characters.counts.tolist() == [3]
     assert not (tmp_path.parent / "outside.png").exists() and not (tmp_path / "outside.png").exists()
 
@@ -221,9 +224,7 @@ def blank_omniglot(names):
 
 
 def test_random_split_has_the_sizes_of_vinyals(monkeypatch):
-    monkeypatch.setattr(
-        omniglot_dataset, "alphabets", lambda *_: blank_omniglot([f"a/{i}" for i in range(1623)])
-    )
+    monkeypatch.setattr(splits, "alphabets", lambda *_: blank_omniglot([f"a/{i}" for i in range(1623)]))
     parts = load(None, DataOptions(split="random"))
     assert [len(part) for part in parts.values()] == [4112, 688, 1692]
     assert len({name for part in parts.values() for name in part.names}) == 6492
@@ -240,7 +241,7 @@ def test_vinyals_lists(monkeypatch):
             for line in (lists / f"{file}.txt").read_text().split()
         }
     )
-    monkeypatch.setattr(omniglot_dataset, "alphabets", lambda *_: blank_omniglot(names))
+    monkeypatch.setattr(splits, "alphabets", lambda *_: blank_omniglot(names))
     parts = load(DATA_ROOT, DataOptions(split="vinyals"))
     assert [len(part) for part in parts.values()] == [4112, 688, 1692]
     for part, file in zip(parts.values(), ("train", "val", "test")):

@@ -14,10 +14,11 @@ from PIL import Image
 from common import checkpoint
 from q2_protonet import figures
 from q2_protonet.measures import embed, run_episodes
-from q2_protonet.omniglot_dataset import DataOptions, load, make_synthetic, prepare
+from q2_protonet.omniglot_dataset import make_synthetic, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypical_loss
+from q2_protonet.splits import DataOptions, load
 from tests.conftest import ENVIRONMENT, ROOT
 
 TRAIN = "q2_protonet/train.py"

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from q4_darts.figures import plot_cells_gif, plot_confusion
+from common import plots
+from q4_darts.figures import plot_cells_gif
 from q4_darts.genotypes import random_genotype, save
 from q4_darts.measures import CIFAR10, class_names
 
@@ -14,7 +15,7 @@ def test_a_confusion_matrix_of_many_classes_shows_those_with_the_lowest_accuracy
     monkeypatch.setattr(
         "matplotlib.axes.Axes.set_yticks", lambda self, places, names, **_: shown.extend(names)
     )
-    path = plot_confusion(predicted, labels, [f"${n}" for n in range(60)], tmp_path / "c.png")
+    path = plots.confusion(predicted, labels, [f"${n}" for n in range(60)], tmp_path / "c.png")
     assert len(shown) == 40 and set(shown) >= {f"${n}" for n in range(50, 60)}
     with Image.open(path) as image:
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
