@@ -1,19 +1,22 @@
-"""One local page with the four networks: draw characters, walk between digits, map a photo, name a picture.
+"""One local page with the four networks: name a drawing, walk between digits, map a photo, name a picture.
 
 python demo.py     # make demo, then http://127.0.0.1:7860
 """
 
+import base64
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
 import gradio as gr
 import numpy as np
@@ -24,15 +27,13 @@ from PIL import Image
 
 from common import plots, pretrained
 from common.cli import command
-from common.images import read_image
 from common.provenance import ROOT
 from common.runtime import RunError, Runtime, ScriptOptions, UsageError, start
 from q1_dcgan.measures import generate
 from q1_dcgan.measures import load_generator as load_dcgan
 from q1_dcgan.sample import walk
-from q2_protonet.measures import embed
+from q2_protonet.measures import embed, load_model
 from q2_protonet.omniglot_dataset import read_ink
-from q2_protonet.protonet import load_model
 from q2_protonet.prototypical_loss import squared_distances
 from q3_pix2pix import predict as q3_predict
 from q3_pix2pix.maps_dataset import open_rgb
@@ -44,120 +45,217 @@ from q4_darts.measures import predict as q4_logits
 
 EXAMPLES = ROOT / "docs" / "examples"
 LETTERS = ["A", "B", "C", "D"]
+LONGEST_SIDE = 2048  # of a photo, in pixels: what a CPU maps within seconds
+THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
+CSS = (
+    "#photo img, #map img, #picture img { width: 100%; height: 100%; object-fit: contain; }"  # small ones too
+)
+
+# A canvas of our own, whose value is a PNG as a data URL: Gradio's sketchpad has its brush chosen anew after
+# every drawing.
+PAD = """
+let strokes = [], drawing = false;
+const canvas = () => element.querySelector("canvas");
+function redraw() {
+  const pen = canvas().getContext("2d");
+  pen.fillStyle = "white";
+  pen.fillRect(0, 0, 280, 280);
+  pen.lineWidth = 12;
+  pen.lineCap = pen.lineJoin = "round";
+  for (const stroke of strokes) {
+    pen.beginPath();
+    pen.moveTo(...stroke[0]);
+    stroke.forEach(point => pen.lineTo(...point));
+    pen.stroke();
+  }
+}
+function add(event) {
+  const box = canvas().getBoundingClientRect();
+  strokes.at(-1).push([event.clientX - box.left, event.clientY - box.top]);
+  redraw();
+}
+element.addEventListener("pointerdown", event => {
+  if (event.target !== canvas()) return;
+  drawing = true;
+  canvas().setPointerCapture(event.pointerId);
+  strokes.push([]);
+  add(event);
+});
+element.addEventListener("pointermove", event => { if (drawing) add(event); });
+element.addEventListener("pointerup", () => {
+  if (!drawing) return;
+  drawing = false;
+  props.value = canvas().toDataURL();
+  setTimeout(redraw);
+});
+watch("value", () => {
+  if (!props.value) strokes = [];
+  redraw();
+});
+redraw();
+"""
 
 
 @dataclass
 class Options(ScriptOptions):
     """Show the networks on a local page."""
 
-    dcgan: Path = Path("dcgan-conditional")  # a checkpoint of each question, or a name in pretrained/
+    dcgan: Path = Path("dcgan-conditional")  # the name of a network in pretrained/, or a checkpoint
     protonet: Path = Path("protonet-1shot")
     pix2pix: Path = Path("pix2pix-aerial")
     darts: Path = Path("darts-cifar10")
     port: int = 7860  # of 127.0.0.1
 
 
+def upload(**options: object) -> gr.Image:
+    """An upload that hands over the file itself: our own reader says what is wrong with it."""
+    image = gr.Image(sources=["upload", "clipboard"], **options)
+    image.preprocess = lambda payload: Path(payload.path) if payload else None
+    return image
+
+
 def spoken(function: Callable) -> Callable:
-    """Shows what is wrong with an input as a sentence on the page."""
+    """Shows what is wrong with an input as a sentence on the page, with files by their bare names."""
 
     @functools.wraps(function)
     def wrapped(*inputs: object) -> object:
         try:
             return function(*inputs)
         except (RunError, UsageError) as error:
-            text = str(error)
-            raise gr.Error(text.replace(str(Path(text.split()[0]).parent) + os.sep, "")) from error
+            message = re.sub(r"/\S*/", "", str(error))
+            raise gr.Error(message, print_exception=False) from error
 
     return wrapped
 
 
-def picture(canvas: Figure) -> Image.Image:
+def rasterise(canvas: Figure) -> Image.Image:
     """A figure as an image."""
     FigureCanvasAgg(canvas).draw()
     return Image.fromarray(np.asarray(canvas.canvas.buffer_rgba())).convert("RGB")
 
 
+def introduce(text: str, checkpoint: Path, state: dict) -> None:
+    """What to do on a tab, and which network answers."""
+    options = state["options"]
+    gr.Markdown(
+        f"{text}\n\n<small>Network: {options.get('run_name') or checkpoint}, "
+        f"{options['dataset'].replace('_', ' ')} data, epoch {state['epoch']}.</small>"
+    )
+
+
+# Characters -------------------------------------------------------------------------------------------------
+
+
+def read_pad(drawing: str | None) -> np.ndarray:
+    """What was drawn on the pad, a PNG as a data URL, as (28, 28) uint8."""
+    if not drawing:
+        raise UsageError("The pad is empty: draw a character first.")
+    return read_ink(BytesIO(base64.b64decode(drawing.partition(",")[2])), "no")
+
+
+def thumbnails(known: list) -> list:
+    """The examples for the gallery, dark on light, with room for the name below."""
+    paper = [np.pad(255 - image, ((0, 10), (5, 5)), constant_values=255) for _, image in known]
+    return [(Image.fromarray(image).resize((152, 152)), name) for image, (name, _) in zip(paper, known)]
+
+
+def classify_drawing(model: torch.nn.Module, query: np.ndarray, known: list, device: torch.device) -> tuple:
+    """Probabilities of each character for a drawing, and the embedding as a picture.
+
+    Args:
+        known: (name, drawing) of each example, drawings (28, 28) uint8.
+    """
+    names = sorted({name for name, _ in known})
+    if len(names) < 2:
+        raise UsageError("Add an example of at least two characters first.")
+    images = torch.from_numpy(np.stack([image for _, image in known] + [query]))
+    embeddings = embed(model, images.to(device)).cpu()  # (examples + 1, dim)
+    owner = np.array([name for name, _ in known])
+    support = {name: embeddings[:-1][torch.from_numpy(owner == name)] for name in names}
+    prototypes = torch.stack([points.mean(0) for points in support.values()])  # (way, dim), eq. 1
+    probabilities = (-squared_distances(embeddings[-1:], prototypes))[0].softmax(0)  # (way,), eq. 2
+    canvas = plot_embedding(support, prototypes, embeddings[-1])
+    return dict(zip(names, probabilities.tolist())), rasterise(canvas)
+
+
+def plot_embedding(support: dict[str, torch.Tensor], prototypes: torch.Tensor, query: torch.Tensor) -> Figure:
+    """Examples, prototypes and the unknown drawing along the two directions in which they differ most."""
+    everything = torch.cat([*support.values(), query[None]])
+    center = everything.mean(0)
+    axes = torch.linalg.svd(everything - center, full_matrices=False).Vh[:2].T  # (dim, 2)
+    canvas, ((axis,),) = plots.figure(size=(5, 4))
+    for (name, points), prototype in zip(support.items(), prototypes):
+        dots = axis.scatter(*((points - center) @ axes).T, marker="s", label=name)
+        star = (prototype - center) @ axes
+        axis.scatter(*star, marker="*", s=220, color=dots.get_facecolor(), edgecolor="black")
+    axis.scatter(*((query - center) @ axes), marker="o", s=90, color="black", label="unknown")
+    axis.set(title="squares: examples, stars: prototypes", xlabel="first axis", ylabel="second axis")
+    axis.legend()
+    return canvas
+
+
 def characters_tab(checkpoint: Path, runtime: Runtime) -> None:
     """Few-shot classification of what is drawn."""
-    model, _ = load_model(checkpoint, runtime)
-
-    def read(drawing: dict | None) -> np.ndarray:
-        if not drawing or not drawing.get("composite"):
-            raise UsageError("Draw something first.")
-        return read_ink(Path(drawing["composite"]))
-
-    def shown(known: list) -> list:
-        return [(Image.fromarray(255 - image).resize((84, 84)), letter) for letter, image in known]
+    model, state = load_model(checkpoint, runtime)
 
     @spoken
-    def add(drawing: dict | None, letter: str, known: list) -> tuple:
-        known = sorted([*known, (letter, read(drawing))], key=lambda example: example[0])
-        return known, shown(known), None
+    def add(drawing: str | None, name: str, known: list) -> tuple:
+        if sum(name == other for other, _ in known) == 5:
+            raise UsageError(f"There are five examples of {name} already.")
+        known = sorted([*known, (name, read_pad(drawing))], key=lambda example: example[0])
+        return known, thumbnails(known), None
 
     @spoken
-    def classify(drawing: dict | None, known: list) -> tuple:
-        letters = sorted({letter for letter, _ in known})
-        if len(letters) < 2:
-            raise UsageError("Draw and add an example of at least two characters first.")
-        images = torch.from_numpy(np.stack([image for _, image in known] + [read(drawing)]))
-        embeddings = embed(model, images.to(runtime.device)).cpu()  # (examples + 1, dim)
-        owner = np.array([letter for letter, _ in known])
-        prototypes = torch.stack([embeddings[:-1][torch.from_numpy(owner == c)].mean(0) for c in letters])
-        probabilities = (-squared_distances(embeddings[-1:], prototypes))[0].softmax(0)
-        return dict(zip(letters, probabilities.tolist())), picture(
-            plot(embeddings, owner, prototypes, letters)
-        )
-
-    def plot(embeddings: torch.Tensor, owner: np.ndarray, prototypes: torch.Tensor, letters: list) -> Figure:
-        center = embeddings.mean(0)
-        axes = torch.linalg.svd(embeddings - center, full_matrices=False).Vh[:2].T  # (dim, 2)
-        points, stars = ((x - center) @ axes for x in (embeddings, prototypes))
-        canvas, ((axis,),) = plots.figure(size=(5, 4))
-        for letter, star in zip(letters, stars):
-            of = points[:-1][torch.from_numpy(owner == letter)]
-            dots = axis.scatter(*of.T, marker="s", label=letter)
-            axis.scatter(*star, marker="*", s=200, color=dots.get_facecolor(), edgecolor="black")
-        axis.scatter(*points[-1], marker="o", s=90, color="black", label="unknown")
-        axis.set(title="squares: examples, stars: prototypes", xlabel="first axis", ylabel="second axis")
-        axis.legend()
-        return canvas
+    def classify(drawing: str | None, known: list) -> tuple:
+        return classify_drawing(model, read_pad(drawing), known, runtime.device)
 
     @spoken
-    def example() -> tuple:
+    def load_examples() -> tuple:
         files = sorted((EXAMPLES / "support").glob("*/*.png"))
-        names = sorted({file.parent.name for file in files})
-        known = [(LETTERS[names.index(file.parent.name)], read_ink(file)) for file in files]
-        return known, shown(known), str(sorted((EXAMPLES / "query").glob("*.png"))[0])
+        known = [(file.parent.name, read_ink(file)) for file in files]
+        names = sorted({name for name, _ in known})
+        return known, thumbnails(known), gr.Radio(names, value=names[0]), None, None, None
 
-    gr.Markdown(
-        "Draw a character and add it as an example of A; add others as B, C or D, one to five of each. "
-        "Then draw one more and ask what it is."
+    def clear() -> tuple:
+        return [], [], gr.Radio(LETTERS, value=LETTERS[0]), None, None, None
+
+    text = (
+        "Draw a character and add it as an example, one to five of each. Then draw another one and ask "
+        "what it is: the network has never been trained on your characters."
     )
+    introduce(text, checkpoint, state)
     known = gr.State([])
     with gr.Row():
-        pad = gr.Sketchpad(
-            type="filepath",
-            canvas_size=(280, 280),
-            layers=False,
-            label="drawing",
-            elem_id="pad",
-            brush=gr.Brush(default_size=14, colors=["#000000"], color_mode="fixed"),
-        )
-        with gr.Column():
-            letter = gr.Radio(LETTERS, value="A", label="This is an example of", elem_id="letter")
-            gr.Button("Add example", elem_id="add").click(
-                add,
-                [pad, letter, known],
-                [known, gallery := gr.Gallery(label="examples", columns=5, height=180), pad],
+        with gr.Column(min_width=280):
+            pad = gr.HTML(
+                html_template='<canvas width="280" height="280"></canvas>',
+                css_template="canvas { border: 2px solid #888; border-radius: 8px; touch-action: none; }",
+                js_on_load=PAD,
+                elem_id="pad",
             )
-            ask = gr.Button("What is it?", variant="primary", elem_id="classify")
-            ready = gr.Button("Load an example", elem_id="load")
-            gr.Button("Start again").click(lambda: ([], [], None), None, [known, gallery, pad])
-        with gr.Column():
-            answer = gr.Label(label="probability of each character", elem_id="answer")
-            space = gr.Image(label="embedding", elem_id="embedding")
+            wipe = gr.Button("Wipe the pad", size="sm", elem_id="wipe")
+            name = gr.Radio(LETTERS, value=LETTERS[0], label="This is an example of", elem_id="name")
+            with gr.Row():
+                add_button = gr.Button("Add as example", elem_id="add")
+                ask = gr.Button("What is it?", variant="primary", elem_id="ask")
+        with gr.Column(min_width=280):
+            gallery = gr.Gallery(
+                label="Examples", show_label=False, columns=3, height=360, elem_id="known", buttons=[]
+            )
+            with gr.Row():
+                ready = gr.Button("Load examples", elem_id="ready")
+                again = gr.Button("Start again", elem_id="again")
+        with gr.Column(min_width=280):
+            answer = gr.Label(label="Probability of each character", elem_id="answer")
+            space = gr.Image(label="Embedding", show_label=False, elem_id="space", buttons=[])
+    wipe.click(lambda: None, None, pad)
+    add_button.click(add, [pad, name, known], [known, gallery, pad])
     ask.click(classify, [pad, known], [answer, space])
-    ready.click(example, None, [known, gallery, pad])
+    ready.click(load_examples, None, [known, gallery, name, pad, answer, space])
+    again.click(clear, None, [known, gallery, name, pad, answer, space])
+
+
+# Digits, maps, pictures -------------------------------------------------------------------------------------
 
 
 def digits_tab(checkpoint: Path, runtime: Runtime) -> None:
@@ -166,24 +264,27 @@ def digits_tab(checkpoint: Path, runtime: Runtime) -> None:
     names = state.get("facts", {}).get("classes") or [str(i) for i in range(max(1, generator.classes))]
 
     @spoken
-    def show(name: str, seed: float, place: float) -> Image.Image:
+    def show(name: str, seed: float | None, place: float) -> Image.Image:
+        if seed is None or not 0 <= seed < 2**31:
+            raise UsageError(f"The seed must be a whole number from 0 to {2**31 - 1:,}.")
         ends = [torch.Generator().manual_seed(int(seed) + end) for end in (0, 1)]
         noise = torch.stack([torch.randn(generator.latent_size, generator=end) for end in ends])
         noise = walk(noise, 101)[round(100 * place)][None].to(runtime.device)
         labels = torch.tensor([names.index(name)], device=runtime.device) if generator.classes else None
         pixels = generate(generator, noise, labels)[0].cpu().numpy()
-        return Image.fromarray(pixels).resize((280, 280), Image.Resampling.NEAREST)
+        return Image.fromarray(pixels).resize((336, 336), Image.Resampling.NEAREST)
 
-    gr.Markdown("Pick a digit; the slider walks from one random latent to the next.")
+    text = "Pick a digit. The slider walks from the latent of this seed to that of the next one."
+    introduce(text, checkpoint, state)
     with gr.Row():
         with gr.Column():
-            name = gr.Radio(names, value=names[0], label="digit", elem_id="digit")
-            seed = gr.Number(0, label="seed", precision=0, minimum=0, maximum=2**31)
-            place = gr.Slider(0, 1, 0, label="walk", elem_id="walk")
-        output = gr.Image(label="sample", elem_id="sample", format="png")
+            name = gr.Radio(names, value=names[0], label="Digit", elem_id="digit")
+            place = gr.Slider(0, 1, 0, step=0.01, label="Walk", elem_id="walk")
+            seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
+        value = show(names[0], 0, 0)
+        output = gr.Image(value, label="Sample", elem_id="sample", format="png", height=400, buttons=[])
     for control in (name, seed, place):
-        control.change(show, [name, seed, place], output)
-    name.select(show, [name, seed, place], output)
+        control.change(show, [name, seed, place], output, show_progress="hidden", trigger_mode="always_last")
 
 
 def map_tab(checkpoint: Path, runtime: Runtime) -> None:
@@ -192,59 +293,70 @@ def map_tab(checkpoint: Path, runtime: Runtime) -> None:
     size, scale = state["architecture"]["image_size"], state.get("facts", {}).get("scale") or [1.0, 1.0]
 
     @spoken
-    def translate(file: str | None) -> Image.Image | None:
+    def translate(file: Path | None) -> Image.Image | None:
         if file is None:
             return None
-        return q3_predict.translate_photo(generator, open_rgb(Path(file)), size, scale, q3_predict.Options())
+        photo = open_rgb(file)
+        if max(photo.size) > LONGEST_SIDE:
+            sides = f"{photo.width:,} x {photo.height:,}"
+            raise UsageError(f"{file} has {sides} pixels; this page takes up to {LONGEST_SIDE:,} a side.")
+        return q3_predict.translate_photo(generator, photo, size, scale, q3_predict.Options())
 
-    gr.Markdown("Drop an aerial photo; the map appears beside it.")
+    introduce("Drop an aerial photo; the map appears beside it.", checkpoint, state)
     with gr.Row():
-        photo = gr.Image(type="filepath", label="photo", sources=["upload", "clipboard"], elem_id="photo")
-        output = gr.Image(label="map", elem_id="map", format="png")
+        photo = upload(label="Photo", elem_id="photo", height=400)
+        output = gr.Image(
+            label="Map", elem_id="map", format="png", height=400, buttons=["download", "fullscreen"]
+        )
     photo.change(translate, photo, output)
-    gr.Examples([[str(file)] for file in sorted((EXAMPLES / "photos").glob("*"))], photo)
+    kind = "town" if state["options"]["dataset"] == "synthetic" else "aerial"
+    gr.Examples([[str(file)] for file in sorted((EXAMPLES / "photos").glob(f"{kind}-*"))], photo)
 
 
 def picture_tab(checkpoint: Path, runtime: Runtime) -> None:
     """The classes of a picture, and the cell that reads it."""
     network, state = load_network(checkpoint, runtime)
     names, size = class_names(state), picture_size(state)
-    cell = picture(plot_cells(parse(state["architecture"]["genotype"]), "the cell that reads it"))
+    cell = rasterise(plot_cells(parse(state["architecture"]["genotype"]), "The cells of this network"))
 
     @spoken
-    def classify(file: str | None) -> dict | None:
+    def classify(file: Path | None) -> dict | None:
         if file is None:
             return None
-        image = read_image(Path(file), "RGB").resize((size, size), Image.Resampling.LANCZOS)
+        image = open_rgb(file).resize((size, size), Image.Resampling.LANCZOS)
         logits = q4_logits(network, torch.from_numpy(np.array(image))[None].to(runtime.device), runtime)
         return dict(zip(names, logits[0].softmax(0).tolist()))
 
-    gr.Markdown(f"Drop a picture of one of these: {', '.join(names)}.")
+    introduce(f"Drop a picture of one of these: {', '.join(names)}.", checkpoint, state)
     with gr.Row():
-        photo = gr.Image(type="filepath", label="picture", sources=["upload", "clipboard"], elem_id="picture")
-        answer = gr.Label(label="classes", num_top_classes=5, elem_id="classes")
-        gr.Image(cell, label="cell", elem_id="cell")
+        photo = upload(label="Picture", elem_id="picture", height=360)
+        answer = gr.Label(label="Classes", num_top_classes=5, elem_id="classes")
+        with gr.Column(scale=2):
+            gr.Image(cell, label="Cells", show_label=False, elem_id="cell", buttons=["fullscreen"])
     photo.change(classify, photo, answer)
-    gr.Examples([[str(file)] for file in sorted((EXAMPLES / "pictures").glob("*"))], photo)
+    known = sorted(EXAMPLES.glob("pictures/*"))
+    gr.Examples([[str(file)] for file in known if file.stem.replace("-", " ") in names], photo)
 
 
 def build(options: Options, runtime: Runtime) -> gr.Blocks:
-    """The page; a tab whose network is missing says which one and how to get it."""
+    """The page; a tab whose network is missing says how to get one."""
     tabs = (
-        ("Characters: ProtoNet", characters_tab, options.protonet),
-        ("Digits: DCGAN", digits_tab, options.dcgan),
-        ("Maps: pix2pix", map_tab, options.pix2pix),
-        ("Pictures: DARTS", picture_tab, options.darts),
+        ("Characters: ProtoNet", characters_tab, "protonet", "q2_protonet/train.py"),
+        ("Digits: DCGAN", digits_tab, "dcgan", "q1_dcgan/train.py --conditional"),
+        ("Maps: pix2pix", map_tab, "pix2pix", "q3_pix2pix/train.py"),
+        ("Pictures: DARTS", picture_tab, "darts", "q4_darts/train.py"),
     )
-    with gr.Blocks(title="Four papers, reproduced", analytics_enabled=False) as page:
+    with gr.Blocks(title="Four papers, reproduced", analytics_enabled=False, fill_width=True) as page:
         gr.Markdown("# Four papers, reproduced")
-        for title, fill, checkpoint in tabs:
+        for title, fill, flag, script in tabs:
+            checkpoint = getattr(options, flag)
             with gr.Tab(title):
                 try:
                     pretrained.locate(checkpoint)
                 except RunError as error:
+                    how = f"train one, such as by `python {script} --dataset synthetic`"
                     gr.Markdown(
-                        f"This tab needs a trained network: {error}. Train one, and give it to demo.py."
+                        f"This tab needs a network: {error}: {how}, and start `demo.py --{flag} FILE`."
                     )
                 else:
                     fill(checkpoint, runtime)
@@ -253,7 +365,17 @@ def build(options: Options, runtime: Runtime) -> gr.Blocks:
 
 def main(options: Options) -> None:
     page = build(options, start(options))
-    page.launch(server_name="127.0.0.1", server_port=options.port, share=False, allowed_paths=[str(EXAMPLES)])
+    page.launch(
+        server_name="127.0.0.1",
+        server_port=options.port,
+        theme=THEME,
+        css=CSS,
+        share=False,
+        footer_links=[],
+        allowed_paths=[str(EXAMPLES)],
+        max_file_size="50mb",
+        ssr_mode=False,
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Shared by the tests: scripts as subprocesses, and the real data where it is laid out (DATA_ROOT, default: data)."""
+"""Shared by the tests: scripts, preset quick, a browser, and the real data in DATA_ROOT (default: data)."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
@@ -15,6 +17,42 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     "OMP_NUM_THREADS": "1",
 }
+
+
+@pytest.fixture(scope="session")
+def quick_preset(tmp_path_factory) -> Path:
+    """The folder of preset quick's data, log, figure and out.txt, what it said; made once for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    with filelock.FileLock(folder / "quick.lock"):
+        if not (folder / "out.txt").exists():
+            roots = [f"--{kind}_root={folder / kind}" for kind in ("data", "log", "figure")]
+            done = subprocess.run(
+                [sys.executable, "reproduce.py", "--preset", "quick", "--device", "cpu", *roots],
+                cwd=ROOT,
+                env=ENVIRONMENT | {"OMP_NUM_THREADS": "2"},
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            (folder / "out.txt").write_text(done.stdout)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """An installed Chromium, driven by playwright; REQUIRE_DEMO=1 makes its absence a failure."""
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        absent = pytest.fail if os.environ.get("REQUIRE_DEMO") == "1" else pytest.skip
+        absent("no Chromium on the PATH (Debian: apt install chromium)")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    quiet = (
+        "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+    )
+    with api.sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=path, args=quiet.split()) as chromium:
+            yield chromium
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The page in a real browser."""
 
 import json
-import shutil
 
 import pytest
 
@@ -9,8 +8,6 @@ from reproduction import report
 from reproduction.results import over_seeds, read_runs
 from tests.conftest import ROOT
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SIZES = {"desktop": (1280, 900), "phone": (375, 812)}
 
 # What sticks out of the page, or of its own box where that would cut it off.
@@ -20,22 +17,6 @@ OVERFLOWING = """() => [...document.body.querySelectorAll("*")].filter(e =>
     (e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0)
   )
 ).map(e => e.tagName + " " + e.textContent.slice(0, 60))"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the PATH (Debian: apt install chromium)")
-    with sync_api.sync_playwright() as playwright:
-        quiet = [
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ]
-        with playwright.chromium.launch(executable_path=CHROMIUM, args=quiet) as chromium:
-            yield chromium
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,7 +10,6 @@ import torch.nn.functional as F
 from common.results import read_table
 from q1_dcgan.mnist_dataset import draw_digits
 from q4_darts.cifar10_dataset import draw_shapes
-from tests.conftest import ENVIRONMENT, ROOT
 
 pytestmark = pytest.mark.skipif(os.environ.get("SOAK") != "1", reason="takes minutes; SOAK=1 runs it")
 
@@ -40,18 +37,9 @@ def test_a_linear_classifier_on_pixels_is_not_enough(draw, limit):
     assert 0.2 < max(accuracies) < limit, accuracies
 
 
-def test_every_question_is_clearly_above_its_controls(tmp_path):
-    roots = [f"--{kind}_root={tmp_path / kind}" for kind in ("data", "log", "figure")]
-    done = subprocess.run(
-        [sys.executable, "reproduce.py", "--preset", "quick", "--device", "cpu", *roots],
-        cwd=ROOT,
-        env=ENVIRONMENT | {"OMP_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_every_question_is_clearly_above_its_controls(quick_preset):
     values = {}
-    for file in (tmp_path / "log").glob("*/*/results.json"):
+    for file in (quick_preset / "log").glob("*/*/results.json"):
         for row in json.loads(file.read_text())["rows"]:
             values[file.parent.name, row["name"].partition(", epoch")[0]] = row["value"]
     assert values["quick-conditional", "label accuracy"] > 85  # chance is 10
@@ -64,9 +52,9 @@ def test_every_question_is_clearly_above_its_controls(tmp_path):
     assert values["quick-found", "test"] > 70
     last = {
         name: rows[-1]
-        for name, rows in read_table(tmp_path / "log/q4_darts/quick-search/metrics.csv").items()
+        for name, rows in read_table(quick_preset / "log/q4_darts/quick-search/metrics.csv").items()
     }
     assert max(last["entropy_normal"], last["entropy_reduce"]) < 1.95  # log 8 = 2.08 when all are equal
-    lines = done.stdout.splitlines()
+    lines = (quick_preset / "out.txt").read_text().splitlines()
     assert [line[:2] for line in lines if "; pictures in " in line] == ["q1", "q2", "q3", "q4"]
-    assert lines[-1].endswith(f"Page: {tmp_path / 'figure' / 'report-quick.html'}")
+    assert lines[-1].endswith(f"Page: {quick_preset / 'figure' / 'report-quick.html'}")

@@ -267,7 +267,6 @@ def test_evaluate_many_settings(trained, script):
     results = json.loads((trained / "logs/q2_protonet/a/results.json").read_text())
     (rows,) = results["evaluations"].values()
     assert len(rows) == 4 and all(0 < row["value"] <= 100 for row in rows) and len(results["rows"]) == 2
-    script("q2_protonet/evaluate.py", status=2)
     assert "208" in script("q2_protonet/evaluate.py", "--checkpoint", best, "--way", 300, status=2).stderr
     assert (
         "no checkpoint at" in script("q2_protonet/evaluate.py", "--checkpoint", "nowhere.pt", status=1).stderr
