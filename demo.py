@@ -18,7 +18,10 @@ import common  # noqa: F401  # isort: skip
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
 
-import gradio as gr
+try:
+    import gradio as gr
+except ModuleNotFoundError:
+    sys.exit("error: the demo needs gradio: python -m pip install -r requirements-demo.txt")
 import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,6 +41,7 @@ from q2_protonet.prototypical_loss import squared_distances
 from q3_pix2pix import predict as q3_predict
 from q3_pix2pix.maps_dataset import open_rgb
 from q3_pix2pix.measures import load_generator as load_pix2pix
+from q4_darts.cifar10_dataset import read_rgb
 from q4_darts.figures import plot_cells
 from q4_darts.genotypes import parse
 from q4_darts.measures import class_names, load_network, picture_size
@@ -101,9 +105,9 @@ class Options(ScriptOptions):
     """Show the networks on a local page."""
 
     dcgan: Path = Path("dcgan-conditional")  # the name of a network in pretrained/, or a checkpoint
-    protonet: Path = Path("protonet-1shot")
-    pix2pix: Path = Path("pix2pix-aerial")
-    darts: Path = Path("darts-cifar10")
+    protonet: Path = Path("protonet-1shot")  # the same for the characters
+    pix2pix: Path = Path("pix2pix-aerial")  # for the maps
+    darts: Path = Path("darts-cifar10")  # for the pictures
     port: int = 7860  # of 127.0.0.1
 
 
@@ -323,8 +327,8 @@ def picture_tab(checkpoint: Path, runtime: Runtime) -> None:
     def classify(file: Path | None) -> dict | None:
         if file is None:
             return None
-        image = open_rgb(file).resize((size, size), Image.Resampling.LANCZOS)
-        logits = q4_logits(network, torch.from_numpy(np.array(image))[None].to(runtime.device), runtime)
+        image = torch.from_numpy(read_rgb(file, size).copy())[None]  # (1, size, size, 3)
+        logits = q4_logits(network, image.to(runtime.device), runtime)
         return dict(zip(names, logits[0].softmax(0).tolist()))
 
     introduce(f"Drop a picture of one of these: {', '.join(names)}.", checkpoint, state)

@@ -45,9 +45,8 @@ class Options(DataOptions, RunOptions):
     layers: int = 20  # cells
     learning_rate: float = 0.025  # SGD's, at the start; a cosine takes it to 0
     cutout: int = 16  # side of the square that is cut out of each picture, in pixels (0: none)
-    drop_path: float = (
-        0.2  # probability that an edge's output is dropped, at the end; it grows linearly from 0
-    )
+    # probability that an edge's output is dropped, at the end; it grows linearly from 0
+    drop_path: float = 0.2
     auxiliary: float = 0.4  # weight of the auxiliary head's loss (0: no head)
     log_every: int = 50  # steps averaged into one row of steps.csv
 

@@ -47,9 +47,8 @@ class Options(DataOptions, RunOptions):
     # PC-DARTS with 4: operations see a quarter of the channels, and edges have weights of their own
     partial_channels: int = 1
     epochs: int = 50  # passes over the half of the training pictures that the weights learn from
-    batch_size: int = (
-        0  # pictures of each half per step and process (0: the paper's, 64, or 256 for PC-DARTS)
-    )
+    # pictures of each half per step and process (0: the paper's, 64, or 256 for PC-DARTS)
+    batch_size: int = 0
     init_channels: int = 16  # channels of the first cell
     layers: int = 8  # cells
     learning_rate: float = 0.0  # SGD's, at the start (0: the paper's, 0.025, or 0.1 for PC-DARTS)

@@ -22,9 +22,8 @@ class Options(ScriptOptions):
     """Measure the shipped networks again."""
 
     data_root: Path = Path("data")  # folder of the data sets; what is missing is downloaded
-    tolerance: float = (
-        0.005  # relative difference that still counts as equal: GPUs and versions round differently
-    )
+    # relative difference that still counts as equal: GPUs and versions round differently
+    tolerance: float = 0.005
 
 
 def evaluate(question: str, name: str, data_root: Path, device: str) -> list[dict]:

@@ -1,6 +1,7 @@
 """What every training script asks of its options, and how it says no."""
 
 import dataclasses
+import importlib
 import inspect
 import re
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from common.cli import one_line_errors, parse
+from common.provenance import ROOT
 from common.runtime import RunError, UsageError
 from q1_dcgan import train as q1
 from q2_protonet import train as q2
@@ -16,6 +18,13 @@ from q4_darts import train as q4
 from q4_darts import train_search as q4_search
 
 MODULES = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, "q4_search": q4_search}
+FOLDERS = ("q1_dcgan", "q2_protonet", "q3_pix2pix", "q4_darts", "reproduction")
+SCRIPTS = ["reproduce", "report", "demo"] + [
+    f"{folder}.{file.stem}"
+    for folder in FOLDERS
+    for file in sorted((ROOT / folder).glob("*.py"))
+    if "command(main" in file.read_text()
+]
 NUMBERS = [
     (name, field.name, bad)
     for name, module in MODULES.items()
@@ -50,19 +59,32 @@ def test_resume_and_overwrite_exclude_each_other(module):
     assert "--overwrite" in refuse(module, module.Options(resume=True, overwrite=True))
 
 
-@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
-def test_the_help_has_groups_and_every_flag_a_comment_and_a_default(module, capfd):
+def told_by_help(module, capfd):
+    """What --help says: the whole text, and the words about each flag."""
     with pytest.raises(SystemExit):
         parse(module.Options, module.__doc__, ["--help"])
     text = capfd.readouterr().out
-    groups = {title: text.index(f"─ {title} options ─") for title in ("main", "data", "run", "script")}
-    assert sorted(groups.values()) == list(groups.values())
-    for field in dataclasses.fields(module.Options):
-        entry = re.search(rf"│ --{field.name} (.*?)(?=│ --|╰)", text, re.S)
-        words = re.sub(r"[│\s]+", " ", entry[1])
-        assert "(default: " in words and len(words.split("(default: ")[0].split()) > 1, (
-            f"{field.name}: {words}"
-        )
+    entries = re.findall(r"│ --(\w+) (.*?)(?=│ --|╰)", text, re.S)
+    return text, {flag: re.sub(r"[│\s]+", " ", words) for flag, words in entries}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_help_has_a_comment_and_a_default_for_every_flag(name, capfd):
+    if name == "demo":
+        pytest.importorskip("gradio")
+    module = importlib.import_module(name)
+    _, entries = told_by_help(module, capfd)
+    assert len(entries) == len(dataclasses.fields(module.Options))
+    for flag, words in entries.items():
+        comment, _, default = words.partition("(default: ")
+        assert default and len(comment.split()) > 1, f"--{flag}: {words}"
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_the_help_has_groups_from_the_paper_to_the_plumbing(module, capfd):
+    text, _ = told_by_help(module, capfd)
+    groups = [text.index(f"─ {title} options ─") for title in ("main", "data", "run", "script")]
+    assert sorted(groups) == groups
 
 
 def test_what_the_help_groups_is_read_into_one_dataclass():
