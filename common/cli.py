@@ -32,6 +32,21 @@ def above(limit: float, options: object, *names: str) -> None:
             raise UsageError(f"--{name} must be above {limit}, not {getattr(options, name)}")
 
 
+def as_smoke(options: object, **tiny: object) -> object:
+    """A training script's options at tiny settings on synthetic data; `run_name` is for a run without one.
+
+    Raises:
+        UsageError: the command names data of its own.
+    """
+    own = [name for name in ("folder", "pairs") if getattr(options, name, None) is not None]
+    if own or options.dataset == "folder":
+        flag = f"--{own[0]}" if own else "--dataset folder"
+        raise UsageError(f"--smoke draws its own small data: it needs no {flag}")
+    return dataclasses.replace(
+        options, dataset="synthetic", **tiny | {"run_name": options.run_name or tiny["run_name"]}
+    )
+
+
 @contextlib.contextmanager
 def quiet_pipe() -> Iterator[None]:
     """Ends the process silently, status 1, once nobody reads its output: Python's note on SIGPIPE."""

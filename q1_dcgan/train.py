@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from common.averaging import averaged
-from common.cli import above, at_least, command
+from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.results import print_rows
 from common.run import Run, RunOptions
@@ -54,12 +54,10 @@ class Options(DataOptions, RunOptions):
 
 def check(options: Options) -> Options:
     """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
-    if options.smoke and (options.dataset == "folder" or options.folder is not None):
-        raise UsageError("--smoke draws its own small data: it needs no --dataset folder and no --folder")
     if options.smoke:
         tiny = {"epochs": 2, "batch_size": 256, "latent_size": 32, "synthetic_pictures": 2048}
         tiny |= {"quality_samples": 300, "test_samples": 300}
-        options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
+        options = as_smoke(options, run_name="smoke", **tiny)
     at_least(1, options, "epochs", "batch_size", "latent_size", "base_channels", "log_every")
     at_least(1000, options, "synthetic_pictures")
     at_least(0, options, "quality_samples")
@@ -70,8 +68,6 @@ def check(options: Options) -> Options:
         raise UsageError(f"--image_size must be 28 or 64, not {options.image_size}")
     above(0, options, "learning_rate")
     at_least(0, options, "average_weights", below=1)
-    if options.folder is not None and options.dataset != "folder":
-        raise UsageError(f"--folder needs --dataset folder, not --dataset {options.dataset}")
     if options.channels not in (1, 3):
         raise UsageError(f"--channels must be 1 for grey or 3 for colour, not {options.channels}")
     if options.channels == 3 and options.dataset != "folder":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from common import plots
 from common.averaging import averaged
-from common.cli import above, at_least, command
+from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop
 from common.results import print_rows
 from common.run import Run, RunOptions
@@ -67,13 +67,12 @@ def check(options: Options) -> Options:
     if options.smoke:
         tiny = {"epochs": 2, "iterations": 5, "classes_per_it_tr": 20}
         tiny |= {"validation_episodes": 20, "test_episodes": 100}
-        options = replace(
-            options, dataset="synthetic", folder=None, run_name=options.run_name or "smoke", **tiny
-        )
+        options = as_smoke(options, run_name="smoke", **tiny)
     at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr")
     at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step")
     at_least(1, options, "test_episodes", "log_every")
     at_least(2, options, "classes_per_it_val", "hidden_channels")
+    at_least(0, options, "skip_small")
     above(0, options, "learning_rate", "lr_scheduler_gamma")
     at_least(0, options, "average_weights", below=1)
     if options.trainval:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from common import plots
-from common.cli import above, at_least, command
+from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.results import print_rows
 from common.run import Run, RunOptions
@@ -51,7 +51,7 @@ def check(options: Options) -> Options:
     """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
     if options.smoke:
         tiny = {"epochs": 2, "image_size": 32, "base_channels": 8, "batch_size": 8, "log_every": 2}
-        options = replace(options, dataset="synthetic", run_name=options.run_name or "smoke", **tiny)
+        options = as_smoke(options, run_name="smoke", **tiny)
     at_least(1, options, "epochs", "batch_size", "base_channels", "log_every")
     at_least(32, options, "image_size")
     at_least(0, options, "gan_weight")

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import plots
-from common.cli import above, at_least, command
+from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.results import print_rows
 from common.run import Run, RunOptions
@@ -55,8 +55,7 @@ def check(options: Options) -> Options:
     """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
     if options.smoke:
         tiny = {"epochs": 2, "init_channels": 4, "layers": 3, "batch_size": 64, "train_pictures": 512}
-        name = options.run_name or "smoke-train"
-        options = replace(options, dataset="synthetic", run_name=name, log_every=2, **tiny)
+        options = as_smoke(options, run_name="smoke-train", log_every=2, **tiny)
     check_data(options)
     at_least(1, options, "epochs", "init_channels", "log_every")
     at_least(2, options, "batch_size")  # BatchNorm needs two values

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common import plots
-from common.cli import at_least, command
+from common.cli import as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.provenance import script_here
 from common.results import print_rows, read_table, share_row
@@ -65,8 +65,7 @@ def check(options: Options) -> Options:
     if options.smoke:
         channels = max(4, 2 * options.partial_channels)
         tiny = {"epochs": 2, "init_channels": channels, "layers": 3, "batch_size": 64, "train_pictures": 256}
-        name = options.run_name or "smoke-search"
-        options = replace(options, dataset="synthetic", run_name=name, log_every=2, **tiny)
+        options = as_smoke(options, run_name="smoke-search", log_every=2, **tiny)
     check_data(options)
     at_least(1, options, "epochs", "partial_channels", "init_channels", "log_every")
     at_least(3, options, "layers")

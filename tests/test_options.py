@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +53,13 @@ def test_a_number_out_of_its_range_is_refused_with_flag_value_and_range(name, fi
 @pytest.mark.parametrize("run_name", ["../other", "a/b", "..", ".hidden"])
 def test_a_run_name_cannot_leave_its_folder(module, run_name):
     assert "--run_name must be the name of a folder" in refuse(module, module.Options(run_name=run_name))
+
+
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+@pytest.mark.parametrize("own", [{"dataset": "folder"}, {"folder": Path("mine")}], ids=str)
+def test_smoke_takes_no_data_of_ones_own(module, own):
+    own = {"pairs" if module is q3 and name == "folder" else name: value for name, value in own.items()}
+    assert refuse(module, module.Options(smoke=True, **own)).startswith("--smoke draws its own small data")
 
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
