@@ -16,7 +16,7 @@ import common  # noqa: F401  # isort: skip
 from common.cli import at_least, command
 from common.results import add_evaluation, print_rows, results_to_extend
 from common.runtime import ScriptOptions, UsageError, start
-from q2_protonet.measures import accuracy_rows, lake_row, load_model, within_alphabet_row
+from q2_protonet.measures import accuracy_rows, lake_row, load_model, unknown_distance, within_alphabet_row
 from q2_protonet.omniglot_dataset import SIZE
 from q2_protonet.paper import CHALLENGE, QUESTION, WHOLE_OMNIGLOT
 from q2_protonet.protonet import ShiftAveraged
@@ -39,6 +39,8 @@ class Options(ScriptOptions):
     # instead of --way and --shot: the 20 fixed runs of the Omniglot challenge, the author's all_runs.zip
     # unpacked
     lake_runs: Path | None = None
+    # also how often predict.py --unknown is wrong, in episodes with one class more than --way
+    unknown: bool = False
     # average each embedding over all shifts of its image by up to so many pixels; not in the paper
     shifts: int = 0
     data_root: Path = Path("data")  # folder of the data sets
@@ -55,6 +57,8 @@ def check(options: Options) -> Options:
         raise UsageError(f"--way and --shot must be 1 or more, not {min(*options.way, *options.shot)}")
     at_least(1, options, "query", "episodes")
     at_least(0, options, "shifts", below=SIZE)
+    if options.unknown and (options.within_alphabet or options.lake_runs or options.shifts):
+        raise UsageError("--unknown goes with --way and --shot, as predict.py classifies: without --shifts")
     return options
 
 
@@ -106,7 +110,10 @@ def main(options: Options) -> list[dict]:
         settings = [(way, shot) for way in options.way for shot in options.shot]
         beside_paper = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT
         numbers = options.query, options.episodes, options.seed
-        rows = accuracy_rows(model, part, settings, *numbers, beside_paper=beside_paper)
+        limit = None
+        if options.unknown:
+            limit = unknown_distance(model, state, options.data_root, runtime.device)
+        rows = accuracy_rows(model, part, settings, *numbers, beside_paper=beside_paper, limit=limit)
     print_rows(rows)
     if options.within_alphabet or options.lake_runs:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())

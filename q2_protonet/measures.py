@@ -13,12 +13,13 @@ from torch import Tensor
 
 from common import checkpoint
 from common.results import mean_row
-from common.runtime import RunError, Runtime, no_tf32
+from common.runtime import RunError, Runtime, UsageError, no_tf32
 from q2_protonet.omniglot_dataset import Characters, prepare, read_ink
 from q2_protonet.paper import CHALLENGE, LAKE_RUNS, PAPER, QUESTION, REPORT, WITHIN_ALPHABET
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler, WithinAlphabetSampler
-from q2_protonet.prototypical_loss import prototypical_loss
+from q2_protonet.prototypical_loss import prototypes_and_queries, prototypical_loss, squared_distances
+from q2_protonet.splits import DataOptions, load
 
 
 @torch.inference_mode()
@@ -58,6 +59,32 @@ def run_episodes(
     return float(sum(losses)) / episodes, torch.cat(accuracies)
 
 
+@torch.inference_mode()
+def unknown_rows(
+    embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes: int, limit: float
+) -> list[dict]:
+    """Both errors of predict.py --unknown in %, as rows of results.json.
+
+    Of the classes of an episode the last has no prototype, and its queries should be called unknown.
+
+    Args:
+        embeddings: (class, drawing, dim) of a whole part.
+        limit: from `unknown_distance`.
+    """
+    way, shot, far = sampler.way - 1, sampler.shot, []
+    for _ in range(episodes):
+        classes, drawings = sampler.sample(1)
+        prototypes, queries = prototypes_and_queries(embeddings[classes[0], drawings[0]], shot)
+        distances = squared_distances(queries, prototypes[:-1]).amin(-1)  # ((way + 1) * query,)
+        far.append((distances > limit * (1 + 1 / shot)).float().view(way + 1, -1).mean(-1))
+    far, name = 100 * torch.stack(far), f"{way}-way {shot}-shot"  # (episodes, way + 1)
+    own = mean_row(f"{name}, wrongly called unknown", far[:, :-1].mean(1), "%", count=f"{episodes} episodes")
+    return [
+        own,
+        mean_row(f"{name}, other class accepted", 100 - far[:, -1], "%", count=f"{episodes} episodes"),
+    ]
+
+
 def accuracy_rows(
     model: ProtoNet,
     part: Characters,
@@ -67,6 +94,7 @@ def accuracy_rows(
     seed: int,
     note: str = "",
     beside_paper: bool = False,
+    limit: float | None = None,
 ) -> list[dict]:
     """Rows of results.json, one per (way, shot): mean accuracy in % over the episodes, with its 95% interval.
 
@@ -75,6 +103,7 @@ def accuracy_rows(
         note: added to the names, for a control.
         beside_paper: give the paper's and the first report's numbers, which hold for splits of all of
             Omniglot.
+        limit: from `unknown_distance`, for two more rows per setting, those of `unknown_rows`.
     """
     embeddings = embed(model, part.images)
     rows = []
@@ -87,6 +116,9 @@ def accuracy_rows(
         if beside_paper:
             row |= {"paper": PAPER.get((way, shot)), "report": REPORT.get((way, shot))}
         rows.append(row)
+        if limit is not None:
+            sampler = PrototypicalBatchSampler(part, way + 1, shot, query, generator)
+            rows += unknown_rows(embeddings, sampler, episodes, limit)
     return rows
 
 
@@ -126,6 +158,43 @@ def lake_row(model: ProtoNet, folder: Path, device: torch.device) -> dict:
         _, accuracy = prototypical_loss(torch.stack([support, query], 1), 1)  # (way, 2, dim)
         errors.append(100 * (1 - accuracy))
     return mean_row(LAKE_RUNS, torch.stack(errors), "%", count="20 runs", literature=CHALLENGE)
+
+
+def calibrate_unknown(embeddings: Tensor, counts: Tensor) -> float:
+    """95 % of drawings are nearer to their prototype than this squared distance times 1 + 1 / shot.
+
+    A drawing's squared distance to the mean of k others of its class is on average 1 + 1 / k times the
+    class's variance. Here each is compared with all n - 1 others of its class, whose mean is n / (n - 1)
+    times as far away as the mean of all n.
+
+    Args:
+        embeddings: (class, drawing, dim) of classes that were not trained on.
+        counts: (class,) how many drawings of each are real.
+    """
+    n = counts[:, None]  # (class, 1)
+    real = torch.arange(embeddings.shape[1], device=n.device) < n  # (class, drawing)
+    mean = (embeddings * real[..., None]).sum(1, keepdim=True) / n[..., None]  # (class, 1, dim)
+    distance = (embeddings - mean).square().sum(-1) * n / (n - 1)  # (class, drawing)
+    return float(distance[real & (n > 1)].quantile(0.95))
+
+
+def unknown_distance(model: ProtoNet, state: dict, data_root: Path, device: torch.device) -> float:
+    """`calibrate_unknown` of a checkpoint: its own, or for an older one that of its validation classes.
+
+    Raises:
+        UsageError: the network was trained on them.
+        RunError: as `splits.load`.
+    """
+    known = state.get("facts", {}).get("unknown_distance")
+    if known is None:
+        trained = state["options"]
+        if trained["trainval"]:
+            raise UsageError("--unknown: with --trainval no validation classes were left to calibrate it on")
+        folder = Path(trained["folder"]) if trained["folder"] else None
+        data = DataOptions(trained["dataset"], trained["split"], folder, trained["no_rotations"])
+        part = load(data_root, data, trained["seed"])["validation"].to(device)
+        known = calibrate_unknown(embed(model, part.images), part.counts)
+    return known
 
 
 def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:

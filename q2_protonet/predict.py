@@ -2,12 +2,14 @@
 
 python q2_protonet/predict.py --checkpoint logs/q2_protonet/RUN/checkpoints/best.pt --support DIR --query DIR
 
-The support folder holds one folder per class with one or more images; queries are image files, or folders of
-them. Images may have any size and format, dark ink on light or light on dark.
+The support folder holds one folder per class with one or more images; queries are image files, folders of
+them, or folders of one folder per class, which give the accuracy and a confusion matrix as well. Images may
+have any size and format, dark ink on light or light on dark.
 """
 
 import csv
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +19,18 @@ import common  # noqa: F401  # isort: skip
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from common import plots
 from common.cli import at_least, command
-from common.images import list_folders, list_images
+from common.images import list_folders, list_images, skip_small
+from common.results import print_rows, share_row
 from common.runtime import RunError, ScriptOptions, UsageError, start
-from q2_protonet.measures import embed, load_model
+from q2_protonet.measures import embed, load_model, unknown_distance
 from q2_protonet.omniglot_dataset import read_ink
 from q2_protonet.prototypical_loss import squared_distances
+
+UNKNOWN = "unknown"  # what --unknown calls a query of another class
 
 
 @dataclass
@@ -39,10 +45,15 @@ class Options(ScriptOptions):
     # yes: light ink on dark, no: dark ink on light, auto: find out image by image
     invert: Literal["auto", "yes", "no"] = "auto"
     pictured: int = 20  # at most this many queries in the picture
+    skip_small: int = 0  # leave out the classes of --support with fewer images than this, and name them
+    # call a query unknown that is farther from every prototype than 95 % of the validation drawings are from
+    # their own
+    unknown: bool = False
+    data_root: Path = Path("data")  # folder of the data sets, for --unknown with a checkpoint that lacks it
 
 
-def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The support files of each class and the query files.
+def collect(options: Options) -> tuple[dict[str, list[Path]], dict[Path, str]]:
+    """The support files of each class, and the query files with their classes, "" where that is not known.
 
     Raises:
         UsageError: a path that is not there, fewer than two classes, a class or the query without images.
@@ -52,22 +63,31 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], list[Path]]:
     if not options.support.is_dir():
         raise UsageError(f"--support {options.support} is not a folder")
     support = {folder.name: list_images(folder) for folder in list_folders(options.support)}
+    support = skip_small(support, options.skip_small)
     empty = [name for name, files in support.items() if not files]
     if empty:
         raise UsageError(f"no images in these classes of --support {options.support}: {', '.join(empty)}")
     if len(support) < 2:
         raise UsageError(f"--support {options.support} must hold two or more folders, one per class")
-    queries: list[Path] = []
+    if options.unknown and UNKNOWN in support:
+        raise UsageError(f"--unknown: rename the class {UNKNOWN!r} of --support {options.support}")
+    queries: dict[Path, str] = {}
     for path in options.query:
         if not path.exists():
             raise UsageError(f"--query {path} does not exist")
-        queries += list_images(path) if path.is_dir() else [path]
+        for folder in list_folders(path):
+            if folder.name in support or options.unknown:
+                label = folder.name if folder.name in support else UNKNOWN
+                queries |= dict.fromkeys(list_images(folder), label)
+            else:
+                print(f"left out: {folder}, no class of --support {options.support}", file=sys.stderr)
+        queries |= dict.fromkeys(list_images(path) if path.is_dir() else [path], "")
     if not queries:
         raise UsageError("no images (.png, .jpg, ...) in --query")
     return support, queries
 
 
-def read_queries(files: list[Path], invert: Literal["auto", "yes", "no"]) -> tuple[dict, list[str]]:
+def read_queries(files: Iterable[Path], invert: Literal["auto", "yes", "no"]) -> tuple[dict, list[str]]:
     """The drawing (28, 28) of each file that can be read, and what is wrong with each of the others."""
     drawings, failed = {}, []
     for file in files:
@@ -78,11 +98,27 @@ def read_queries(files: list[Path], invert: Literal["auto", "yes", "no"]) -> tup
     return drawings, failed
 
 
+def measure(predicted: Tensor, labels: Tensor, unknown: int) -> list[dict]:
+    """The accuracy on queries of known classes as rows of results, and both errors of --unknown.
+
+    Args:
+        predicted, labels: (n,) int64, `unknown` for a query of none of the support's classes.
+    """
+    rows = [share_row("accuracy", int((predicted == labels).sum()), len(labels))]
+    rejected, other = predicted == unknown, labels == unknown
+    if rejected.any() and not other.all():
+        name = "of the support's classes, called unknown"
+        rows.append(share_row(name, int(rejected[~other].sum()), int((~other).sum())))
+    if other.any():
+        rows.append(share_row("of other classes, accepted", int((~rejected[other]).sum()), int(other.sum())))
+    return rows
+
+
 def plot_predictions(rows: list[dict], images: np.ndarray, nearest: np.ndarray, path: Path) -> None:
     """Each query beside its nearest support image, with the predicted class and its probability.
 
     Args:
-        rows: "file", "predicted", "probability" and "nearest" (a class) of each query.
+        rows: "file", "predicted", "note" (its probability) and "nearest" (a class) of each query.
         images, nearest: (n, 28, 28) uint8, the queries and their nearest support images.
     """
     columns = min(len(rows), 5)
@@ -91,7 +127,7 @@ def plot_predictions(rows: list[dict], images: np.ndarray, nearest: np.ndarray, 
         axis.axis("off")
     for row, left, right, image, near in zip(rows, axes.flat[::2], axes.flat[1::2], images, nearest):
         left.axis("on"), right.axis("on")
-        plots.show(left, image / 255, f"{row['predicted'][-14:]}\n{100 * row['probability']:.1f} %")
+        plots.show(left, image / 255, f"{row['predicted'][-14:]}\n{row['note']}")
         left.set_title(row["file"].name[-16:], fontsize=8)
         plots.show(right, near / 255, row["nearest"][-14:])
         right.set_title("nearest", fontsize=8, color="grey")
@@ -103,13 +139,16 @@ def plot_predictions(rows: list[dict], images: np.ndarray, nearest: np.ndarray, 
 def main(options: Options) -> list[dict]:
     support, queries = collect(options)
     picture = options.output.with_name(f"{options.output.stem}_picture.png")
+    confusion = options.output.with_name(f"{options.output.stem}_confusion.png")
     files = [file for inside in support.values() for file in inside]
-    clash = {path.resolve() for path in (options.output, picture)} & {f.resolve() for f in queries + files}
+    written = {path.resolve() for path in (options.output, picture, confusion)}
+    clash = written & {file.resolve() for file in [*queries, *files]}
     if clash:
         raise UsageError(f"--output would overwrite the image {clash.pop()}: give another name")
     at_least(1, options, "pictured")
+    at_least(0, options, "skip_small")
     runtime = start(options)
-    model, _ = load_model(options.checkpoint, runtime)
+    model, state = load_model(options.checkpoint, runtime)
     support_images = np.stack([read_ink(file, options.invert) for file in files])  # (m, 28, 28)
     drawings, failed = read_queries(queries, options.invert)
     if not drawings:
@@ -122,21 +161,24 @@ def main(options: Options) -> list[dict]:
     )
     shots = [len(inside) for inside in support.values()]
     prototypes = torch.stack([shot.mean(0) for shot in support_embeddings.split(shots)])  # (way, dim), eq. 1
-    probabilities = (-squared_distances(query_embeddings, prototypes)).softmax(-1)  # (n, way), eq. 2
+    distances = squared_distances(query_embeddings, prototypes)  # (n, way)
+    probabilities, predicted = (-distances).softmax(-1), distances.argmin(-1)  # (n, way), eq. 2; (n,)
     nearest = squared_distances(query_embeddings, support_embeddings).argmin(-1).numpy()  # (n,)
 
-    names = list(support)
-    rows = [
-        {
-            "file": file,
-            "predicted": names[int(p.argmax())],
-            "probability": float(p.max()),
-            "nearest": files[near].parent.name,
-            "all": {f"p({name})": round(float(x), 6) for name, x in zip(names, p)},
-        }
-        for file, p, near in zip(drawings, probabilities, nearest)
-    ]
-    table = [{"file": str(row["file"]), "predicted": row["predicted"]} | row["all"] for row in rows]
+    names, truth = [*support, UNKNOWN], [queries[file] for file in drawings]
+    notes = [f"{100 * p:.1f} %" for p in probabilities.amax(-1).tolist()]
+    if options.unknown:
+        limit = unknown_distance(model, state, options.data_root, runtime.device)
+        far = (distances / limit / (1 + 1 / torch.tensor(shots))).amin(-1)  # (n,), above 1: unknown
+        predicted[far > 1] = len(support)
+        notes = [note if x <= 1 else f"{x:.2f} x the limit" for note, x in zip(notes, far.tolist())]
+    rows, table = [], []
+    for i, (file, p) in enumerate(zip(drawings, probabilities.tolist())):
+        row = {"file": file, "predicted": names[predicted[i]], "note": notes[i]}
+        rows.append(row | {"nearest": files[nearest[i]].parent.name})
+        line = {"file": str(file)} | ({"class": truth[i]} if any(truth) else {})
+        line |= {"predicted": row["predicted"]} | ({"distance": f"{far[i]:.4g}"} if options.unknown else {})
+        table.append(line | {f"p({name})": round(x, 6) for name, x in zip(support, p)})
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with open(options.output, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         out = csv.DictWriter(file, list(table[0]), lineterminator="\n")
@@ -145,8 +187,15 @@ def main(options: Options) -> list[dict]:
     shown = slice(options.pictured)
     plot_predictions(rows[shown], query_images[shown], support_images[nearest[shown]], picture)
     for row in rows:
-        print(f"{row['file']}: {row['predicted']} ({100 * row['probability']:.1f} %)")
-    print(f"{len(rows)} images, {len(names)} classes: {options.output} and {picture}")
+        print(f"{row['file']}: {row['predicted']} ({row['note']})")
+    print(f"{len(rows)} images, {len(support)} classes: {options.output} and {picture}")
+    if any(truth):
+        known = torch.tensor([bool(name) for name in truth])
+        labels = torch.tensor([names.index(name) for name in truth if name])
+        shown = names if options.unknown else list(support)
+        plots.confusion(predicted[known], labels, shown, confusion)
+        print_rows(measure(predicted[known], labels, len(support)))
+        print(f"which classes are confused: {confusion}")
     if failed:
         raise RunError("; ".join(failed))
     return table

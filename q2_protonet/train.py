@@ -24,7 +24,7 @@ from common.results import print_rows
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q2_protonet.figures import plot_episode, record_episode
-from q2_protonet.measures import accuracy_rows, embed, run_episodes
+from q2_protonet.measures import accuracy_rows, calibrate_unknown, embed, run_episodes
 from q2_protonet.omniglot_dataset import jitter, merge, prepare
 from q2_protonet.paper import QUESTION, UNTRAINED, WHOLE_OMNIGLOT
 from q2_protonet.protonet import ProtoNet
@@ -181,6 +181,10 @@ def main(options: Options) -> dict:
                 run.save_network("best", kept, epoch)
 
         run.load_network("best", kept)
+        if not options.trainval:  # predict.py --unknown
+            embeddings = embed(kept, parts["validation"].images)
+            run.facts["unknown_distance"] = calibrate_unknown(embeddings, parts["validation"].counts)
+            run.save_network("best", kept, loop.at.best_epoch)
         tested = parts["test"], [testing[:2]], testing[2], options.test_episodes, options.seed
         beside_paper = options.dataset == "omniglot" and options.split in WHOLE_OMNIGLOT
         rows = accuracy_rows(kept, *tested, beside_paper=beside_paper)
