@@ -111,13 +111,6 @@ class Options(ScriptOptions):
     port: int = 7860  # of 127.0.0.1
 
 
-def upload(**options: object) -> gr.Image:
-    """An upload that hands over the file itself: our own reader says what is wrong with it."""
-    image = gr.Image(sources=["upload", "clipboard"], **options)
-    image.preprocess = lambda payload: Path(payload.path) if payload else None
-    return image
-
-
 def spoken(function: Callable) -> Callable:
     """Shows what is wrong with an input as a sentence on the page, with files by their bare names."""
 
@@ -297,22 +290,23 @@ def map_tab(checkpoint: Path, runtime: Runtime) -> None:
     size, scale = state["architecture"]["image_size"], state.get("facts", {}).get("scale") or [1.0, 1.0]
 
     @spoken
-    def translate(file: Path | None) -> Image.Image | None:
+    def translate(file: dict | None) -> Image.Image | None:
         if file is None:
             return None
-        photo = open_rgb(file)
+        photo = open_rgb(Path(file["path"]))
         if max(photo.size) > LONGEST_SIDE:
             sides = f"{photo.width:,} x {photo.height:,}"
-            raise UsageError(f"{file} has {sides} pixels; this page takes up to {LONGEST_SIDE:,} a side.")
+            raise UsageError(f"The photo has {sides} pixels; this page takes up to {LONGEST_SIDE:,} a side.")
         return q3_predict.translate_photo(generator, photo, size, scale, q3_predict.Options())
 
     introduce("Drop an aerial photo; the map appears beside it.", checkpoint, state)
     with gr.Row():
-        photo = upload(label="Photo", elem_id="photo", height=400)
+        photo = gr.Image(label="Photo", sources=["upload", "clipboard"], elem_id="photo", height=400)
         output = gr.Image(
             label="Map", elem_id="map", format="png", height=400, buttons=["download", "fullscreen"]
         )
-    photo.change(translate, photo, output)
+    # Not preprocessed: our own reader opens the file, and says what is wrong with it.
+    photo.change(translate, photo, output, preprocess=False)
     kind = "town" if state["options"]["dataset"] == "synthetic" else "aerial"
     gr.Examples([[str(file)] for file in sorted((EXAMPLES / "photos").glob(f"{kind}-*"))], photo)
 
@@ -324,20 +318,22 @@ def picture_tab(checkpoint: Path, runtime: Runtime) -> None:
     cell = rasterise(plot_cells(parse(state["architecture"]["genotype"]), "The cells of this network"))
 
     @spoken
-    def classify(file: Path | None) -> dict | None:
+    def classify(file: dict | None) -> dict | None:
         if file is None:
             return None
-        image = torch.from_numpy(read_rgb(file, size).copy())[None]  # (1, size, size, 3)
+        path = Path(file["path"])
+        open_rgb(path)  # which says when a picture is too small
+        image = torch.from_numpy(read_rgb(path, size).copy())[None]  # (1, size, size, 3)
         logits = q4_logits(network, image.to(runtime.device), runtime)
         return dict(zip(names, logits[0].softmax(0).tolist()))
 
     introduce(f"Drop a picture of one of these: {', '.join(names)}.", checkpoint, state)
     with gr.Row():
-        photo = upload(label="Picture", elem_id="picture", height=360)
+        photo = gr.Image(label="Picture", sources=["upload", "clipboard"], elem_id="picture", height=360)
         answer = gr.Label(label="Classes", num_top_classes=5, elem_id="classes")
         with gr.Column(scale=2):
             gr.Image(cell, label="Cells", show_label=False, elem_id="cell", buttons=["fullscreen"])
-    photo.change(classify, photo, answer)
+    photo.change(classify, photo, answer, preprocess=False)
     known = sorted(EXAMPLES.glob("pictures/*"))
     gr.Examples([[str(file)] for file in known if file.stem.replace("-", " ") in names], photo)
 

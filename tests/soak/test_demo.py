@@ -159,7 +159,7 @@ def test_a_bad_upload_gets_a_sentence(page, tmp_path, tab, place):
     ):
         page.locator(f"{place} input[type=file]").set_input_files(tmp_path / name)
         expect(page.get_by_text(re.compile(message)).first).to_be_visible()
-        page.locator(f"{place} button[aria-label=Clear]").click()
+        page.locator(f"{place} button[aria-label='Remove Image']").click()
 
 
 def test_a_tab_without_its_network_says_how_to_get_one():
