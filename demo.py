@@ -30,6 +30,7 @@ from PIL import Image
 
 from common import plots, pretrained
 from common.cli import command
+from common.images import Depth
 from common.provenance import ROOT
 from common.runtime import RunError, Runtime, ScriptOptions, UsageError, start
 from q1_dcgan.measures import generate
@@ -287,13 +288,15 @@ def digits_tab(checkpoint: Path, runtime: Runtime) -> None:
 def map_tab(checkpoint: Path, runtime: Runtime) -> None:
     """A map from a photo."""
     generator, state = load_pix2pix(checkpoint, runtime)
-    size, scale = state["architecture"]["image_size"], state.get("facts", {}).get("scale") or [1.0, 1.0]
+    facts, size = state.get("facts", {}), state["architecture"]["image_size"]
+    scale, depth = facts.get("scale") or [1.0, 1.0], facts.get("depth", 0)
 
     @spoken
     def translate(file: dict | None) -> Image.Image | None:
         if file is None:
             return None
-        photo = open_rgb(Path(file["path"]))
+        path = Path(file["path"])
+        photo = open_rgb(path, Depth([path], depth))
         if max(photo.size) > LONGEST_SIDE:
             sides = f"{photo.width:,} x {photo.height:,}"
             raise UsageError(f"The photo has {sides} pixels; this page takes up to {LONGEST_SIDE:,} a side.")
@@ -323,7 +326,8 @@ def picture_tab(checkpoint: Path, runtime: Runtime) -> None:
             return None
         path = Path(file["path"])
         open_rgb(path)  # which says when a picture is too small
-        image = torch.from_numpy(read_rgb(path, size).copy())[None]  # (1, size, size, 3)
+        depth = Depth([path], state.get("facts", {}).get("depth", 0))
+        image = torch.from_numpy(read_rgb(path, size, depth).copy())[None]  # (1, size, size, 3)
         logits = q4_logits(network, image.to(runtime.device), runtime)
         return dict(zip(names, logits[0].softmax(0).tolist()))
 

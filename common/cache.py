@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import checkpoint
+from common.images import Depth
 from common.runtime import RunError
 
 READER = "1"  # to be counted up when the reader gives other pixels than before
@@ -46,6 +47,7 @@ def cached_images(
     shape: Sequence[int],
     read_one: Callable[[Source], np.ndarray],
     sources: Sequence[Source] | None = None,
+    depths: Sequence[Depth] = (),
 ) -> Tensor:
     """Pictures (n, *shape) as uint8, one for each of `sources`, kept in `data_root/cache`.
 
@@ -57,6 +59,7 @@ def cached_images(
         files: all that the pictures depend on.
         read_one: the pixels of one source; called from several threads.
         sources: what to read for each picture (default: the files).
+        depths: what `read_one` divides by; a cache tells them what was found when it was made.
 
     Raises:
         RunError: as `read_one`, or a file is missing.
@@ -70,6 +73,8 @@ def cached_images(
         saved = checkpoint.read(path)
         images = saved["images"]
         if saved["sha256"] == _fingerprint(images) and images.shape == (len(sources), *shape):
+            for depth, limit in zip(depths, saved["limits"] if depths else (), strict=True):
+                depth.found = limit
             return images
     except Exception:  # missing, or whatever is wrong with it: reading the files again mends it
         pass
@@ -80,7 +85,8 @@ def cached_images(
         )
         for place, picture in zip(images.numpy(), pictures):
             place[:] = picture
-    write_cache(path, {"images": images, "sha256": _fingerprint(images)})
+    limits = [depth.found for depth in depths]
+    write_cache(path, {"images": images, "sha256": _fingerprint(images), "limits": limits})
     return images
 
 
@@ -110,12 +116,7 @@ def content_hash(files: Sequence[Path], data_root: Path) -> str:
             return known
     except (OSError, ValueError):
         pass
-
-    def hashes(some: Sequence[Path]) -> str:
-        return _join(hashlib.sha256(file.read_bytes()).hexdigest() for file in some)
-
-    with ThreadPoolExecutor() as pool:  # in groups: threads would wait for each other over small files
-        found = _join(pool.map(hashes, [files[i : i + 100] for i in range(0, len(files), 100)]))
+    found = _join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
     if all(state.st_ctime_ns < began - SETTLED_NS for _, state in states):
         write_cache(memo, found)
     return found

@@ -202,18 +202,21 @@ class Depth:
     """What the integers of a data set's deep files (more than 8 bits) are divided by: one limit for all.
 
     `limit` is the smallest of LIMITS that is not below the largest value in any of the files. They are looked
-    through when the first deep one is read, so a set of 8-bit files costs nothing.
+    through when the first deep one is read, so a set of 8-bit files costs nothing; until then `found` is 0.
+
+    Args:
+        least: `limit` is no smaller: the one a network was trained with, so that a dark picture stays dark.
     """
 
-    def __init__(self, files: Sequence[Path]):
-        self.files, self.lock, self.found = files, threading.Lock(), 0
+    def __init__(self, files: Sequence[Path], least: int = 0):
+        self.files, self.least, self.lock, self.found = files, least, threading.Lock(), 0
 
     @property
     def limit(self) -> int:
         with self.lock:
             if not self.found:
                 with ThreadPoolExecutor() as pool:
-                    largest = max(pool.map(_largest, self.files))
+                    largest = max([self.least, *pool.map(_largest, self.files)])
                 self.found = next((limit for limit in LIMITS if limit >= largest), LIMITS[-1])
             return self.found
 
@@ -273,11 +276,14 @@ def _own_limit(image: Image.Image) -> int:
 
 def _largest(path: Path) -> float:
     """The largest value of a deep file of integers without a limit of its own, 0 of all others."""
-    with open_image(path) as image:
-        if image.mode == "F" or _own_limit(image):
-            return 0
-        values = _deep_values(path, image)
-        return 0 if values is None else float(values.max())
+    try:
+        with open_image(path) as image:
+            if image.mode == "F" or _own_limit(image):
+                return 0
+            values = _deep_values(path, image)
+            return 0 if values is None else float(values.max())
+    except RunError:  # whoever reads this file itself says so
+        return 0
 
 
 def _deep_values(path: Path, image: Image.Image) -> np.ndarray | None:

@@ -43,11 +43,13 @@ class Pairs:
     """images: (n, 6, side, side) uint8, first three channels input, then target; names: one per pair.
 
     scale: factors of width and height from a picture's file to here.
+    depths: what deep files of input and target were divided by, 0 for 8 bits.
     """
 
     images: Tensor
     names: list[str]
     scale: tuple[float, float] = (1.0, 1.0)
+    depths: tuple[int, ...] = (0, 0)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -90,7 +92,8 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
         if options.dataset == "folder":
             check_apart(files, parts)
     if options.direction == "BtoA":
-        parts = {part: replace(pairs, images=pairs.images.roll(3, 1)) for part, pairs in parts.items()}
+        for part, pairs in parts.items():
+            parts[part] = replace(pairs, images=pairs.images.roll(3, 1), depths=pairs.depths[::-1])
     return parts
 
 
@@ -286,9 +289,9 @@ def decode(
     for part, pairs in files.items():
         read_one = functools.partial(read_pair, side=sides[part], depths=depths, resize=resize)
         shape = (6, sides[part], sides[part])
-        images = cached_images(data_root, f"{part} {recipe}", everything, shape, read_one, pairs)
-        scale = find_scale(pairs, sides[part], resize)
-        parts[part] = Pairs(images, [first.stem for first, *_ in pairs], scale)
+        images = cached_images(data_root, f"{part} {recipe}", everything, shape, read_one, pairs, depths)
+        scale, limits = find_scale(pairs, sides[part], resize), tuple(depth.found for depth in depths)
+        parts[part] = Pairs(images, [first.stem for first, *_ in pairs], scale, limits)
     return parts
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.cli import above, at_least, command
-from common.images import list_images
+from common.images import Depth, list_images
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q3_pix2pix.maps_dataset import open_rgb
 from q3_pix2pix.measures import load_generator, translate
@@ -163,7 +163,8 @@ def main(options: Options) -> list[Path]:
     results = find_photos(options)
     runtime = start(options)
     generator, state = load_generator(options.checkpoint, runtime)
-    size, scale = state["architecture"]["image_size"], state.get("facts", {}).get("scale")
+    facts, size = state.get("facts", {}), state["architecture"]["image_size"]
+    scale, depth = facts.get("scale"), Depth(list(results), facts.get("depth", 0))
     if options.scale is not None:
         scale = [options.scale, options.scale]
     elif scale is None:
@@ -172,7 +173,7 @@ def main(options: Options) -> list[Path]:
     written, failed = [], []
     for photo, target in tqdm(results.items(), "translating", disable=None):
         try:
-            picture = open_rgb(photo)
+            picture = open_rgb(photo, depth)
         except RunError as error:  # the others are still worth having
             failed.append(str(error))
             continue

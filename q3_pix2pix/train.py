@@ -175,6 +175,7 @@ def main(options: Options) -> dict:
     facts = {
         "data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()},
         "scale": validation.scale,
+        "depth": validation.depths[0],
     }
     with Run(QUESTION, options, runtime, architecture, **facts) as run:
         run.start_from(networks)

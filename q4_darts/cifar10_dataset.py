@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,20 +41,24 @@ class DataOptions:
 
 @dataclass
 class Pictures:
-    """images: (n, h, w, 3) uint8; labels: (n,) int64; names: one per class."""
+    """images: (n, h, w, 3) uint8; labels: (n,) int64; names: one per class.
+
+    depth: what deep files were divided by, 0 for 8 bits.
+    """
 
     images: Tensor
     labels: Tensor
     names: list[str]
+    depth: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: Tensor | slice) -> "Pictures":
-        return Pictures(self.images[index], self.labels[index], self.names)
+        return replace(self, images=self.images[index], labels=self.labels[index])
 
     def to(self, device: torch.device | str) -> "Pictures":
-        return Pictures(self.images.to(device), self.labels.to(device), self.names)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def fingerprint(self) -> str:
         """SHA-256 of pixels and labels."""
@@ -204,9 +208,10 @@ def load_tree(folder: Path, data_root: Path, size: int = SIZE) -> dict[str, Pict
         raise RunError(f"no images in {needed}: {folder} holds {contents(folder)}")
     parts, names = list_labelled(folder, found)
     files, labels = zip(*sum(parts.values(), []))
-    read_one = functools.partial(read_rgb, size=size, depth=Depth(files))
-    images = cached_images(data_root, "RGB, bicubic", files, (size, size, 3), read_one)
-    whole = Pictures(images, torch.tensor(labels), names)
+    depth, shape = Depth(files), (size, size, 3)
+    read_one = functools.partial(read_rgb, size=size, depth=depth)
+    images = cached_images(data_root, "RGB, bicubic", files, shape, read_one, depths=[depth])
+    whole = Pictures(images, torch.tensor(labels), names, depth.found)
     order = torch.randperm(len(parts["train"]), generator=torch.Generator().manual_seed(0))
     rest = torch.randperm(len(parts["test"]), generator=torch.Generator().manual_seed(0)) + len(order)
     return {"train": whole[order], "test": whole[rest]}

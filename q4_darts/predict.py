@@ -58,14 +58,13 @@ def find_pictures(paths: tuple[Path, ...]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def read_pictures(files: list[Path], size: int) -> tuple[list[Path], torch.Tensor]:
+def read_pictures(files: list[Path], size: int, depth: Depth) -> tuple[list[Path], torch.Tensor]:
     """The readable files, and their pictures (n, size, size, 3) as uint8; the others are named on the screen.
 
     Raises:
         RunError: none is readable.
     """
     readable, images = [], []
-    depth = Depth(files)
     for file in files:
         try:
             images.append(read_rgb(file, size, depth))
@@ -87,7 +86,8 @@ def main(options: Options) -> list[dict]:
     runtime = start(options)
     model, state = load_network(options.checkpoint, runtime)
     names = class_names(state)
-    files, images = read_pictures(files, picture_size(state))
+    depth = Depth(files, state.get("facts", {}).get("depth", 0))
+    files, images = read_pictures(files, picture_size(state), depth)
     logits = predict(model, images.to(runtime.device), runtime).cpu()
     shares, classes = logits.softmax(1).topk(min(options.top_k, len(names)))  # (n, k) each
 

@@ -129,7 +129,8 @@ def main(options: Options) -> dict:
 
     data = {"pictures": len(train), "sha256": train.fingerprint()}
     data["jpeg"] = options.dataset == "cifar10_images"
-    facts = {"data": data, "parameters": count_parameters(model), "classes": train.names}
+    facts = {"data": data, "parameters": count_parameters(model)}
+    facts |= {"classes": train.names, "depth": train.depth}
     facts["multiply_adds"] = multiply_adds(model, options.image_size, device)
     if options.compile:
         model.compile()

@@ -170,7 +170,8 @@ def main(options: Options) -> dict:
 
     data = {"pictures": [len(half), len(half_a)], "sha256": train.fingerprint()}
     data["jpeg"] = options.dataset == "cifar10_images"
-    facts = {"data": data, "parameters": count_parameters(model), "classes": train.names}
+    facts = {"data": data, "parameters": count_parameters(model)}
+    facts |= {"classes": train.names, "depth": train.depth}
 
     def draw_batch(pictures: Pictures, index: Tensor) -> tuple[Tensor, Tensor]:
         """Augmented as a whole and then sliced, so that any number of processes draws the same."""

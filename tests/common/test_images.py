@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from common.images import list_images, read_image
+from common.images import Depth, list_images, read_image
 from common.runtime import RunError, UsageError
 from q1_dcgan import mnist_dataset
 from q2_protonet import splits
 from q3_pix2pix import maps_dataset
+from q3_pix2pix import predict as q3_predict
 from q4_darts import cifar10_dataset
+from q4_darts import predict as q4_predict
 
 QUESTIONS = ["q1", "q2", "q3", "q4"]
 GREY = np.full((48, 48), 255, np.uint8)  # a thick L, which shows the way up, and a grey square
@@ -176,6 +178,33 @@ def test_a_dark_picture_keeps_the_scale_of_its_data_set(tmp_path, question, kind
     assert (
         bright.max() == 255 and np.abs(dark - bright / 20).max() <= 3
     )  # the filter overshoots, and is clipped
+
+
+@pytest.mark.parametrize("question", ["q3", "q4"])
+def test_a_single_dark_photo_keeps_the_scale_of_the_training(tmp_path, monkeypatch, question):
+    """Also beside a damaged one. What the training divided by is known when its pictures are cached."""
+    (tmp_path / "bright.tif").write_bytes(of_values(TWELVE))
+    for part in ("train", "test"):
+        place(question, tmp_path / "set", tmp_path / "bright.tif", part=part)
+    for root in ("root", "root", "other root"):
+        train = load(question, tmp_path / "set", tmp_path / root)["train"]
+        depth = train.depths[0] if question == "q3" else train.depth
+        assert depth == 4095
+    dark, damaged = tmp_path / "dark.tif", tmp_path / "damaged.tif"
+    dark.write_bytes(of_values(TWELVE // 20))
+    damaged.write_bytes(dark.read_bytes()[:900])
+    if question == "q4":
+        files, found = q4_predict.read_pictures([damaged, dark], 48, Depth([damaged, dark], depth))
+        assert files == [dark]
+    else:
+        state = {"architecture": {"image_size": 64}, "facts": {"scale": [1.0, 1.0], "depth": depth}}
+        monkeypatch.setattr(q3_predict, "load_generator", lambda *_: (torch.nn.Linear(1, 1), state))
+        monkeypatch.setattr(q3_predict, "translate", lambda _, tiles, mode: tiles.float() / 255)
+        options = q3_predict.Options(input=(damaged, dark), output=tmp_path / "maps", device="cpu")
+        with pytest.raises(RunError, match="damaged.tif cannot be read"):
+            q3_predict.main(options)
+        found = np.asarray(Image.open(tmp_path / "maps" / "dark.png"))[None]
+    assert np.abs(np.asarray(found)[0, ..., 0].astype(float) - GREY / 20).max() <= 1
 
 
 @pytest.mark.parametrize("values", [[-1], [70_000], [2.0], [np.nan], [np.inf], [-0.5], [200.0]])
