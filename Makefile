@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PRESET ?= quick
 
-.PHONY: setup reproduce report test soak lint bench clean verify
+.PHONY: setup reproduce report test soak lint bench clean verify demo
 
 setup: $(VENV)/.ready
 
@@ -31,6 +31,13 @@ soak: setup  ## the fault campaign and the fuzz tests at length, and the quick p
 lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+$(VENV)/.demo: $(VENV)/.ready requirements-demo.txt
+	$(PY) -m pip install --quiet -r requirements-demo.txt -c constraints.txt
+	touch $@
+
+demo: $(VENV)/.demo  ## a local page to draw, sample and translate on; DEMO="--protonet CHECKPOINT" takes your own networks
+	$(PY) demo.py $(DEMO)
 
 verify: setup  ## measures the networks in pretrained/ on the real data, beside the committed numbers
 	$(PY) reproduction/verify.py

@@ -28,7 +28,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from common import plots, pretrained
+from common import pretrained
 from common.cli import command
 from common.images import Depth
 from common.provenance import ROOT
@@ -36,6 +36,7 @@ from common.runtime import RunError, Runtime, ScriptOptions, UsageError, start
 from q1_dcgan.measures import generate
 from q1_dcgan.measures import load_generator as load_dcgan
 from q1_dcgan.sample import walk
+from q2_protonet.figures import plot_support
 from q2_protonet.measures import embed, load_model
 from q2_protonet.omniglot_dataset import read_ink
 from q2_protonet.prototypical_loss import squared_distances
@@ -59,45 +60,28 @@ CSS = (
 # A canvas of our own, whose value is a PNG as a data URL: Gradio's sketchpad has its brush chosen anew after
 # every drawing.
 PAD = """
-let strokes = [], drawing = false;
-const canvas = () => element.querySelector("canvas");
-function redraw() {
-  const pen = canvas().getContext("2d");
+const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
+let drawing = false;
+function wipe() {
   pen.fillStyle = "white";
   pen.fillRect(0, 0, 280, 280);
-  pen.lineWidth = 12;
-  pen.lineCap = pen.lineJoin = "round";
-  for (const stroke of strokes) {
-    pen.beginPath();
-    pen.moveTo(...stroke[0]);
-    stroke.forEach(point => pen.lineTo(...point));
-    pen.stroke();
-  }
 }
-function add(event) {
-  const box = canvas().getBoundingClientRect();
-  strokes.at(-1).push([event.clientX - box.left, event.clientY - box.top]);
-  redraw();
+function line(event) {
+  pen.lineTo(event.offsetX, event.offsetY);
+  pen.stroke();
 }
-element.addEventListener("pointerdown", event => {
-  if (event.target !== canvas()) return;
+canvas.onpointerdown = event => {
   drawing = true;
-  canvas().setPointerCapture(event.pointerId);
-  strokes.push([]);
-  add(event);
-});
-element.addEventListener("pointermove", event => { if (drawing) add(event); });
-element.addEventListener("pointerup", () => {
-  if (!drawing) return;
-  drawing = false;
-  props.value = canvas().toDataURL();
-  setTimeout(redraw);
-});
-watch("value", () => {
-  if (!props.value) strokes = [];
-  redraw();
-});
-redraw();
+  canvas.setPointerCapture(event.pointerId);
+  pen.beginPath();
+  line(event);
+};
+canvas.onpointermove = event => { if (drawing) line(event); };
+canvas.onpointerup = () => { drawing = false; props.value = canvas.toDataURL(); };
+watch("value", () => { if (!props.value) wipe(); });
+pen.lineWidth = 12;
+pen.lineCap = pen.lineJoin = "round";
+wipe();
 """
 
 
@@ -172,24 +156,8 @@ def classify_drawing(model: torch.nn.Module, query: np.ndarray, known: list, dev
     support = {name: embeddings[:-1][torch.from_numpy(owner == name)] for name in names}
     prototypes = torch.stack([points.mean(0) for points in support.values()])  # (way, dim), eq. 1
     probabilities = (-squared_distances(embeddings[-1:], prototypes))[0].softmax(0)  # (way,), eq. 2
-    canvas = plot_embedding(support, prototypes, embeddings[-1])
+    canvas = plot_support(support, prototypes, embeddings[-1])
     return dict(zip(names, probabilities.tolist())), rasterise(canvas)
-
-
-def plot_embedding(support: dict[str, torch.Tensor], prototypes: torch.Tensor, query: torch.Tensor) -> Figure:
-    """Examples, prototypes and the unknown drawing along the two directions in which they differ most."""
-    everything = torch.cat([*support.values(), query[None]])
-    center = everything.mean(0)
-    axes = torch.linalg.svd(everything - center, full_matrices=False).Vh[:2].T  # (dim, 2)
-    canvas, ((axis,),) = plots.figure(size=(5, 4))
-    for (name, points), prototype in zip(support.items(), prototypes):
-        dots = axis.scatter(*((points - center) @ axes).T, marker="s", label=name)
-        star = (prototype - center) @ axes
-        axis.scatter(*star, marker="*", s=220, color=dots.get_facecolor(), edgecolor="black")
-    axis.scatter(*((query - center) @ axes), marker="o", s=90, color="black", label="unknown")
-    axis.set(title="squares: examples, stars: prototypes", xlabel="first axis", ylabel="second axis")
-    axis.legend()
-    return canvas
 
 
 def characters_tab(checkpoint: Path, runtime: Runtime) -> None:

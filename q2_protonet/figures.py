@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from common import plots
@@ -83,3 +84,19 @@ def plot_episode(folder: Path, figures: Path) -> list[Path]:
     axis.set_title(f"Embedding of a {title(shown)}\n{legend}", fontsize=11)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return [episode, plots.save(canvas, figures / "embedding.png")]
+
+
+def plot_support(support: dict[str, torch.Tensor], prototypes: torch.Tensor, query: torch.Tensor) -> Figure:
+    """Examples, prototypes and the unknown drawing along the two directions in which they differ most."""
+    everything = torch.cat([*support.values(), query[None]])
+    center = everything.mean(0)
+    axes = torch.linalg.svd(everything - center, full_matrices=False).Vh[:2].T  # (dim, 2)
+    canvas, ((axis,),) = plots.figure(size=(5, 4))
+    for (name, points), prototype in zip(support.items(), prototypes):
+        dots = axis.scatter(*((points - center) @ axes).T, marker="s", label=name)
+        star = (prototype - center) @ axes
+        axis.scatter(*star, marker="*", s=220, color=dots.get_facecolor(), edgecolor="black")
+    axis.scatter(*((query - center) @ axes), marker="o", s=90, color="black", label="unknown")
+    axis.set(title="squares: examples, stars: prototypes", xlabel="first axis", ylabel="second axis")
+    axis.legend()
+    return canvas
