@@ -96,7 +96,7 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
     Args:
         path: the image.
         invert: "no" reads dark ink on light, "yes" light ink on dark; "auto" decides by whether the picture's
-            border is lighter than its average.
+            border is lighter than its average, or where ink touches the border by `_has_light_ink`.
 
     Raises:
         RunError: the file is not a readable image, has too many pixels once it is padded, or no ink.
@@ -105,10 +105,13 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
     height, width = grey.shape
     if max(height, width) ** 2 > 2 * MOST_PIXELS:
         raise RunError(f"{path} is {width:,} x {height:,} pixels: too many to pad it to a square")
-    paper = float(np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])))
-    light_ink = invert == "yes" or (invert == "auto" and grey.mean() > paper)
-    middle = (float(grey.min()) + float(grey.max())) / 2
-    if invert != "auto" and (paper > middle) == light_ink:  # ink covers the border
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper, middle = float(np.median(border)), (float(grey.min()) + float(grey.max())) / 2
+    touched = 0.05 < (border > middle).mean() < 0.95
+    light_ink = invert == "yes"
+    if invert == "auto":
+        light_ink = _has_light_ink(grey > middle) if touched else bool(grey.mean() > paper)
+    if (touched or invert != "auto") and (paper > middle) == light_ink:  # ink covers the border
         paper = float(np.median(grey[grey <= middle] if light_ink else grey[grey >= middle]))
     ink = np.clip(grey - paper if light_ink else paper - grey, 0, None)
     if ink.max() < 1:
@@ -120,10 +123,24 @@ def read_ink(path: Path, invert: Literal["auto", "yes", "no"] = "auto") -> np.nd
     return np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
 
 
+def _has_light_ink(light: np.ndarray) -> bool:
+    """Which of two levels (height, width) is the ink of a tightly cropped drawing.
+
+    A drawing hangs together and cuts its paper into pieces; where both have as many, there is less ink.
+    """
+    from scipy import ndimage  # takes time to import, and is rarely needed
+
+    pieces = []
+    for level in (light, ~light):
+        labels, _ = ndimage.label(level, np.ones((3, 3)))
+        pieces.append((np.bincount(labels.ravel())[1:] > 0.005 * light.size).sum())  # specks aside
+    return bool(light.mean() < 0.5 if pieces[0] == pieces[1] else pieces[0] < pieces[1])
+
+
 def decode(classes: dict[str, list[Path]], data_root: Path) -> Characters:
     """Reads the drawings of each class, from the cache in `data_root` where they were read before."""
     files = [file for listed in classes.values() for file in listed]
-    images = cached_images(data_root, "ink, bilinear", files, (SIZE, SIZE), read_ink)
+    images = cached_images(data_root, "ink 2, bilinear", files, (SIZE, SIZE), read_ink)
     counts = torch.tensor([len(listed) for listed in classes.values()])
     real = torch.arange(int(counts.max())) < counts[:, None]  # (class, drawing)
     padded = torch.zeros(*real.shape, SIZE, SIZE, dtype=torch.uint8)

@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torchvision.datasets.utils import calculate_md5
 
 from common.images import list_classes
@@ -81,6 +81,20 @@ def test_ink_that_touches_the_border(tmp_path):
         expected = np.asarray(square.resize((28, 28), Image.Resampling.BILINEAR))
         assert np.array_equal(read_ink(tmp_path / "dark.png", "no"), expected)
         assert np.array_equal(read_ink(tmp_path / "light.png", "yes"), expected)
+
+
+@pytest.mark.parametrize("letter", "EFHLMNUOSR#")
+@pytest.mark.parametrize("margin", [0, 1])
+def test_the_ink_of_a_tightly_cropped_letter_is_found_out(tmp_path, letter, margin):
+    page = Image.new("L", (200, 200))
+    ImageDraw.Draw(page).text((100, 100), letter, 255, ImageFont.load_default(120), anchor="mm")
+    left, top, right, bottom = page.getbbox()
+    light = page.crop((left - margin, top - margin, right + margin, bottom + margin))
+    light.save(tmp_path / "light.png")
+    ImageOps.invert(light).save(tmp_path / "dark.png")
+    expected = read_ink(tmp_path / "light.png", "yes")
+    assert np.array_equal(read_ink(tmp_path / "light.png"), expected)
+    assert np.array_equal(read_ink(tmp_path / "dark.png"), expected)
 
 
 @pytest.mark.parametrize("invert", ["auto", "yes", "no"])
