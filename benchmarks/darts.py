@@ -5,8 +5,7 @@
 A step is the alphas' pass on one batch and the weights' pass on another. The plain version is the published
 one: every edge runs its eight operations by itself, in NCHW and fp32 (never TF32), the alphas' pass computes
 gradients of all weights too, the optimisers launch one small kernel per tensor, and losses are read with
-.item() at every step. The rows below it change only memory format and precision. `--parts` shows where ours
-spends its time.
+.item() at every step. The rows below it change only memory format and precision.
 """
 
 import sys
@@ -19,31 +18,26 @@ import common  # noqa: F401  # isort: skip
 
 import torch
 import torch.nn.functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.plain_supernet import PlainSupernet
-from benchmarks.race import modes, run
+from benchmarks.race import RaceOptions, modes, run
 from common.cli import command
-from common.runtime import Runtime, ScriptOptions, start
+from common.runtime import Runtime, start
 from q4_darts.cifar10_dataset import augment, draw_shapes
 from q4_darts.model_search import Supernet
 from q4_darts.train_search import search_step
 
 
 @dataclass
-class Options(ScriptOptions):
+class Options(RaceOptions):
     """Time DARTS's search steps."""
 
     batch_size: int = 0  # pictures of each half (0: the paper's 64 on a GPU, 16 on a CPU)
     init_channels: int = 16  # as in train_search.py
     layers: int = 8  # as in train_search.py
-    steps: int = 3  # timed steps of each version, ten times as many on a GPU; they take turns
+    steps: int = 3  # timed steps of each version, ten times as many on a GPU
     second: bool = False  # also time ours in second order
     partial_channels: bool = False  # also time PC-DARTS
-    compile: bool = False  # also time ours with torch.compile (compiling takes many minutes)
-    parts: bool = False  # only show which operations ours in bf16 spends its time on
-    save: bool = False  # also write the table to logs/benchmarks/, for the report
-    alone: str = ""  # only measure this version's memory and operations
 
 
 def plain(
@@ -52,9 +46,8 @@ def plain(
     """Makes one step of the published search at every next()."""
     runtime = Runtime(runtime.device, precision)
     torch.manual_seed(0)
-    model = PlainSupernet(options.init_channels, options.layers).to(
-        runtime.device, memory_format=memory_format
-    )
+    model = PlainSupernet(options.init_channels, options.layers)
+    model.to(runtime.device, memory_format=memory_format)
     weights = [parameter for name, parameter in model.named_parameters() if name != "alphas"]
     sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4, foreach=False)
     adam = torch.optim.Adam([model.alphas], 3e-4, (0.5, 0.999), weight_decay=1e-3, foreach=False)
@@ -75,12 +68,7 @@ def plain(
 
 
 def ours(
-    options: Options,
-    runtime: Runtime,
-    precision: str,
-    partial: int = 1,
-    second: bool = False,
-    compile: str = "",
+    options: Options, runtime: Runtime, precision: str, partial=1, order="first", compile=""
 ) -> Iterator:
     """Makes one step of train_search.py at every next()."""
     torch.manual_seed(0)
@@ -91,7 +79,7 @@ def ours(
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)
     adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3, fused=True)
     for batch, batch_a in batches(options, runtime):
-        yield search_step(model, sgd, adam, batch, batch_a, runtime, "second" if second else "first")
+        yield search_step(model, sgd, adam, batch, batch_a, runtime, order)
 
 
 def batches(options: Options, runtime: Runtime) -> Iterator:
@@ -106,30 +94,18 @@ def batches(options: Options, runtime: Runtime) -> Iterator:
 def main(options: Options) -> None:
     runtime = start(options)
     options.batch_size = options.batch_size or (64 if runtime.device.type == "cuda" else 16)
-    if options.parts:
-        step = ours(options, runtime, "bf16")
-        next(step), next(step)
-        activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (runtime.device.type == "cuda")
-        with profile(activities=activities) as profiler:
-            next(step)
-        key = "self_cuda_time_total" if runtime.device.type == "cuda" else "self_cpu_time_total"
-        print(profiler.key_averages().table(sort_by=key, row_limit=15, max_name_column_width=45))
-        return
     versions = {
         "plain fp32": plain(options, runtime, torch.contiguous_format),
         "plain fp32, channels_last": plain(options, runtime, torch.channels_last),
         "plain bf16, channels_last": plain(options, runtime, torch.channels_last, "bf16"),
     }
     kinds = {name: {"compile": mode} for name, mode in modes(options.compile).items()}
-    kinds |= {", second order": {"second": True}} if options.second else {}
+    kinds |= {", second order": {"order": "second"}} if options.second else {}
     kinds |= {", 1/4 of the channels": {"partial": 4}} if options.partial_channels else {}
-    versions |= {
-        f"ours {precision}{name}": ours(options, runtime, precision, **kind)
-        for name, kind in kinds.items()
-        for precision in ("fp32", "bf16")
-    }
+    for name, kind in kinds.items():
+        versions |= {f"ours {p}{name}": ours(options, runtime, p, **kind) for p in ("fp32", "bf16")}
     what = f"{options.init_channels} channels, {options.layers} cells, batch {options.batch_size}"
-    run(what, versions, options.steps, runtime, options.alone, options.save)
+    run(what, versions, options, runtime)
 
 
 if __name__ == "__main__":

@@ -20,23 +20,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.race import modes, run
+from benchmarks.race import RaceOptions, modes, run
 from common.cli import command
-from common.runtime import Runtime, ScriptOptions, start
+from common.runtime import Runtime, start
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.mnist_dataset import draw_digits, prepare
 from q1_dcgan.train import train_step
 
 
 @dataclass
-class Options(ScriptOptions):
+class Options(RaceOptions):
     """Time DCGAN's training steps."""
 
     batch_size: int = 64  # pictures per step
-    steps: int = 15  # timed steps of each version, ten times as many on a GPU; they take turns
-    compile: bool = False  # also time ours with torch.compile
-    save: bool = False  # also write the table to logs/benchmarks/, for the report
-    alone: str = ""  # only print what this version needs
+    steps: int = 15  # timed steps of each version, ten times as many on a GPU
 
 
 class Pil(Dataset):
@@ -46,9 +43,8 @@ class Pil(Dataset):
         from torchvision import transforms
 
         self.images = [Image.fromarray(image.numpy()) for image in images]
-        self.transform = transforms.Compose(
-            [transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)]
-        )
+        steps = transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)
+        self.transform = transforms.Compose(steps)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -64,13 +60,9 @@ def networks(device: torch.device, size: int) -> tuple[Generator, Discriminator]
 
 def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iterator[tuple[float, ...]]:
     """One training step at every next()."""
-    generator, discriminator = (
-        network.to(memory_format=torch.contiguous_format) for network in networks(runtime.device, size)
-    )
-    adam_g, adam_d = (
-        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False)
-        for n in (generator, discriminator)
-    )
+    both = [network.to(memory_format=torch.contiguous_format) for network in networks(runtime.device, size)]
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False) for n in both)
+    generator, discriminator = both
     loader = DataLoader(Pil(images.cpu(), size), batch, shuffle=True, drop_last=True)
     ones, zeros = torch.ones(batch, device=runtime.device), torch.zeros(batch, device=runtime.device)
     loss = F.binary_cross_entropy_with_logits
@@ -117,11 +109,9 @@ def main(options: Options) -> None:
     versions: dict[str, Iterator] = {"plain fp32": plain(images, runtime, batch, 28)}
     for name, mode in modes(options.compile).items():
         versions |= {f"ours {p}{name}": ours(images, runtime, batch, 28, p, mode) for p in ("fp32", "bf16")}
-    versions |= {
-        "plain fp32, 64x64 layout": plain(images, runtime, batch, 64),
-        "ours bf16, 64x64 layout": ours(images, runtime, batch, 64, "bf16"),
-    }
-    run(f"28x28, batch {batch}", versions, options.steps, runtime, options.alone, options.save)
+    versions["plain fp32, 64x64 layout"] = plain(images, runtime, batch, 64)
+    versions["ours bf16, 64x64 layout"] = ours(images, runtime, batch, 64, "bf16")
+    run(f"28x28, batch {batch}", versions, options, runtime)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks.race import modes, run
+from benchmarks.race import RaceOptions, modes, run
 from common.cli import command
-from common.runtime import Runtime, ScriptOptions, start
+from common.runtime import Runtime, start
 from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
 from q3_pix2pix.pix2pix import PatchGAN, UNet
 from q3_pix2pix.pix2pix_loss import L1_WEIGHT
@@ -31,49 +31,37 @@ from q3_pix2pix.train import dropout_seed, train_step
 
 
 @dataclass
-class Options(ScriptOptions):
+class Options(RaceOptions):
     """Time pix2pix's training steps."""
 
     image_size: int = 256  # as in train.py
     base_channels: int = 64  # as in train.py
-    steps: int = 8  # timed steps of each version, ten times as many on a GPU; they take turns
-    compile: bool = False  # also time ours with torch.compile
-    save: bool = False  # also write the table to logs/benchmarks/, for the report
-    alone: str = ""  # only print what this version needs
+    steps: int = 8  # timed steps of each version, ten times as many on a GPU
 
 
 def networks(runtime: Runtime, options: Options) -> tuple[UNet, PatchGAN]:
     torch.manual_seed(0)
-    return UNet(options.image_size, options.base_channels).to(runtime.device), PatchGAN(
-        options.base_channels
-    ).to(runtime.device)
+    networks = UNet(options.image_size, options.base_channels), PatchGAN(options.base_channels)
+    return tuple(network.to(runtime.device) for network in networks)
 
 
 def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[float]:
     """Trains one step per next()."""
-    generator, discriminator = (
-        network.to(memory_format=torch.contiguous_format) for network in networks(runtime, options)
-    )
-    adam_g, adam_d = (
-        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False)
-        for n in (generator, discriminator)
-    )
+    both = [network.to(memory_format=torch.contiguous_format) for network in networks(runtime, options)]
+    adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False) for n in both)
+    generator, discriminator = both
     bce, size, side = F.binary_cross_entropy_with_logits, options.image_size, load_side(options.image_size)
     while True:
-        both = Image.open(random.choice(files)).convert("RGB")
+        pair = Image.open(random.choice(files)).convert("RGB")
         y, x, mirror = random.randint(0, side - size), random.randint(0, side - size), random.random() < 0.5
         halves = []
         for half in (0, 1):
-            image = both.crop((half * both.height, 0, (half + 1) * both.height, both.height)).resize(
-                (side, side), Image.Resampling.BICUBIC
-            )
+            box = (half * pair.height, 0, (half + 1) * pair.height, pair.height)
+            image = pair.crop(box).resize((side, side), Image.Resampling.BICUBIC)
             image = image.crop((x, y, x + size, y + size))
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else image
-            halves.append(
-                (torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1)
-                .contiguous()
-                .to(runtime.device)
-            )
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].contiguous()
+            halves.append((pixels.float() / 127.5 - 1).to(runtime.device))
         photo, real = halves
         fake = generator(photo)
         adam_d.zero_grad()
@@ -93,19 +81,17 @@ def ours(
     pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str = ""
 ) -> Iterator[torch.Tensor]:
     """Trains one step per next(), with train.py's own step."""
-    generator, discriminator = networks(runtime, options)
+    both, runtime = networks(runtime, options), Runtime(runtime.device, precision)
     if compile:
-        generator.compile(mode=compile), discriminator.compile(mode=compile)
-    runtime = Runtime(runtime.device, precision)
-    adam_g, adam_d = (
-        torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in (generator, discriminator)
-    )
+        for network in both:
+            network.compile(mode=compile)
+    adams = [torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in both]
     draws = torch.Generator(runtime.device).manual_seed(0)
     while True:
         for index in torch.randperm(len(pairs), device=pairs.device).split(1):
             photo, real = prepare(random_crop_and_mirror(pairs[index], options.image_size, draws)).split(3, 1)
             torch.manual_seed(dropout_seed(0, 0, 0, 0))
-            losses = train_step(generator, discriminator, adam_g, adam_d, photo, real, runtime)
+            losses = train_step(*both, *adams, photo, real, runtime)
             yield torch.stack([loss.detach() for loss in losses])
 
 
@@ -115,21 +101,13 @@ def main(options: Options) -> None:
         files = []
         for i, pair in enumerate(draw_towns(8, options.image_size, 0).images):
             files.append(Path(folder, f"{i}.jpg"))
-            Image.fromarray(
-                np.concatenate([half.permute(1, 2, 0).numpy() for half in pair.split(3)], 1)
-            ).save(files[-1])
+            halves = [half.permute(1, 2, 0).numpy() for half in pair.split(3)]
+            Image.fromarray(np.concatenate(halves, 1)).save(files[-1])
         pairs = draw_towns(8, load_side(options.image_size), 0).images.to(runtime.device)
         versions: dict[str, Iterator] = {"plain fp32": plain(files, runtime, options)}
         for name, mode in modes(options.compile).items():
             versions |= {f"ours {p}{name}": ours(pairs, runtime, options, p, mode) for p in ("fp32", "bf16")}
-        run(
-            f"{options.image_size} pixels, batch 1",
-            versions,
-            options.steps,
-            runtime,
-            options.alone,
-            options.save,
-        )
+        run(f"{options.image_size} pixels, batch 1", versions, options, runtime)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The supernet written edge by edge as in the paper: the fast one's reference in tests and benchmarks."""
+"""The supernet written edge by edge as in the paper: the reference of the fast one and of the benchmark."""
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,8 @@ class MixedOp(nn.Module):
         self.layers = nn.ModuleList()
         for name in PRIMITIVES:
             layer = OPERATIONS[name](channels, stride, False)
-            self.layers.append(
-                nn.Sequential(layer, nn.BatchNorm2d(channels, affine=False)) if "pool" in name else layer
-            )
+            norm = [nn.BatchNorm2d(channels, affine=False)] if "pool" in name else []
+            self.layers.append(nn.Sequential(layer, *norm) if norm else layer)
 
     def forward(self, x, weights):
         return sum(weight * layer(x) for weight, layer in zip(weights, self.layers))
@@ -45,25 +44,19 @@ class PlainCell(nn.Module):
     def __init__(self, before_before, before, channels, reduction, reduction_before, partial=1):
         super().__init__()
         first = FactorizedReduce if reduction_before else ReLUConvBN
-        self.inputs = nn.ModuleList(
-            [first(before_before, channels, False), ReLUConvBN(before, channels, False)]
-        )
-        strides = [2 if reduction and state < 2 else 1 for node in range(NODES) for state in range(node + 2)]
-        self.edges = nn.ModuleList(
-            PartialOp(channels, s, partial) if partial > 1 else MixedOp(channels, s) for s in strides
-        )
+        inputs = first(before_before, channels, False), ReLUConvBN(before, channels, False)
+        self.inputs, self.edges = nn.ModuleList(inputs), nn.ModuleList()
+        for stride in [2 if reduction and state < 2 else 1 for n in range(NODES) for state in range(n + 2)]:
+            edge = PartialOp(channels, stride, partial) if partial > 1 else MixedOp(channels, stride)
+            self.edges.append(edge)
 
     def forward(self, before_before, before, weights, betas=None):
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         for node in range(NODES):
             rows = [edge_index(node, state) for state in range(node + 2)]
             into = betas[rows].softmax(0) if betas is not None else [1] * len(rows)
-            states.append(
-                sum(
-                    scale * self.edges[row](state, weights[row])
-                    for scale, row, state in zip(into, rows, states)
-                )
-            )
+            edges = zip(into, rows, states)
+            states.append(sum(scale * self.edges[row](state, weights[row]) for scale, row, state in edges))
         return torch.cat(states[2:], 1)
 
 
@@ -77,9 +70,8 @@ class PlainSupernet(nn.Module):
         for place in range(layers):
             reduction = place in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(
-                PlainCell(before_before, before, channels, reduction, reduction_before, partial)
-            )
+            cell = PlainCell(before_before, before, channels, reduction, reduction_before, partial)
+            self.cells.append(cell)
             self.reductions.append(int(reduction))
             before_before, before, reduction_before = before, NODES * channels, reduction
         self.score = nn.Linear(before, classes)
@@ -117,12 +109,9 @@ def pairs(fast: Supernet, plain: PlainSupernet):
                 if source.stride == 2:
                     yield cut(source.even), layers["skip_connect"].even.weight
                     yield cut(source.odd), layers["skip_connect"].odd.weight
-                for kind, convs in (
-                    ("sep_conv_3x3", (source.sep_3_a, source.sep_3_b)),
-                    ("sep_conv_5x5", (source.sep_5_a, source.sep_5_b)),
-                    ("dil_conv_3x3", (source.dil_3,)),
-                    ("dil_conv_5x5", (source.dil_5,)),
-                ):
+                names = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
+                separable = (source.sep_3_a, source.sep_3_b), (source.sep_5_a, source.sep_5_b)
+                for kind, convs in zip(names, (*separable, (source.dil_3,), (source.dil_5,))):
                     twins = [layer for layer in layers[kind] if isinstance(layer, nn.Conv2d)]
                     for conv, depthwise, pointwise in zip(convs, twins[::2], twins[1::2]):
                         yield cut(conv.depthwise), depthwise.weight

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.race import modes, run
+from benchmarks.race import RaceOptions, modes, run
 from common.cli import command
-from common.runtime import Runtime, ScriptOptions, start
+from common.runtime import Runtime, start
 from q2_protonet.omniglot_dataset import Characters, prepare
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
@@ -30,16 +30,13 @@ from q2_protonet.train import train_step
 
 
 @dataclass
-class Options(ScriptOptions):
+class Options(RaceOptions):
     """Time training episodes."""
 
     way: int = 60  # classes per episode
     shot: int = 5  # support drawings per class
     query: int = 5  # query drawings per class
-    steps: int = 20  # timed episodes of each version, ten times as many on a GPU; they take turns
-    compile: bool = False  # also time ours with torch.compile, and with CUDA graphs on a GPU
-    save: bool = False  # also write the table to logs/benchmarks/, for the report
-    alone: str = ""  # only print what this version needs
+    steps: int = 20  # timed episodes of each version, ten times as many on a GPU
 
 
 def episodes(part: Characters, options: Options) -> Iterator[tuple[Tensor, Tensor]]:
@@ -54,25 +51,19 @@ def episodes(part: Characters, options: Options) -> Iterator[tuple[Tensor, Tenso
 def plain(part: Characters, runtime: Runtime, options: Options) -> Iterator[float]:
     """Trains on one episode at every next()."""
     torch.manual_seed(0)
-    layers = [
-        layer for block in ProtoNet().blocks for layer in (block.conv, block.norm, nn.ReLU(), nn.MaxPool2d(2))
-    ]
-    model = nn.Sequential(*layers, nn.Flatten()).to(runtime.device, memory_format=torch.contiguous_format)
+    blocks = [nn.Sequential(b.conv, b.norm, nn.ReLU(), nn.MaxPool2d(2)) for b in ProtoNet().blocks]
+    model = nn.Sequential(*blocks, nn.Flatten()).to(runtime.device, memory_format=torch.contiguous_format)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, foreach=False)
     images = (part.images.float() / 255).unsqueeze(2).cpu()  # the whole data set as fp32 on the CPU
     for classes, drawings in episodes(part, options):
-        batch = torch.cat([images[c][d] for c, d in zip(classes.flatten().tolist(), drawings.cpu())]).to(
-            runtime.device
-        )
-        output = model(batch).cpu()
+        batch = torch.cat([images[c][d] for c, d in zip(classes.flatten().tolist(), drawings.cpu())])
+        output = model(batch.to(runtime.device)).cpu()
         per_class = output.view(len(classes), -1, output.shape[-1])
         prototypes = torch.stack([per_class[c][: options.shot].mean(0) for c in range(len(classes))])
         losses, right = [], []
         for c in range(len(classes)):
-            distances = torch.pow(per_class[c][options.shot :].unsqueeze(1) - prototypes.unsqueeze(0), 2).sum(
-                2
-            )
-            scores = F.log_softmax(-distances, dim=1)
+            differences = per_class[c][options.shot :].unsqueeze(1) - prototypes.unsqueeze(0)
+            scores = F.log_softmax(-torch.pow(differences, 2).sum(2), dim=1)
             losses.append(-scores[:, c])
             right.append(scores.argmax(1) == c)
         loss = torch.cat(losses).mean()
@@ -99,17 +90,14 @@ def ours(
         yield loss.detach()
 
 
-def main(options: Options) -> dict:
+def main(options: Options) -> None:
     runtime = start(options)
     part = load(Path("data"), DataOptions("synthetic"))["train"].to(runtime.device)
     versions: dict[str, Iterator] = {"plain fp32": plain(part, runtime, options)}
     for name, mode in modes(options.compile, graphs=runtime.device.type == "cuda").items():
-        versions |= {
-            f"ours {precision}{name}": ours(part, runtime, options, precision, mode)
-            for precision in ("fp32", "bf16")
-        }
+        versions |= {f"ours {p}{name}": ours(part, runtime, options, p, mode) for p in ("fp32", "bf16")}
     what = f"{options.way}-way {options.shot}-shot, {options.query} queries"
-    return run(what, versions, options.steps, runtime, options.alone, options.save)
+    run(what, versions, options, runtime)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Versions of a training step against each other, in turns: a busy machine slows all of them alike."""
+"""Versions of one training step raced in one run, taking turns: a busy machine slows all of them alike."""
 
 import json
 import re
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,9 +20,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from common.provenance import command_line, commit, short
 from common.results import write_json
-from common.runtime import Runtime
+from common.runtime import Runtime, ScriptOptions
 
 WARM_UP = 3  # steps
+
+
+@dataclass
+class RaceOptions(ScriptOptions):
+    """Options of every benchmark."""
+
+    steps: int = 1  # timed steps of each version, ten times as many on a GPU; they take turns
+    compile: bool = False  # also time ours with torch.compile
+    save: bool = False  # also write the table to logs/benchmarks/, for the report
+    alone: str = ""  # only measure what this version needs and print it as JSON
 
 
 class Counter(TorchDispatchMode):
@@ -37,61 +48,53 @@ class Counter(TorchDispatchMode):
         out = function(*args, **(kwargs or {}))
         if not function.is_view:
             self.operations += 1
-            self.bytes += sum(
-                x.numel() * x.element_size()
-                for x in tree_leaves((args, kwargs, out))
-                if isinstance(x, Tensor)
-            )
+            tensors = (x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
+            self.bytes += sum(x.numel() * x.element_size() for x in tensors)
         return out
 
 
 def modes(compile: bool, graphs: bool = False) -> dict[str, str]:
-    """How ours is run: the addition to a version's name, and the mode of torch.compile ("": without it).
+    """How ours is run: what is added to a version's name -> the mode of torch.compile ("": without it).
 
     Args:
-        graphs: also as CUDA graphs; not for networks with a second forward pass before the backward (GANs).
+        graphs: also as CUDA graphs, which GANs cannot use: they pass forward again before going backward.
     """
     if not compile:
         return {"": ""}
     import torch._dynamo  # takes seconds
 
-    # For all versions of a race together; beyond it a version would silently run uncompiled.
+    # Of all versions of a race together; beyond it a version would silently run uncompiled.
     torch._dynamo.config.cache_size_limit = 64
     return {"": "", ", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if graphs else {})
 
 
 def measure(version: Iterator, device: torch.device) -> dict[str, float]:
-    """What a step of a version needs: its memory (MiB, with networks and optimisers), and what it computes.
+    """What a step of a version does, and the MiB that two steps with its networks and optimisers need.
 
-    On a GPU memory is what torch allocates during two steps; on a CPU it is the growth of the process's peak
-    resident size, so that each version needs a process of its own.
+    On a GPU that is what torch allocates; on a CPU it is the growth of the process's largest resident size,
+    so the version needs a process of its own.
     """
-    cuda = device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated() / 2**20
-    else:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    def peak() -> float:
+        if device.type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # to what is allocated now
+    before = peak()
     next(version), next(version)
-    peak = (
-        torch.cuda.max_memory_allocated() / 2**20
-        if cuda
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    )
+    memory = peak() - before
     with FlopCounterMode(display=False) as flops, Counter() as counter:
         next(version)
-    counted = {
-        "operations": counter.operations,
-        "gflop": flops.get_total_flops() / 1e9,
-        "gigabytes": counter.bytes / 1e9,
-    }
-    return {"memory": peak - before} | counted
+    made = {"gflop": flops.get_total_flops() / 1e9, "gigabytes": counter.bytes / 1e9}
+    return {"memory": memory, "operations": counter.operations, **made}
 
 
 def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dict[str, float]:
-    """Median seconds per step; every next() of a version is one step.
+    """Median seconds a step; every next() of a version is one step.
 
-    On a GPU a turn is ten steps with one wait at its end: in training, too, kernels are queued ahead.
+    On a GPU a turn is ten steps with one wait at its end: as in training, the GPU is asked ahead.
     """
     turn = 10 if device.type == "cuda" else 1
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -115,59 +118,38 @@ def save(what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> Path
     path = Path("logs", "benchmarks", f"{name}-{device}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     versions = f"python {sys.version.split()[0]}, torch {torch.__version__}"
-    facts = {
-        "name": name,
-        "what": what,
-        "device": runtime.device_name,
-        "versions": versions,
-        "commit": short(commit()),
-        "rows": rows,
-    }
-    write_json(path, facts | {"command": shlex.join(words)})
+    facts = {"name": name, "what": what, "device": runtime.device_name, "versions": versions}
+    write_json(path, facts | {"commit": short(commit()), "rows": rows, "command": shlex.join(words)})
     return path
 
 
-def run(
-    what: str,
-    versions: dict[str, Iterator],
-    steps: int,
-    runtime: Runtime,
-    alone: str = "",
-    keep: bool = False,
-) -> dict[str, dict[str, float]]:
+def run(what: str, versions: dict[str, Iterator], options: RaceOptions, runtime: Runtime) -> None:
     """Races the versions and prints a table; the first one is what the others are compared with.
 
-    A version that fails, such as one that torch.compile cannot compile here, is named and left out.
+    A version that fails, such as one that torch.compile cannot make here, is named and left out.
 
     Args:
         versions: generators that build their networks at the first next(), so that each is measured alone.
-        steps: timed turns of each version.
-        alone: only `measure` this version and print that as JSON; on a CPU the script runs itself with it,
-            once per version.
-        keep: also `save` the table.
     """
-    if alone:
-        print(json.dumps(measure(versions[alone], runtime.device)))
-        return {}
+    if options.alone:
+        print(json.dumps(measure(versions[options.alone], runtime.device)))
+        return
     first, needs = next(iter(versions)), {}
-    for name, version in list(versions.items()):  # before the race: a process inherits its parent's peak size
+    for name, version in list(versions.items()):  # first: a process inherits its parent's largest size
         try:
             if runtime.device.type == "cuda":
                 needs[name] = measure(version, runtime.device)
             else:
-                process = subprocess.run(
-                    [sys.executable, *sys.argv, "--alone", name], check=True, capture_output=True, text=True
-                )
+                words = [sys.executable, *sys.argv, "--alone", name]
+                process = subprocess.run(words, check=True, capture_output=True, text=True)
                 needs[name] = json.loads(process.stdout.splitlines()[-1])
         except Exception as error:
             if name == first:
                 raise
-            said = (getattr(error, "stderr", None) or f"{type(error).__name__}: {error}").strip().splitlines()
-            print(
-                f"{name}: FAILED and left out: {said[-1] if said else type(error).__name__}", file=sys.stderr
-            )
+            said = (getattr(error, "stderr", None) or f"{type(error).__name__}: {error}").strip()
+            print(f"{name}: FAILED and left out: {said.splitlines()[-1]}", file=sys.stderr)
             del versions[name]
-    medians = race(versions, steps, runtime.device)
+    medians = race(versions, options.steps, runtime.device)
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
     print(f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}", end="")
     print(f"{'GFLOP':>10}{'operations':>12}{'GB moved':>10}")
@@ -176,6 +158,5 @@ def run(
         row = rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value} | needs[name]
         print(f"{name:32}{row['ms']:10.1f}{row['times_faster']:14.2f}{row['memory']:13.0f}", end="")
         print(f"{row['gflop']:10.1f}{row['operations']:12,}{row['gigabytes']:10.2f}", flush=True)
-    if keep:
+    if options.save:
         print(f"saved to {save(what, rows, runtime)}")
-    return rows

@@ -106,31 +106,24 @@ def parse(options_type: type, description: str, words: list[str] | None = None) 
         description: the script's docstring; its lines that begin with a command stay lines of their own.
         words: the command line without the script's name (default: sys.argv).
     """
-    groups = {}
+    groups, ungrouped = {}, options_type.__dataclass_fields__
     for cls in options_type.__mro__:
-        own = inspect.get_annotations(cls)
-        fields = {name: f for name, f in options_type.__dataclass_fields__.items() if name in own}
-        if (
-            fields
-        ):  # a dataclass of these fields alone; tyro finds their comments in the classes it comes from
-            about = {"__dataclass_fields__": fields, "__doc__": cls.__doc__, "__module__": cls.__module__}
-            groups[cls.__name__.removesuffix("Options").lower() or "main"] = type(
-                cls.__name__, (options_type,), about
-            )
-    whole = dataclasses.make_dataclass(
-        "Options", [(name, group, dataclasses.field(default_factory=group)) for name, group in groups.items()]
-    )
-    read = tyro.cli(
-        whole,
-        args=words,
-        description=re.sub(r"\n+ *(?=(python|torchrun) )", "\n    ", description),  # not joined by tyro
-        use_underscores=True,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-    )
+        own = inspect.get_annotations(cls).keys() & ungrouped.keys()
+        # A dataclass of these fields alone; tyro finds their comments in the classes that it comes from.
+        about = {name: field for name, field in ungrouped.items() if name in own}
+        about = {"__dataclass_fields__": about, "__doc__": cls.__doc__, "__module__": cls.__module__}
+        if own:
+            group = type(cls.__name__, (options_type,), about)
+            groups[cls.__name__.removesuffix("Options").lower() or "main"] = group
+        ungrouped = {name: field for name, field in ungrouped.items() if name not in own}
+    fields = [(name, group, dataclasses.field(default_factory=group)) for name, group in groups.items()]
+    described = re.sub(r"\n+ *(?=(python|torchrun) )", "\n    ", description)  # lines that tyro would join
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    whole = dataclasses.make_dataclass("Options", fields)
+    read = tyro.cli(whole, args=words, description=described, use_underscores=True, config=config)
     parts = [getattr(read, name) for name in groups]
-    return options_type(
-        **{f.name: expand_user(getattr(part, f.name)) for part in parts for f in dataclasses.fields(part)}
-    )
+    values = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
+    return options_type(**{name: expand_user(value) for name, value in values.items()})
 
 
 def expand_user(value: object) -> object:

@@ -18,24 +18,11 @@ from PIL import Image, ImageChops, ImageOps, ImageStat
 from common.runtime import RunError, UsageError
 
 MOST_PIXELS = 100_000_000
-FORMATS = (
-    "AVIF",
-    "BMP",
-    "GIF",
-    "JPEG",
-    "JPEG2000",
-    "PNG",
-    "PPM",
-    "TIFF",
-    "WEBP",
-)  # EPS would start Ghostscript
+FORMATS = "AVIF BMP GIF JPEG JPEG2000 PNG PPM TIFF WEBP".split()  # EPS would start Ghostscript
 JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information"}  # made by systems
-PARTS = {  # what the folder of a part may be called; questions with two parts also take the third one's name
-    "train": ("train",),
-    "val": ("val", "validation", "test"),
-    "validation": ("validation", "val"),
-    "test": ("test", "val", "validation"),
-}
+# What the folder of a part may be called; questions with two parts also take the third one's name.
+PARTS = {"train": ["train"], "val": ["val", "validation", "test"]}
+PARTS |= {"validation": ["validation", "val"], "test": ["test", "val", "validation"]}
 LIMITS = (255, 4095, 65535)  # of 8, 12 and 16 bits
 ORDERS = ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")  # of bytes, and the other way round
 
@@ -48,10 +35,8 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 def list_images(folder: Path) -> list[Path]:
     """The image files of a folder (not of its subfolders) in natural order, told by their endings."""
-    inside = _entries(folder)
-    return [
-        Path(entry) for entry in inside if not entry.is_dir() and Path(entry).suffix.lower() in _endings()
-    ]
+    files = [Path(entry) for entry in _entries(folder) if not entry.is_dir()]
+    return [file for file in files if file.suffix.lower() in _endings()]
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -98,9 +83,7 @@ def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
     """
     there = {path.name.lower(): path for path in list_folders(folder)}
     names = {part: [name + suffix for name in PARTS[part]] for part in parts}
-    found = {
-        part: next((there[n.lower()] for n in names[part] if n.lower() in there), None) for part in parts
-    }
+    found = {p: next((there[n.lower()] for n in names[p] if n.lower() in there), None) for p in parts}
     distinct = set(found.values()) - {None}
     if found["train"] is None or len(distinct) == 1 and not list_folders(found["train"]):
         return {}
@@ -110,11 +93,8 @@ def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
     return found
 
 
-def list_labelled(
-    folder: Path, parts: dict[str, Path]
-) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
-    """Of each part (file, label) in the order of the classes, and the classes' names, which all parts must
-    share.
+def list_labelled(folder: Path, parts: dict[str, Path]) -> tuple[dict[str, list], list[str]]:
+    """(file, label) of each part in the order of the classes, and the classes' names, which all parts share.
 
     Raises:
         RunError: as `list_classes`, or a class is in one part only.
@@ -123,14 +103,10 @@ def list_labelled(
     names = list(next(iter(trees.values())))
     for tree in trees.values():
         if differing := set(names) ^ set(tree):
-            raise RunError(
-                f"all parts of {folder} must hold the same classes: {min(differing)} is in one only"
-            )
-    labelled = {
-        part: [(file, label) for label, name in enumerate(names) for file in tree[name]]
-        for part, tree in trees.items()
-    }
-    return labelled, names
+            differs = f"{min(differing)} is in one only"
+            raise RunError(f"all parts of {folder} must hold the same classes: {differs}")
+    places = list(enumerate(names))
+    return {p: [(file, i) for i, name in places for file in tree[name]] for p, tree in trees.items()}, names
 
 
 def own_folder(dataset: str, folder: Path | None, layout: str, flag: str = "--folder") -> None:
@@ -142,9 +118,8 @@ def own_folder(dataset: str, folder: Path | None, layout: str, flag: str = "--fo
     if dataset != "folder" and folder is not None:
         raise UsageError(f"{flag} needs --dataset folder, not --dataset {dataset}")
     if dataset == "folder" and (folder is None or not folder.is_dir()):
-        raise UsageError(
-            f"--dataset folder needs {flag} DIR, {layout}" + (f": {folder} is no folder" if folder else "")
-        )
+        said = f": {folder} is no folder" if folder else ""
+        raise UsageError(f"--dataset folder needs {flag} DIR, {layout}{said}")
 
 
 def contents(folder: Path) -> str:
@@ -185,9 +160,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     """
     try:
         Image.init()
-        with Image.open(
-            path, formats=[name for name in FORMATS if name in Image.OPEN]
-        ) as image:  # AVIF is new
+        known = [name for name in FORMATS if name in Image.OPEN]  # AVIF is new
+        with Image.open(path, formats=known) as image:
             if not 0 < image.width * image.height <= MOST_PIXELS:
                 claim = f"{image.width:,} x {image.height:,} pixels"
                 raise ValueError(f"it claims {claim}, and the most are {MOST_PIXELS:,}")
@@ -240,10 +214,8 @@ def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: Depth | None =
             limit = limit or (depth or Depth([path])).limit
             low, high = float(values.min()), float(values.max())
             if not (low >= 0 and high <= limit):
-                seen = f"values from {low:g} to {high:g}"
-                raise RunError(
-                    f"{path} holds pixels that are no grey levels: {seen}, not from 0 to {limit:,}"
-                )
+                seen = f"no grey levels: values from {low:g} to {high:g}, not from 0 to {limit:,}"
+                raise RunError(f"{path} holds pixels that are {seen}")
             if isinstance(image.info.get("transparency"), int):  # one level is transparent
                 hidden = values == image.info["transparency"]
                 light = not hidden.all() and values[~hidden].mean() > limit / 2
@@ -297,15 +269,12 @@ def _deep_values(path: Path, image: Image.Image) -> np.ndarray | None:
     swapped = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA", "RGBX") for a, b in ORDERS}
     swapped["LA;16B"] = "RGBA"  # its four bytes one by one
     raw = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
+    raw = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
     if not raw or not all(mode in swapped for mode in raw):
         return None
     with Image.open(path) as other:
-        other.tile = [
-            tile._replace(
-                args=(swapped[mode], *tile.args[1:]) if isinstance(tile.args, tuple) else swapped[mode]
-            )
-            for tile, mode in zip(other.tile, raw)
-        ]
+        tiles = [(tile, swapped[mode], tile.args) for tile, mode in zip(other.tile, raw)]
+        other.tile = [t._replace(args=(m, *a[1:]) if isinstance(a, tuple) else m) for t, m, a in tiles]
         low = np.asarray(ImageOps.exif_transpose(other), np.float32)
     if raw[0] == "LA;16B":
         return low[..., 0] * 256 + low[..., 1]

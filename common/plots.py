@@ -19,26 +19,14 @@ from torch import Tensor
 
 from common.results import read_table
 
-STYLE = {
-    "font.size": 11,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 12,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "savefig.dpi": 130,
-    "text.parse_math": False,  # a $ in a class or file name is a dollar
-}
+STYLE = {"font.size": 11, "axes.titlesize": 12, "grid.alpha": 0.3, "lines.linewidth": 1.6, "savefig.dpi": 130}
+STYLE |= {"axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False}
+STYLE |= {"legend.frameon": False, "text.parse_math": False}  # a $ in a class or file name is a dollar
 MOST_CLASSES = 40  # that a confusion matrix can show legibly
 COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # distinct in grey print and for the colour-blind
 
 
-def figure(
-    rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object
-) -> tuple[Figure, np.ndarray]:
+def figure(rows: int = 1, columns: int = 1, size=(5.2, 3.6), **keywords: object) -> tuple[Figure, np.ndarray]:
     """A figure of `rows` x `columns` panels of `size` inches each; the axes come as a 2-D array."""
     matplotlib.rcParams.update(STYLE)
     canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
@@ -78,12 +66,11 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None)
         best_epoch: marked by a line.
     """
     (x_name, x), *series = read_table(metrics).items()
-    panels: dict[str, list[tuple[str, list[float]]]] = {}
+    panels: dict[str, list[tuple[str | None, list[float]]]] = {}
     for name, values in series:
         part, _, quantity = name.partition("_")
-        panels.setdefault(quantity if part in COLORS else name, []).append(
-            (part if part in COLORS else "", values)
-        )
+        paired = part in COLORS
+        panels.setdefault(quantity if paired else name, []).append((part if paired else None, values))
     rows = -(-len(panels) // 4)
     canvas, axes = figure(rows, -(-len(panels) // rows))
     for axis in axes.flat[len(panels) :]:
@@ -91,19 +78,11 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None)
     for axis, (quantity, lines) in zip(axes.flat, panels.items()):
         share = "accuracy" in quantity
         for part, values in lines:
-            shown = np.array(values) * (100 if share else 1)
-            axis.plot(
-                x,
-                shown,
-                label=part or None,
-                color=COLORS.get(part),
-                marker="o" if len(x) < 15 else None,
-                markersize=3,
-            )
+            style = {"label": part, "color": COLORS.get(part), "marker": "o" if len(x) < 15 else None}
+            axis.plot(x, np.array(values) * (100 if share else 1), **style, markersize=3)
         if best_epoch:
-            axis.axvline(
-                best_epoch, color="black", linestyle=":", linewidth=1.2, label=f"best: epoch {best_epoch}"
-            )
+            style = {"color": "black", "linestyle": ":", "linewidth": 1.2}
+            axis.axvline(best_epoch, **style, label=f"best: epoch {best_epoch}")
         axis.set(xlabel=x_name, ylabel=quantity.replace("_", " ") + (" (%)" if share else ""))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         if "learning_rate" in quantity:
@@ -120,19 +99,13 @@ def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], d
     """The columns of steps.csv as they are, and as moving averages over a `points`-th of the run."""
     table = {name: np.array(values) for name, values in read_table(steps).items()}
     width = max(1, len(table["step"]) // points)
-    return table, {
-        name: np.convolve(values, np.ones(width) / width, "valid") for name, values in table.items()
-    }
+    return table, {name: np.convolve(x, np.ones(width) / width, "valid") for name, x in table.items()}
 
 
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
     """One image without axes, (height, width[, 3]), 0..1 or uint8, and a line of text below."""
-    axis.imshow(
-        image,
-        cmap="gray_r" if image.ndim == 2 else None,
-        interpolation="nearest",
-        vmin=0 if image.ndim == 2 else None,
-    )
+    grey = {"cmap": "gray_r", "vmin": 0} if image.ndim == 2 else {}
+    axis.imshow(image, interpolation="nearest", **grey)
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
     axis.spines[:].set_visible(False)
@@ -151,9 +124,8 @@ def image_grid(
     """A labelled grid of images, `images[row][column]`, each as `show` takes them, `size` inches wide."""
     columns = max(map(len, images))
     canvas, axes = figure(len(images), columns, (size, size))
-    canvas.set_size_inches(
-        columns * size + 0.09 * max(map(len, row_names), default=0), len(images) * size + 0.6
-    )
+    margin = 0.09 * max(map(len, row_names), default=0)
+    canvas.set_size_inches(columns * size + margin, len(images) * size + 0.6)
     for axis in axes.flat:
         axis.axis("off")
     for row, line in enumerate(images):
@@ -205,9 +177,7 @@ def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -
     return save(canvas, path)
 
 
-def write_gif(
-    frames: Sequence[Image.Image], path: Path, duration: int = 300, most_bytes: int = 500_000
-) -> Path:
+def write_gif(frames: Sequence[Image.Image], path: Path, duration=300, most_bytes=500_000) -> Path:
     """An endless GIF of frames of one size, `duration` milliseconds each and the last one five times as long.
 
     The frames are scaled down until the file holds at most `most_bytes`.

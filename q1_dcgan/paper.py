@@ -23,37 +23,25 @@ REPORT: dict[str, float] = {}  # it gives no numbers
 
 # script -> (option, its value at full size, what it counts)
 FULL_SIZE = {"q1_dcgan/train.py": (("epochs", 15, "epochs"), ("base_channels", 64, "channels"))}
-STAND_INS = {
-    "fashion_mnist": "Fashion-MNIST in place of MNIST"
-}  # data set -> how it differs from the paper's
+# data set -> how it differs from the paper's
+STAND_INS = {"fashion_mnist": "Fashion-MNIST in place of MNIST"}
 
-FLOOR = "Frechet distance of real training pictures (floor)"
+DISTANCE, FLOOR = "Frechet distance", "Frechet distance of real training pictures (floor)"
 # Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
 FRONT = (
-    ("Fréchet distance", None, None, "Frechet distance", ("real digits", FLOOR), ("mnist",)),
-    ("the same, conditional", None, None, "Frechet distance", ("real digits", FLOOR), ("mnist-conditional",)),
+    ("Fréchet distance", None, None, DISTANCE, ("real digits", FLOOR), ("mnist",)),
+    ("the same, conditional", None, None, DISTANCE, ("real digits", FLOOR), ("mnist-conditional",)),
     ("label accuracy, conditional, %", None, None, "label accuracy", "chance 10", ("mnist-conditional",)),
 )
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
-IN_WORDS = (
-    "DCGAN: {:.0f} % of the digits it was asked to draw are read as such (chance 10 %)",
-    (("*", "label accuracy"),),
-)
+ASKED = "DCGAN: {:.0f} % of the digits it was asked to draw are read as such (chance 10 %)"
+IN_WORDS = (ASKED, (("*", "label accuracy"),))
 THUMBNAIL = "mnist-conditional/samples.png"  # run/picture beside the front rows
 
-TABLES = (
-    {
-        "columns": {
-            "Fréchet distance": "Frechet distance",
-            "after epoch 1": "Frechet distance after epoch 1",
-            "after epoch 7": "Frechet distance after epoch 7",
-            "rarest class, times uniform": "rarest class",
-            "label accuracy, %": "label accuracy",
-        },
-        "references": {},
-        "controls": {"real training pictures": FLOOR.removeprefix("Frechet distance")},
-    },
-)
+COLUMNS = {"Fréchet distance": DISTANCE}
+COLUMNS |= {f"after epoch {epoch}": f"{DISTANCE} after epoch {epoch}" for epoch in (1, 7)}
+COLUMNS |= {"rarest class, times uniform": "rarest class", "label accuracy, %": "label accuracy"}
+TABLES = ({"columns": COLUMNS, "controls": {"real training pictures": FLOOR.removeprefix(DISTANCE)}},)
 
 # file -> caption, in the order of the page
 PICTURES = {

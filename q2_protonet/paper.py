@@ -25,25 +25,18 @@ WITHIN_ALPHABET = "20-way 1-shot within an alphabet, error"
 LAKE_RUNS = "20-way 1-shot within an alphabet, error on Lake's 20 runs"
 
 # script -> (option, its value at full size, what it counts)
-FULL_SIZE = {
-    "q2_protonet/train.py": (("epochs", 100, "epochs"), ("classes_per_it_tr", 60, "classes per episode"))
-}
+SIZES = ("epochs", 100, "epochs"), ("classes_per_it_tr", 60, "classes per episode")
+FULL_SIZE = {"q2_protonet/train.py": SIZES}
 # split -> how it differs from the paper's
 STAND_INS = {"small": "8 of 50 alphabets", "small1": "7 of 50 alphabets"}
 
 SETTINGS = {setting: f"{setting[0]}-way {setting[1]}-shot" for setting in PAPER}
+RUNS = {(way, shot): (f"omniglot-{way}w{shot}s", f"{way}w{shot}s") for way, shot in PAPER}
 UNTRAINED = ", untrained network"
 # Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
 FRONT = tuple(
-    (
-        f"{name}, %",
-        PAPER[way, shot],
-        REPORT[way, shot],
-        name,
-        ("untrained", name + UNTRAINED),
-        (f"omniglot-{way}w{shot}s", f"{way}w{shot}s"),
-    )
-    for (way, shot), name in SETTINGS.items()
+    (f"{name}, %", PAPER[each], REPORT[each], name, ("untrained", name + UNTRAINED), RUNS[each])
+    for each, name in SETTINGS.items()
 )
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
 IN_WORDS = (
@@ -53,18 +46,10 @@ IN_WORDS = (
 )
 THUMBNAIL = "20w1s/episode.png"  # run/picture beside the front rows
 
-TABLES = (
-    {
-        "columns": {f"{name}, %": name for name in SETTINGS.values()},
-        "references": {
-            "paper, all of Omniglot": {f"{SETTINGS[setting]}, %": value for setting, value in PAPER.items()},
-            "first report, all of Omniglot": {
-                f"{SETTINGS[setting]}, %": value for setting, value in REPORT.items()
-            },
-        },
-        "controls": {"untrained network": UNTRAINED},
-    },
-)
+KNOWN = {"paper, all of Omniglot": PAPER, "first report, all of Omniglot": REPORT}
+KNOWN = {who: {f"{SETTINGS[each]}, %": n for each, n in its.items()} for who, its in KNOWN.items()}
+COLUMNS = {f"{name}, %": name for name in SETTINGS.values()}
+TABLES = ({"columns": COLUMNS, "references": KNOWN, "controls": {"untrained network": UNTRAINED}},)
 
 # file -> caption, in the order of the page
 PICTURES = {

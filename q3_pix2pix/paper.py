@@ -17,13 +17,8 @@ PAPER = {"L1 + cGAN": "6.1 ± 1.3", "L1": "2.8 ± 1.0"}
 REPORT: dict[str, float] = {}  # it gives no numbers
 
 # script -> (option, its value at full size, what it counts)
-FULL_SIZE = {
-    "q3_pix2pix/train.py": (
-        ("epochs", 200, "epochs"),
-        ("image_size", 256, "pixels a side"),
-        ("base_channels", 64, "channels"),
-    )
-}
+SIZES = ("epochs", 200, "epochs"), ("image_size", 256, "pixels a side"), ("base_channels", 64, "channels")
+FULL_SIZE = {"q3_pix2pix/train.py": SIZES}
 STAND_INS = {"aerial_maps": "aerial_maps in place of maps"}  # data set -> how it differs from the paper's
 
 TRAIN_MODE = ", train-mode inference (the paper's)"
@@ -34,32 +29,19 @@ FRONT = tuple(
     for name, unit in (("pixel accuracy", "%"), ("sharpness", "1 is the true maps'"))
 )
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
-IN_WORDS = (
+TRANSLATED = (
     "pix2pix: maps generated from photos are {:.1f} grey levels off (the mean training map {:.1f}, the map "
-    "of the nearest training photo {:.1f})",
-    tuple(
-        ("*", f"L1, {name}") for name in ("train-mode*", "mean training map", "nearest training pair's map")
-    ),
+    "of the nearest training photo {:.1f})"
 )
+NEAREST = "nearest training pair's map"
+IN_WORDS = (TRANSLATED, tuple(("*", f"L1, {name}") for name in ("train-mode*", "mean training map", NEAREST)))
 THUMBNAIL = "aerial-128/samples.gif"  # run/picture beside the front rows
 
-TABLES = (
-    {
-        "columns": {
-            "L1, grey levels": "L1",
-            "PSNR, dB": "PSNR",
-            "SSIM": "SSIM",
-            "sharpness, 1 is the true maps'": "sharpness",
-            "pixel accuracy, %": "pixel accuracy",
-        },
-        "references": {},
-        "variants": {"": TRAIN_MODE, ", eval mode": ", eval mode"},
-        "controls": {
-            "mean training map": ", mean training map",
-            "map of the nearest training photo": ", nearest training pair's map",
-        },
-    },
-)
+COLUMNS = {"L1, grey levels": "L1", "PSNR, dB": "PSNR", "SSIM": "SSIM"}
+COLUMNS |= {"sharpness, 1 is the true maps'": "sharpness", "pixel accuracy, %": "pixel accuracy"}
+CONTROLS = {"mean training map": ", mean training map", "map of the nearest training photo": f", {NEAREST}"}
+MODES = {"": TRAIN_MODE, ", eval mode": ", eval mode"}
+TABLES = ({"columns": COLUMNS, "variants": MODES, "controls": CONTROLS},)
 
 # file -> caption, in the order of the page
 PICTURES = {

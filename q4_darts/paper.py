@@ -25,77 +25,48 @@ PAPER = {
 REPORT = {"supernet": "83.81 (20 epochs)"}
 
 # script -> (option, its value at full size, what it counts)
-FULL_SIZE = {
-    "q4_darts/train_search.py": (
-        ("epochs", 50, "epochs"),
-        ("init_channels", 16, "channels"),
-        ("layers", 8, "cells"),
-        ("train_pictures", 50000, "pictures"),
-    ),
-    "q4_darts/train.py": (
-        ("epochs", 600, "epochs"),
-        ("init_channels", 36, "channels"),
-        ("layers", 20, "cells"),
-        ("train_pictures", 50000, "pictures"),
-    ),
-}
+SEARCH_SIZE = ("epochs", 50, "epochs"), ("init_channels", 16, "channels"), ("layers", 8, "cells")
+TRAIN_SIZE = ("epochs", 600, "epochs"), ("init_channels", 36, "channels"), ("layers", 20, "cells")
+SIZES = {"q4_darts/train_search.py": SEARCH_SIZE, "q4_darts/train.py": TRAIN_SIZE}
+FULL_SIZE = {script: (*size, ("train_pictures", 50000, "pictures")) for script, size in SIZES.items()}
 STAND_INS = {"cifar10_images": "pictures saved as JPEG"}  # data set -> how it differs from the paper's
 
 # Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
+SUPERNET, TEST = "supernet on the alphas' half, epoch *", "test, epoch *"
+SEARCHES, RANDOM = ("search-pc-20", "small-search"), ("random cell", TEST)
+FOUND, GIVEN = (
+    tuple((f"{budget}-{cell}", f"{budget}-random") for budget in ("pc-20", "small"))
+    for cell in ("found", "darts-v2")
+)
 FRONT = (
-    (
-        "supernet of the search, %",
-        PAPER["supernet"],
-        REPORT["supernet"],
-        "supernet on the alphas' half, epoch *",
-        "chance 10",
-        ("search-pc-20", "small-search"),
-    ),
-    (
-        "test of the cell found, %",
-        PAPER["DARTS_V1"],
-        None,
-        "test, epoch *",
-        ("random cell", "test, epoch *"),
-        (("pc-20-found", "pc-20-random"), ("small-found", "small-random")),
-    ),
-    (
-        "test of the paper's cell, %",
-        PAPER["DARTS_V2"],
-        None,
-        "test, epoch *",
-        ("random cell", "test, epoch *"),
-        (("pc-20-darts-v2", "pc-20-random"), ("small-darts-v2", "small-random")),
-    ),
+    ("supernet of the search, %", PAPER["supernet"], REPORT["supernet"], SUPERNET, "chance 10", SEARCHES),
+    ("test of the cell found, %", PAPER["DARTS_V1"], None, TEST, RANDOM, FOUND),
+    ("test of the paper's cell, %", PAPER["DARTS_V2"], None, TEST, RANDOM, GIVEN),
 )
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
 IN_WORDS = (
     "DARTS: {:.0f} % of the pictures are classified right during the search, {:.0f} % by the cell found once "
     "trained (a random cell {:.0f} %, chance 10 %)",
-    (("*search*", FRONT[0][3]), ("*found*", "test, epoch *"), ("*random*", "test, epoch *")),
+    (("*search*", SUPERNET), ("*found*", TEST), ("*random*", TEST)),
 )
 THUMBNAIL = "small-search/cells.png"  # run/picture beside the front rows
 
+SEARCHED = "supernet on the alphas' half, %"
+SKIPS = {"skip connections in the normal cell, of 8": "skip connections in the normal cell"}
+KNOWN = {"published code, 50 epochs": "88.8 to 89.1", "first report, 20 epochs": "83.81"}
+CELLS = {
+    "first order": "DARTS_V1",
+    "second order (DARTS_V2)": "DARTS_V2",
+    "the best of 24 random cells": "random",
+}
 TABLES = (
     {
-        "columns": {
-            "supernet on the alphas' half, %": "supernet on the alphas' half, epoch *",
-            "skip connections in the normal cell, of 8": "skip connections in the normal cell",
-        },
-        "references": {
-            "published code, 50 epochs": {"supernet on the alphas' half, %": "88.8 to 89.1"},
-            "first report, 20 epochs": {"supernet on the alphas' half, %": "83.81"},
-        },
-        "controls": {},
+        "columns": {SEARCHED: SUPERNET} | SKIPS,
+        "references": {name: {SEARCHED: number} for name, number in KNOWN.items()},
     },
     {
-        "columns": {"test, %": "test, epoch *", "parameters, millions": "parameters"},
-        "references": {
-            "paper, first order": {"test, %": PAPER["DARTS_V1"]},
-            "paper, second order (DARTS_V2)": {"test, %": PAPER["DARTS_V2"]},
-            "paper, the best of 24 random cells": {"test, %": PAPER["random"]},
-        },
-        "controls": {},
+        "columns": {"test, %": TEST, "parameters, millions": "parameters"},
+        "references": {f"paper, {name}": {"test, %": PAPER[cell]} for name, cell in CELLS.items()},
     },
 )
 

@@ -11,16 +11,10 @@ class Row(NamedTuple):
     question: str  # "q1_dcgan"
     name: str  # of the run
     script: str
-    options: dict[
-        str, object
-    ] = {}  # flag -> value: a text may name {log_root} and {after}, True is a flag alone
+    options: dict[str, object] = {}  # flag -> value: text may name {log_root} and {after}; True: a flag alone
     seed: int = 0
-    after: tuple[
-        str, ...
-    ] = ()  # runs of the question that must be finished first; {after} is the first of them
-    minutes: float | None = (
-        None  # measured on two CPU cores, or on one beside another run; None: not measured
-    )
+    after: tuple[str, ...] = ()  # runs of the question that must be finished first; {after} is the first
+    minutes: float | None = None  # measured on two CPU cores, or on one beside another run; None: never
     repeats: str = ""  # the row that this one repeats with another seed
 
     @property
@@ -86,9 +80,8 @@ def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
     for seed in seeds:
         names = {name: name if seed == its else f"{name}-seed{seed}" for name, its in own.items()}
         for row in rows:
-            again = row._replace(
-                name=names[row.name], seed=seed, after=tuple(names[name] for name in row.after)
-            )
+            after = tuple(names[name] for name in row.after)
+            again = row._replace(name=names[row.name], seed=seed, after=after)
             made.append(again if again.name == row.name else again._replace(repeats=row.name))
     return made
 
@@ -100,12 +93,10 @@ def q1(name: str, minutes: float | None = None, seed: int = 0, **options: object
     return Row("q1_dcgan", name, "q1_dcgan/train.py", options, seed, minutes=minutes)
 
 
-def q2(
-    name: str, way: int, shot: int, minutes: float | None = None, after: tuple[str, ...] = (), **options
-) -> Row:
+def q2(name: str, way: int, shot: int, minutes: float | None = None, **options: object) -> Row:
     """Train shot = test shot, 60-way training episodes: Snell et al. 2017, section 3.1."""
     options |= dict(num_support_tr=shot, num_support_val=shot, classes_per_it_val=way)
-    return Row("q2_protonet", name, "q2_protonet/train.py", options, after=after, minutes=minutes)
+    return Row("q2_protonet", name, "q2_protonet/train.py", options, minutes=minutes)
 
 
 def q3(name: str, minutes: float | None = None, **options: object) -> Row:
@@ -118,9 +109,7 @@ def q4(name: str, script: str, minutes: float | None = None, found: str = "", **
     return Row("q4_darts", name, script, options, after=(found,) if found else (), minutes=minutes)
 
 
-def evaluation(
-    question: str, name: str, minutes: float | None = None, l1: str = "", **options: object
-) -> Row:
+def evaluation(question: str, name: str, minutes: float | None = None, l1: str = "", **options) -> Row:
     """The evaluation of a finished run; `l1` is the L1-only run measured beside it."""
     options |= {"l1_checkpoint": "{log_root}/q3_pix2pix/{after}/checkpoints/last.pt"} if l1 else {}
     return Row(question, name, f"{question}/evaluate.py", options, after=(l1,) if l1 else (), minutes=minutes)
@@ -156,15 +145,11 @@ SMALL = [
     q4("small-random", TRAIN, 14, **SMALL_TRAIN, genotype="random:0"),
 ]
 
-
 # The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
 ADDITIONS = dict(augment=True, average_weights=0.999)
 ONE_SHOT, FIVE_SHOTS = (q2(f"omniglot-20w{shot}s", 20, shot, **BF16) for shot in (1, 5))
-ADDED = [
-    row
-    for shot in (1, 5)
-    for row in both_ways(q2(f"omniglot-20w{shot}s-additions", 20, shot, **BF16, **ADDITIONS))
-]
+ADDED = [q2(f"omniglot-20w{shot}s-additions", 20, shot, **BF16, **ADDITIONS) for shot in (1, 5)]
+ADDED = [row for run in ADDED for row in both_ways(run)]
 DIGITS_SEEDED = [
     q1("mnist", 48, **BF16),
     evaluation("q1_dcgan", "mnist", 0.7),
@@ -228,15 +213,11 @@ FULL = [
 BRIEF_MAPS = dict(dataset="aerial_maps", image_size=128, base_channels=32, epochs=5)
 BRIEF_SEARCH = CIFAR | SMALL_NET | {"epochs": 3}
 PRECISIONS = ("fp32", "tf32", "bf16")
-PRECISION = with_seeds(
-    [
-        *(q1(f"precision-{each}", epochs=3, precision=each) for each in PRECISIONS),
-        *(q2(f"precision-{each}", 20, 1, split="small", epochs=10, precision=each) for each in PRECISIONS),
-        *(q3(f"precision-{each}", **BRIEF_MAPS, precision=each) for each in PRECISIONS),
-        *(q4(f"precision-{each}", SEARCH, **BRIEF_SEARCH, precision=each) for each in PRECISIONS),
-    ],
-    (0, 1, 2),
-)
+PRECISION = [q1(f"precision-{each}", epochs=3, precision=each) for each in PRECISIONS]
+PRECISION += [q2(f"precision-{p}", 20, 1, split="small", epochs=10, precision=p) for p in PRECISIONS]
+PRECISION += [q3(f"precision-{each}", **BRIEF_MAPS, precision=each) for each in PRECISIONS]
+PRECISION += [q4(f"precision-{each}", SEARCH, **BRIEF_SEARCH, precision=each) for each in PRECISIONS]
+PRECISION = with_seeds(PRECISION, (0, 1, 2))
 
 # Synthetic data, under five minutes on two CPU cores: narrow networks and large learning rates.
 DIGITS = dict(dataset="synthetic", epochs=16, synthetic_pictures=3072, quality_samples=500, test_samples=1000)
@@ -271,22 +252,18 @@ REPORT = [
     q4("report-random", TRAIN, epochs=100, genotype="random:0"),
 ]
 
+
+def with_trainval(run: Row) -> list[Row]:
+    """The paper then trains on train + validation for the best number of epochs."""
+    options = {k: v for k, v in run.options.items() if k != "epochs"} | {"trainval": "{after}"}
+    return [run, run._replace(name=f"{run.name}-trainval", options=options, after=(run.name,))]
+
+
 TUTORIAL = dict(image_size=64, latent_size=100, batch_size=128)
 PAPER = [
     q1("paper-plain", **TUTORIAL),
     q1("paper-conditional", **TUTORIAL, conditional=True),
-    *(  # the paper then trains on train + validation for the best number of epochs
-        row
-        for first in q2_settings("paper-{}", epochs=200)
-        for row in (
-            first,
-            first._replace(
-                name=f"{first.name}-trainval",
-                options={k: v for k, v in first.options.items() if k != "epochs"} | {"trainval": "{after}"},
-                after=(first.name,),
-            ),
-        )
-    ),
+    *(row for first in q2_settings("paper-{}", epochs=200) for row in with_trainval(first)),
     q3("paper-maps"),
     q3("paper-maps-l1", gan_weight=0),
     q4("paper-search-first", SEARCH),

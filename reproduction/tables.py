@@ -132,9 +132,9 @@ def question_tables(question: str, runs: list[dict], tables: str) -> str:
 
         known = [
             (name, *(values.get(column, "") for column in columns), "")
-            for name, values in layout["references"].items()
+            for name, values in layout.get("references", {}).items()
         ]
-        for name, suffix in layout["controls"].items():  # once: of the first run that has each
+        for name, suffix in layout.get("controls", {}).items():  # once: of the first run that has each
             found = [cells(experiment, suffix) for experiment in experiments]
             known.append((name, *(next(filter(None, each), "") for each in zip(*found)), ""))
         lines = []

@@ -1,10 +1,6 @@
-import subprocess
-import sys
-
 import torch
 
 from benchmarks import race
-from tests.conftest import ENVIRONMENT, ROOT
 
 CPU = torch.device("cpu")
 
@@ -33,42 +29,29 @@ def test_versions_take_turns_and_the_first_steps_are_not_timed():
     assert order == ["a", "b"] * (race.WARM_UP + 2) and set(medians) == {"a", "b"}
 
 
-def test_a_version_that_fails_is_named_and_left_out(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import sys, torch\n"
-        "from benchmarks.race import run\n"
-        "from common.runtime import Runtime\n"
-        "def good():\n"
-        "    while True:\n"
-        "        yield torch.ones(2) + 1\n"
-        "def bad():\n"
-        "    yield 1 / 0\n"
-        "alone = sys.argv[2] if len(sys.argv) > 2 else ''\n"
-        "run('two', {'plain': good(), 'ours': bad()}, 1, Runtime(torch.device('cpu'), 'fp32'), alone)\n"
-    )
-    done = subprocess.run([sys.executable, script], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+RACE = """
+import sys, torch
+from benchmarks.race import RaceOptions, run
+from common.runtime import Runtime
+def good():
+    while True:
+        yield torch.ones(2) + 1
+def bad():
+    yield 1 / 0
+options = RaceOptions(steps=1, alone=sys.argv[2] if len(sys.argv) > 2 else "")
+run("two", {"plain": good(), "ours": bad()}, options, Runtime(torch.device("cpu"), "fp32"))
+"""
+
+
+def test_a_version_that_fails_is_named_and_left_out(script, tmp_path):
+    (tmp_path / "script.py").write_text(RACE)
+    done = script(tmp_path / "script.py")
     assert "ours: FAILED and left out: ZeroDivisionError" in done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["version", "plain"]
 
 
-def test_a_whole_benchmark_runs():
-    words = [
-        "benchmarks/protonet.py",
-        "--way",
-        "5",
-        "--shot",
-        "1",
-        "--query",
-        "1",
-        "--steps",
-        "1",
-        "--device",
-        "cpu",
-    ]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+def test_a_whole_benchmark_runs(script):
+    flags = "--way 5 --shot 1 --query 1 --steps 1 --device cpu"
+    lines = script("benchmarks/protonet.py", *flags.split()).stdout.splitlines()
     assert lines[0].startswith("5-way 1-shot, 1 queries, CPU")
     assert [line[:12].strip() for line in lines[2:]] == ["plain fp32", "ours fp32", "ours bf16"]
