@@ -16,6 +16,4 @@ if script and Path(__file__).resolve().parents[1] in Path(script).resolve().pare
     if missing := [name for name in REQUIRED if importlib.util.find_spec(name) is None]:
         wanted = "run `make setup`, then start scripts with .venv/bin/python"
         sys.exit(f"error: {sys.executable} has no {', '.join(missing)}: {wanted}")
-    os.environ["MPLBACKEND"] = (
-        "agg"  # figures go to files; a notebook hands its own backend to what it starts
-    )
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files; a notebook's backend is inherited otherwise

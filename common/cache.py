@@ -18,9 +18,7 @@ from common.images import Depth
 from common.runtime import RunError
 
 READER = "1"  # to be counted up when the reader gives other pixels than before
-SETTLED_NS = (
-    2 * 10**9
-)  # a file system's clock ticks coarsely: a file this young may change and keep its times
+SETTLED_NS = 2 * 10**9  # clocks of file systems are coarse: a file this young may change and keep its times
 Source = TypeVar("Source")
 
 
@@ -65,10 +63,8 @@ def cached_images(
         RunError: as `read_one`, or a file is missing.
     """
     sources = files if sources is None else sources
-    what = hashlib.sha256(
-        f"{recipe}, reader {READER}, {len(sources)} x {shape}: {content_hash(files, data_root)}".encode()
-    )
-    path = data_root / "cache" / f"pictures-{what.hexdigest()[:32]}.pt"
+    what = f"{recipe}, reader {READER}, {len(sources)} x {shape}: {content_hash(files, data_root)}"
+    path = data_root / "cache" / f"pictures-{_join([what])[:32]}.pt"
     try:
         saved = checkpoint.read(path)
         images = saved["images"]
@@ -80,9 +76,8 @@ def cached_images(
         pass
     images = torch.empty(len(sources), *shape, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
-        pictures = tqdm(
-            pool.map(read_one, sources), "reading pictures", len(sources), leave=False, disable=None
-        )
+        pictures = pool.map(read_one, sources)
+        pictures = tqdm(pictures, "reading pictures", len(sources), leave=False, disable=None)
         for place, picture in zip(images.numpy(), pictures):
             place[:] = picture
     limits = [depth.found for depth in depths]
@@ -105,10 +100,8 @@ def content_hash(files: Sequence[Path], data_root: Path) -> str:
         states = [(os.path.abspath(file), os.stat(file)) for file in files]
     except OSError as error:
         raise RunError(f"{error.filename} cannot be read ({error.strerror})") from error
-    facts = (
-        f"{os.fsencode(path)!r} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_dev} {s.st_ino}"
-        for path, s in states
-    )
+    kinds = "st_size st_mtime_ns st_ctime_ns st_dev st_ino".split()
+    facts = (str([os.fsencode(path), *(getattr(state, kind) for kind in kinds)]) for path, state in states)
     memo = data_root / "cache" / f"{_join(facts)[:32]}.content"
     try:
         known = memo.read_text()

@@ -15,6 +15,7 @@ from common import pretrained
 from common.runtime import RunError, UsageError
 
 FORMAT = "four-papers-1"
+Device = torch.device | str
 
 
 class Damaged(RunError):
@@ -73,9 +74,7 @@ def previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def load(
-    path: Path | str, question: str, architecture: dict | None = None, device: torch.device | str = "cpu"
-) -> dict:
+def load(path: Path | str, question: str, architecture: dict | None = None, device: Device = "cpu") -> dict:
     """Reads a checkpoint of `question`, and of `architecture` when that is given.
 
     Args:
@@ -101,7 +100,7 @@ def load(
     return state
 
 
-def read(path: Path, device: torch.device | str = "cpu") -> object:
+def read(path: Path, device: Device = "cpu") -> object:
     """What `torch.save` wrote, a checkpoint or a cache; every part's checksum is verified, and no code can
     run.
 
@@ -112,29 +111,22 @@ def read(path: Path, device: torch.device | str = "cpu") -> object:
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                if (
-                    sum(part.file_size for part in archive.infolist()) > path.stat().st_size
-                    or archive.testzip() is not None
-                ):
+                size = sum(part.file_size for part in archive.infolist())
+                if size > path.stat().st_size or archive.testzip() is not None:
                     raise zipfile.BadZipFile  # torch.save does not compress: such parts would be a bomb
             file.seek(0)
             return torch.load(file, map_location=device, weights_only=True)
         except torch.OutOfMemoryError:  # of the GPU
             raise
         except pickle.UnpicklingError as error:
-            raise RunError(
-                f"{path} holds more than tensors and plain values and is refused: reading it could run code"
-            ) from error
+            what = "more than tensors and plain values"
+            raise RunError(f"{path} holds {what} and is refused: reading it could run code") from error
         except Exception as error:  # zipfile and torch raise almost anything on damaged bytes
             raise Damaged(f"{path} is cut short or damaged") from error
 
 
 def start_from(
-    path: Path,
-    question: str,
-    architecture: dict,
-    networks: dict[str, nn.Module],
-    remade: tuple[str, ...] = (),
+    path: Path, question: str, architecture: dict, networks: dict[str, nn.Module], remade: tuple = ()
 ) -> list[str]:
     """Loads the weights of a checkpoint, or a network of pretrained/, into new networks, to train them on.
 
@@ -167,10 +159,8 @@ def start_from(
             if here is not None and there is not None and here.shape == there.shape:
                 own[key] = there
             elif not key.startswith(remade):
-                shapes = f"{saved['architecture']}, and this run trains {architecture}"
-                raise UsageError(
-                    f"--start_from {path} holds the network {shapes}: they differ in {name} {key}"
-                )
+                both = f"{saved['architecture']}, and this run trains {architecture}"
+                raise UsageError(f"--start_from {path} holds the network {both}: they differ in {name} {key}")
             elif here is not None:
                 new.append(f"{name} {key}, {tuple(here.shape)}")
         found[name] = own
@@ -180,7 +170,7 @@ def start_from(
 
 
 def load_last(
-    path: Path, question: str, architecture: dict, device: torch.device | str = "cpu"
+    path: Path, question: str, architecture: dict, device: Device = "cpu"
 ) -> tuple[dict | None, str]:
     """The checkpoint to resume from, and a warning if it is the one before the newest, which is damaged.
 

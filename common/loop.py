@@ -54,13 +54,8 @@ class Loop:
     def __init__(
         self, run: Run, state: dict, steps: int, columns: tuple[str, ...], log_every: int, **position: object
     ):
-        self.run, self.state, self.step_count, self.columns, self.log_every = (
-            run,
-            state,
-            steps,
-            columns,
-            log_every,
-        )
+        self.run, self.state, self.columns = run, state, columns
+        self.step_count, self.log_every = steps, log_every
         device = run.runtime.device
         history = torch.zeros(steps, len(columns), device=device)  # one row per step of this epoch
         first = {"epoch": 1, "step": 0, "history": history, "ended": False, **position}

@@ -45,9 +45,8 @@ def commit() -> str:
     """The git commit of the code, with "+changes" when files differ from it; "unknown" outside a checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", ROOT, *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        words = ["git", "-C", ROOT, *arguments]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         changes = git("status", "--porcelain", "--untracked-files=no")

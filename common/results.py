@@ -15,9 +15,8 @@ class Table:
 
     def __init__(self, path: Path, keep_bytes: int = 0):
         if keep_bytes and (not path.exists() or path.stat().st_size < keep_bytes):
-            raise RunError(
-                f"{path} was changed: it is shorter than its checkpoint says; start again with --overwrite"
-            )
+            short = "it is shorter than its checkpoint says"
+            raise RunError(f"{path} was changed: {short}; start again with --overwrite")
         self.file = open(path, "a", newline="")
         self.file.truncate(keep_bytes)
         with open(path, newline="") as start:  # a resumed table keeps its columns
@@ -92,9 +91,7 @@ def print_rows(rows: list[dict]) -> None:
     """Shows rows of results.json, beside the paper's and the first report's numbers if there are any."""
     width = max(len(row["name"]) for row in rows) + 2
     for row in rows:
-        beside = [
-            f"{label} {row[key]}" for key, label in (("paper", "paper"), ("report", "report")) if row.get(key)
-        ]
+        beside = [f"{key} {row[key]}" for key in ("paper", "report") if row.get(key)]
         print(f"{row['name']:{width}}{show_value(row):28}{', '.join(beside)}".rstrip())
 
 
@@ -110,13 +107,11 @@ def results_to_extend(checkpoint: Path, question: str) -> Path | None:
     try:
         written_by = json.loads(path.read_text())["question"]
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RunError(
-            f"{path} is not a run's results, or damaged: move it or the checkpoint away first"
-        ) from error
+        advice = "move it or the checkpoint away first"
+        raise RunError(f"{path} is not a run's results, or damaged: {advice}") from error
     if written_by != question:
-        raise RunError(
-            f"{path} belongs to a run of {written_by}, not of {question}: move the checkpoint elsewhere"
-        )
+        owner = f"a run of {written_by}, not of {question}"
+        raise RunError(f"{path} belongs to {owner}: move the checkpoint elsewhere")
     return path
 
 

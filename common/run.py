@@ -82,18 +82,16 @@ class Run:
         fixed_epochs: bool = False,
         **facts: object,
     ):
-        self.question, self.options, self.runtime = question, options, runtime
-        self.architecture = architecture
+        self.question, self.options = question, options
+        self.runtime, self.architecture = runtime, architecture
         self.folder = options.log_root / question / options.run_name
         self.figures = options.figure_root / question / options.run_name
-        self.last = self.folder / "checkpoints" / "last.pt"
+        self.config, self.last = self.folder / "config.json", self.folder / "checkpoints" / "last.pt"
         self.stop_signal = StopSignal()
         self.writing = runtime.rank == 0
         self.restarted = runtime.on_any_rank(self.writing and self._restarted())
         self.facts = json.loads(json.dumps(facts, default=str))
-        self.tables: dict[str, Table] = {}
-        self.boards: dict[str, SummaryWriter] = {}
-        self.warnings: list[str] = []
+        self.tables, self.boards, self.warnings = {}, {}, []  # filled by `restore` and `_claim`
         words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
         launcher = ["python"] if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world)]
         self.resume_command = shlex.join([*launcher, script_here(sys.argv[0]), *words, "--resume"])
@@ -112,13 +110,12 @@ class Run:
             raise RunError(f"another process is writing {self.folder}: {advice}") from error
         self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
         self.figures.mkdir(parents=True, exist_ok=True)
-        config = self.folder / "config.json"
-        legs = json.loads(config.read_text())["legs"] if config.exists() else []
+        legs = json.loads(self.config.read_text())["legs"] if self.config.exists() else []
         torchrun = os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
         leg = {"torchrun": torchrun, **provenance(), "device": runtime.device_name}
         leg |= {"processes": runtime.world, "precision": runtime.precision}
         about = {"question": question, "options": plain(options), **self.facts, "legs": [*legs, leg]}
-        write_json(config, about)
+        write_json(self.config, about)
 
     def __enter__(self) -> "Run":
         self.stop_signal.__enter__()
@@ -127,45 +124,38 @@ class Run:
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         self.stop_signal.__exit__()
         if self.writing:
-            for table in self.tables.values():
-                table.file.close()
-            for board in self.boards.values():
-                board.close()
+            for file in [*(table.file for table in self.tables.values()), *self.boards.values()]:
+                file.close()
             self.lock.release()
         if isinstance(error, torch.OutOfMemoryError):
-            kept = ""
-            if self.last.exists():
-                kept = " (start again with --overwrite). What was trained is kept: with room on the GPU, "
-                kept += f"{self.resume_command} continues it"
-            raise RunError(OUT_OF_MEMORY + kept) from error
+            kept = " (start again with --overwrite). What was trained is kept: with room on the GPU, "
+            kept += f"{self.resume_command} continues it"
+            raise RunError(OUT_OF_MEMORY + (kept if self.last.exists() else "")) from error
 
     def _restarted(self) -> bool:
         """torchrun --max_restarts restarted this run: its last leg has the same torchrun process."""
-        config = self.folder / "config.json"
-        if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not config.exists():
+        if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not self.config.exists():
             return False
-        return json.loads(config.read_text())["legs"][-1].get("torchrun") == os.getppid()
+        return json.loads(self.config.read_text())["legs"][-1].get("torchrun") == os.getppid()
 
     def _claim(self, options: RunOptions, free: set[str]) -> None:
         """Makes sure that the folder may be written: a new one, one to delete, or one to continue."""
-        config = self.folder / "config.json"
         files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
         if not files:
             return
-        if not config.exists():
-            raise UsageError(
-                f"{self.folder} holds files that no run of this project wrote: give another --run_name"
-            )
-        before = json.loads(config.read_text())
+        if not self.config.exists():
+            what = "files that no run of this project wrote"
+            raise UsageError(f"{self.folder} holds {what}: give another --run_name")
+        before = json.loads(self.config.read_text())
         afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
         if afresh and not self.restarted:
-            for file in sorted(files, key=lambda file: file == config):  # last: it tells whose folder it is
+            for file in sorted(
+                files, key=lambda file: file == self.config
+            ):  # last: it says whose folder it is
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
-            changed = [
-                f"its {key} changed" for key, fact in self.facts.items() if before.get(key, fact) != fact
-            ]
+            changed = [f"its {key} changed" for key, x in self.facts.items() if before.get(key, x) != x]
             leg, before, now = before["legs"][-1], before["options"], plain(options)
             for key in sorted(before.keys() & now.keys() - free):
                 if before[key] != now[key]:
@@ -175,9 +165,8 @@ class Run:
             if leg["processes"] != self.runtime.world:
                 changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
             if changed:
-                raise UsageError(
-                    f"--resume needs the options and data the run began with: {'; '.join(changed)}"
-                )
+                needed = "the options and data the run began with"
+                raise UsageError(f"--resume needs {needed}: {'; '.join(changed)}")
             if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
                 self.warnings.append(
                     f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with "
@@ -232,15 +221,11 @@ class Run:
             sizes = saved["tables"] if saved else {}
             for name in ("metrics", "steps"):
                 self.tables[name] = Table(self.folder / f"{name}.csv", sizes.get(name, 0))
-            purge = {
-                "metrics": position.get("epoch", 0),
-                "steps": None,
-            }  # rows of the epoch that begins again
-            board = self.folder / "tensorboard"
-            self.boards = {name: SummaryWriter(board / name, purge_step=step) for name, step in purge.items()}
-            # a finished run that continues is not finished
+                purge = position.get("epoch", 0) if name == "metrics" else None  # an epoch that begins again
+                self.boards[name] = SummaryWriter(self.folder / "tensorboard" / name, purge_step=purge)
+            # A finished run that continues is not finished.
             (self.folder / "results.json").unlink(missing_ok=True)
-        for text in [*self.warnings, warning] if warning else self.warnings:
+        for text in filter(None, [*self.warnings, warning]):
             self.log(f"warning: {text}")
         return position
 
@@ -248,8 +233,7 @@ class Run:
         """Adds facts that are known only after `restore` to config.json and to the next checkpoints."""
         self.facts |= facts
         if self.writing:
-            config = self.folder / "config.json"
-            write_json(config, json.loads(config.read_text()) | facts)
+            write_json(self.config, json.loads(self.config.read_text()) | facts)
 
     @property
     def seconds(self) -> float:
@@ -336,9 +320,9 @@ class Run:
         """
         if not self.writing:
             return
-        made = {"minutes": round(self.seconds / 60, 2), "device": self.runtime.device_name}
-        made["precision"] = self.runtime.precision
-        write_json(self.folder / "results.json", {"question": self.question, **results, **made})
+        made = {"device": self.runtime.device_name, "precision": self.runtime.precision}
+        made = {"question": self.question, **results, "minutes": round(self.seconds / 60, 2), **made}
+        write_json(self.folder / "results.json", made)
         for table in self.tables.values():
             if table.columns is None:
                 Path(table.file.name).unlink()

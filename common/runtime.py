@@ -74,9 +74,8 @@ class Runtime:
         """Averages gradients over the processes of torchrun; the model itself when there is one process."""
         if self.world == 1:
             return model
-        return nn.parallel.DistributedDataParallel(
-            model, [self.device] if self.device.type == "cuda" else None
-        )
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, devices)
 
     def average_gradients(self, model: nn.Module) -> None:
         """Averages gradients over the processes by hand, for steps with several forward passes (GANs)."""
@@ -90,10 +89,8 @@ class Runtime:
         if self.world == 1:
             return tensors
         together = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
-        return [
-            mean.view_as(tensor)
-            for mean, tensor in zip(together.split([t.numel() for t in tensors]), tensors)
-        ]
+        parts = together.split([tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors)]
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of a tensor over the processes."""
@@ -107,7 +104,7 @@ class Runtime:
     def one_first(self, data_root: Path) -> Iterator[None]:
         """Rank 0 goes first and others wait: only one process downloads and fills caches in `data_root`."""
         if self.rank > 0:
-            dist.barrier()
+            self.barrier()
             yield
             return
         lock = filelock.FileLock(data_root / ".lock")
@@ -140,9 +137,8 @@ def choose_device(name: str, world: int) -> torch.device:
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name.startswith("cuda") and not count:
-        raise UsageError(
-            f"--device {name}: torch finds no CUDA GPU here; use --device cpu, or auto to take what there is"
-        )
+        advice = "use --device cpu, or auto to take what there is"
+        raise UsageError(f"--device {name}: torch finds no CUDA GPU here; {advice}")
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("--device mps: torch finds no Apple GPU here; use --device cpu")
     if name in ("cpu", "mps") or not count:
@@ -183,13 +179,8 @@ def start(options: ScriptOptions) -> Runtime:
         # torchrun keeps its store over a restart; a prefix per attempt hides the addresses of the one before
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(attempt, next(rendezvous("env://"))[0])
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo",
-            store=store,
-            rank=rank,
-            world_size=world,
-            timeout=timedelta(hours=3),  # a download may take this long
-        )
+        backend, wait = "nccl" if device.type == "cuda" else "gloo", timedelta(hours=3)  # for a download
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=wait)
     torch.manual_seed(options.seed)
     return Runtime(device, precision, rank, world)
 

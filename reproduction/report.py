@@ -70,29 +70,15 @@ def html(options: Options, questions: dict, missing: dict, benchmarks: list[dict
     for question, paper in PAPERS.items():
         runs = questions.get(question, [])
         if runs or question in missing:
-            sections.append(
-                {
-                    "id": question,
-                    "paper": paper,
-                    "runs": runs,
-                    "experiments": over_seeds(runs),
-                    "missing": missing.get(question, []),
-                    "compared": any("paper" in row or "report" in row for run in runs for row in run["rows"]),
-                    "kinds": pictures(options, question, runs),
-                }
-            )
+            section = {"id": question, "paper": paper, "runs": runs, "missing": missing.get(question, [])}
+            section |= {"experiments": over_seeds(runs), "kinds": pictures(options, question, runs)}
+            sections.append(section | {"compared": tables.compared(runs)})
     thumbnails = {q: picture(options, f"{q}/{PAPERS[q].THUMBNAIL}") for q in questions}
     thumbnails = {question: found for question, found in thumbnails.items() if found}
     template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text())
-    return template.render(
-        sections=sections,
-        front=[] if options.page else tables.front(questions),
-        thumbnails=thumbnails,
-        marks=MARKS,
-        benchmarks=benchmarks,
-        number=tables.number,
-        today=date.today().isoformat(),
-    )
+    front = [] if options.page else tables.front(questions)
+    data = {"sections": sections, "front": front, "thumbnails": thumbnails, "benchmarks": benchmarks}
+    return template.render(**data, marks=MARKS, number=tables.number, today=date.today().isoformat())
 
 
 def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tuple[dict, dict, list[dict]]:
@@ -104,11 +90,8 @@ def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tu
     if wanted is None:
         shown = {name: rows for name, rows in PRESETS.items() if name != "quick"}
         wanted = [(name, row) for name, rows in shown.items() for row in rows if not row.repeats]
-    return (
-        read_runs(options.log_root, options.runs),
-        missing_runs(options.log_root, options.figure_root, wanted),
-        read_benchmarks(options.log_root),
-    )
+    missing = missing_runs(options.log_root, options.figure_root, wanted)
+    return read_runs(options.log_root, options.runs), missing, read_benchmarks(options.log_root)
 
 
 def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path | None:

@@ -3,10 +3,9 @@
 import json
 import re
 import shlex
-import statistics
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+from statistics import mean, stdev
 
 from common.provenance import short
 from q1_dcgan import paper as q1
@@ -25,9 +24,8 @@ MARKS = {
     "nothing about the paper",
 }
 # Options that do not make a run another experiment: runs that differ in these alone are seeds of one.
-NOT_SETTINGS = (
-    "seed run_name resume overwrite debug device compile deterministic data_root log_root figure_root".split()
-)
+NOT_SETTINGS = "seed run_name resume overwrite debug device compile deterministic".split()
+NOT_SETTINGS += ["data_root", "log_root", "figure_root"]
 
 
 def scale(question: str, script: str, options: dict) -> tuple[str, str]:
@@ -66,20 +64,11 @@ def read_run(folder: Path) -> dict:
     if (processes := legs[-1].get("processes", 1)) > 1:
         words = ["torchrun", "--nproc_per_node", str(processes), *words[1:]]
     settings = {key: value for key, value in options.items() if key not in NOT_SETTINGS}
-    experiment = f"{name} {processes} {json.dumps(settings, sort_keys=True)}"
-    return run | {
-        "name": name,
-        "folder": folder,
-        "rows": all_rows(run),
-        "command": shlex.join(words),
-        "seed": options["seed"],
-        "mark": mark,
-        "less": less,
-        "commit": short(legs[0]["commit"]),
-        "legs": len(legs),
-        "versions": ", ".join(f"{name} {version}" for name, version in legs[-1]["versions"].items()),
-        "experiment": re.sub(r"-seed\d+", "", experiment),
-    }
+    experiment = re.sub(r"-seed\d+", "", f"{name} {processes} {json.dumps(settings, sort_keys=True)}")
+    versions = ", ".join(f"{package} {version}" for package, version in legs[-1]["versions"].items())
+    run |= {"name": name, "folder": folder, "experiment": experiment, "mark": mark, "less": less}
+    run |= {"rows": all_rows(run), "command": shlex.join(words), "seed": options["seed"], "legs": len(legs)}
+    return run | {"commit": short(legs[0]["commit"]), "versions": versions}
 
 
 def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[dict]]:
@@ -96,14 +85,11 @@ def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[di
             reason = "has no config.json" if isinstance(error, FileNotFoundError) else "is damaged"
             print(f"warning: {file.parent} {reason} and is left out", file=sys.stderr)
     rows = [row for rows in PRESETS.values() for row in rows if not row.evaluates and not row.repeats]
-    places = {(row.question, row.name): place for place, row in reversed(list(enumerate(rows)))}
-    for runs in questions.values():
-        runs.sort(
-            key=lambda run: (
-                places.get((run["folder"].parts[-2], run["name"].partition("-seed")[0]), len(rows)),
-                run["name"],
-            )
-        )
+    places = {f"{row.question}/{row.name}": place for place, row in reversed(list(enumerate(rows)))}
+    for question, runs in questions.items():
+        for run in runs:
+            run["place"] = places.get(f"{question}/{run['name'].partition('-seed')[0]}", len(rows))
+        runs.sort(key=lambda run: (run["place"], run["name"]))
     return {question: runs for question, runs in questions.items() if runs}
 
 
@@ -117,21 +103,16 @@ def over_seeds(runs: list[dict]) -> list[dict]:
         same.sort(key=lambda run: (len(run["name"]), run["name"]))
         rows = same[0]["rows"]
         if len(same) > 1:
-            values = [{row["name"]: row["value"] for row in run["rows"]} for run in same]
+            values = [{row["name"]: float(row["value"]) for row in run["rows"]} for run in same]
             rows = [row for row in rows if all(row["name"] in run for run in values)]
-            rows = [(row, [float(run[row["name"]]) for run in values]) for row in rows]
-            rows = [
-                row | {"value": statistics.mean(v), "interval": statistics.stdev(v), "seeds": len(v)}
-                for row, v in rows
-            ]
+            found = [(row, [run[row["name"]] for run in values]) for row in rows]
+            rows = [r | {"value": mean(v), "interval": stdev(v), "seeds": len(v)} for r, v in found]
         first = {key: same[0][key] for key in ("name", "mark", "less")}
         made.append(first | {"runs": same, "rows": rows})
     return made
 
 
-def missing_runs(
-    log_root: Path, figure_root: Path, wanted: Iterable[tuple[str, Row]]
-) -> dict[str, list[dict]]:
+def missing_runs(log_root: Path, figure_root: Path, wanted: list[tuple[str, Row]]) -> dict[str, list[dict]]:
     """The rows that are not finished, with the command that makes or finishes each; no command twice."""
     missing: dict[str, dict[str, dict]] = {}
     for preset, row in wanted:

@@ -125,10 +125,8 @@ def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
         job.output = open(job.folder.with_name(name), "w")
         screen = {"stdout": job.output, "stderr": subprocess.STDOUT}
     # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
-    command = [sys.executable, *job.words[1:]]
-    job.process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **screen
-    )
+    how = {"env": environment, "stdin": subprocess.DEVNULL, "start_new_session": True, **screen}
+    job.process = subprocess.Popen([sys.executable, *job.words[1:]], **how)
     job.state, job.began = "running", time.perf_counter()
 
 
@@ -255,9 +253,8 @@ def main(options: Options) -> int:
         return 130
     names = tuple(f"{job.row.question}/{job.row.name}" for job in jobs)
     wanted = [(options.preset, job.row) for job in jobs]
-    page = report.main(
-        report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names), wanted
-    )
+    page = report.Options(options.log_root, options.figure_root, f"report-{options.preset}", names)
+    page = report.main(page, wanted)
     for line in tables.in_words(read_runs(options.log_root, names), options.figure_root):
         print(line)
     minutes = (time.perf_counter() - began) / 60

@@ -37,6 +37,11 @@ def number(row: dict, unit: bool = True) -> str:
     return shown + named + (f" ({seeds} seeds)" if seeds > 1 else "")
 
 
+def compared(runs: list[dict]) -> bool:
+    """Whether any row stands beside a number of the paper or the first report."""
+    return any("paper" in row or "report" in row for run in runs for row in run["rows"])
+
+
 def table(head: tuple[str, ...], rows: list[tuple]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
@@ -113,10 +118,8 @@ def front_table(questions: dict[str, list[dict]]) -> str:
         lines.append((name, entry["measure"], *known, ours, entry["beside"], mark))
         shown = question
     head = ("", "measure", "paper", "first report", "ours", "floor or control", "size")
-    reduced = [f"- {title}: {'; '.join(each)}" for title, each in less.items()]
-    return "\n\n".join(
-        [table(head, lines), *(["Reduced means here:", "\n".join(reduced)] if reduced else [])]
-    )
+    reduced = "\n".join(f"- {title}: {'; '.join(each)}" for title, each in less.items())
+    return table(head, lines) + (f"\n\nReduced means here:\n\n{reduced}" if reduced else "")
 
 
 def question_tables(question: str, runs: list[dict], tables: str) -> str:
@@ -130,10 +133,8 @@ def question_tables(question: str, runs: list[dict], tables: str) -> str:
             rows = [find(experiment, pattern + suffix) for pattern in columns.values()]
             return [number(row, unit=False) if row else "" for row in rows]
 
-        known = [
-            (name, *(values.get(column, "") for column in columns), "")
-            for name, values in layout.get("references", {}).items()
-        ]
+        known = layout.get("references", {}).items()
+        known = [(name, *(values.get(column, "") for column in columns), "") for name, values in known]
         for name, suffix in layout.get("controls", {}).items():  # once: of the first run that has each
             found = [cells(experiment, suffix) for experiment in experiments]
             known.append((name, *(next(filter(None, each), "") for each in zip(*found)), ""))
@@ -153,15 +154,14 @@ def question_tables(question: str, runs: list[dict], tables: str) -> str:
 
 def results_table(question: str, runs: list[dict], tables: str | None = None) -> str:
     """One row per measure; the papers' columns only where there is something in them."""
-    compared = any("paper" in row or "report" in row for run in runs for row in run["rows"])
+    beside = {"paper": "paper", "report": "first report"} if compared(runs) else {}
     rows = []
     for experiment in over_seeds(runs):
         name = link(question, experiment["name"], tables)
         for row in experiment["rows"]:
-            beside = (row.get("paper") or DASH, row.get("report") or DASH) if compared else ()
-            rows.append((name, row["name"], *beside, number(row), experiment["mark"]))
-    beside = ("paper", "first report") if compared else ()
-    return table(("run", "measure", *beside, "ours", "size"), rows)
+            known = [row.get(key) or DASH for key in beside]
+            rows.append((name, row["name"], *known, number(row), experiment["mark"]))
+    return table(("run", "measure", *beside.values(), "ours", "size"), rows)
 
 
 def runs_table(runs: list[dict]) -> str:
@@ -173,35 +173,22 @@ def runs_table(runs: list[dict]) -> str:
 
 def benchmarks_table(benchmarks: list[dict]) -> str:
     """Every version of every benchmark beside the plain one of the same run."""
-    rows = [
-        (
-            race["name"],
-            race["what"],
-            name,
-            f"{row['times_faster']:.2f}",
-            f"{row['ms']:,.1f}",
-            f"{row['memory']:,.0f}",
-            f"{row['operations']:,}",
-            f"{row['gflop']:,.1f}",
-            f"{row['gigabytes']:.2f}",
-            race["device"],
-        )
-        for race in benchmarks
-        for name, row in race["rows"].items()
-    ]
+    rows, number = (
+        [],
+        "{times_faster:.2f} {ms:,.1f} {memory:,.0f} {operations:,} {gflop:,.1f} {gigabytes:.2f}",
+    )
+    for race in benchmarks:
+        for name, row in race["rows"].items():
+            rows.append((race["name"], race["what"], name, *number.format(**row).split(), race["device"]))
     head = "benchmark, setting, version, times faster than plain, ms per step, peak MiB, operations, GFLOP, "
     return table(tuple(f"{head}GB moved, device".split(", ")), rows)
 
 
-def report_markdown(
-    questions: dict[str, list[dict]], missing: dict[str, list[dict]], benchmarks: list[dict]
-) -> str:
+def report_markdown(questions: dict[str, list], missing: dict[str, list], benchmarks: list[dict]) -> str:
     """docs/REPORT.md: every number, and the command that made it."""
-    parts = [
-        "# Report: every number and the command that made it",
-        "Written by `python report.py` from the log files alone.",
-        "\n".join(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items()),
-    ]
+    parts = ["# Report: every number and the command that made it"]
+    parts += ["Written by `python report.py` from the log files alone."]
+    parts += ["\n".join(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items())]
     for question, paper in PAPERS.items():
         runs = questions.get(question, [])
         if not runs and question not in missing:
@@ -213,17 +200,11 @@ def report_markdown(
         for run in runs:
             size = f"{run['mark']}: {run['less']}" if run["less"] else run["mark"]
             legs = f"{run['legs']} legs" if run["legs"] > 1 else "1 leg"
-            parts += [
-                f"#### {question}/{run['name']}",
-                f"{run['title']}. {size}.",
-                f"```sh\n{run['command']}\n```",
-                f"Commit {run['commit']}, {legs}; {run['versions']}.",
-            ]
+            parts += [f"#### {question}/{run['name']}", f"{run['title']}. {size}."]
+            parts += [f"```sh\n{run['command']}\n```", f"Commit {run['commit']}, {legs}; {run['versions']}."]
         if question in missing:
-            rows = [
-                (run["name"] + (" (begun)" if run["begun"] else ""), run["preset"], f"`{run['command']}`")
-                for run in missing[question]
-            ]
+            rows = [(run["name"], run["begun"], run["preset"], run["command"]) for run in missing[question]]
+            rows = [(f"{run}{' (begun)' if begun else ''}", p, f"`{line}`") for run, begun, p, line in rows]
             parts += ["### Missing", table(("run", "preset", "command"), rows)]
     if benchmarks:
         commands = "\n\n".join(f"```sh\n{race['command']}\n```" for race in benchmarks)

@@ -13,10 +13,8 @@ import torch
 torch.set_num_threads(1)  # two files run at once
 ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", ROOT / "data"))
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-    "OMP_NUM_THREADS": "1",
-}
+PATHS = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+ENVIRONMENT = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -56,17 +54,12 @@ def browser():
 
 
 @pytest.fixture
-def script(tmp_path):
-    """Runs `python <script> <arguments>` from the project's root, logs and figures going to tmp_path."""
+def script():
+    """Runs `python <words>` from the project's root; the exit status must be this one."""
 
-    def run(name: str, *arguments: object, status: int = 0) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, name, *map(str, arguments)],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-        )
+    def run(*words: object, status: int = 0, **more: object) -> subprocess.CompletedProcess:
+        how = {"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True} | more
+        done = subprocess.run([sys.executable, *map(str, words)], **how)
         assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
         if status:
             assert "Traceback" not in done.stderr

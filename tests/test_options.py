@@ -26,12 +26,12 @@ SCRIPTS = ["reproduce", "report", "demo"] + [
     for file in sorted((ROOT / folder).glob("*.py"))
     if "command(main" in file.read_text()
 ]
+BAD = {int: (-7,), float: (-7.0, float("nan"), float("inf"))}
 NUMBERS = [
     (name, field.name, bad)
     for name, module in MODULES.items()
     for field in dataclasses.fields(module.Options)
-    if isinstance(field.default, (int, float)) and not isinstance(field.default, bool)
-    for bad in ((-7,) if isinstance(field.default, int) else (-7.0, float("nan"), float("inf")))
+    for bad in BAD.get(type(field.default), ())
 ]
 
 
@@ -49,20 +49,23 @@ def test_a_number_out_of_its_range_is_refused_with_flag_value_and_range(name, fi
     assert re.search("must (be|lie)|more than|leaves none", said), said
 
 
-@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+each_module = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+
+
+@each_module
 @pytest.mark.parametrize("run_name", ["../other", "a/b", "..", ".hidden"])
 def test_a_run_name_cannot_leave_its_folder(module, run_name):
     assert "--run_name must be the name of a folder" in refuse(module, module.Options(run_name=run_name))
 
 
-@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+@each_module
 @pytest.mark.parametrize("own", [{"dataset": "folder"}, {"folder": Path("mine")}], ids=str)
 def test_smoke_takes_no_data_of_ones_own(module, own):
     own = {"pairs" if module is q3 and name == "folder" else name: value for name, value in own.items()}
     assert refuse(module, module.Options(smoke=True, **own)).startswith("--smoke draws its own small data")
 
 
-@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+@each_module
 def test_resume_and_overwrite_exclude_each_other(module):
     assert "--overwrite" in refuse(module, module.Options(resume=True, overwrite=True))
 
@@ -88,7 +91,7 @@ def test_the_help_has_a_comment_and_a_default_for_every_flag(name, capfd):
         assert default and len(comment.split()) > 1, f"--{flag}: {words}"
 
 
-@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+@each_module
 def test_the_help_has_groups_from_the_paper_to_the_plumbing(module, capfd):
     text, _ = told_by_help(module, capfd)
     groups = [text.index(f"─ {title} options ─") for title in ("main", "data", "run", "script")]
@@ -96,16 +99,21 @@ def test_the_help_has_groups_from_the_paper_to_the_plumbing(module, capfd):
 
 
 def test_what_the_help_groups_is_read_into_one_dataclass():
-    options = parse(
-        q3.Options,
-        "d",
-        ["--epochs", "3", "--dataset", "synthetic", "--run_name", "r", "--seed", "4", "--compile"],
-    )
+    words = "--epochs 3 --dataset synthetic --run_name r --seed 4 --compile"
+    options = parse(q3.Options, "d", words.split())
     assert options == q3.Options(epochs=3, dataset="synthetic", run_name="r", seed=4, compile=True)
 
 
+@pytest.fixture
+def tiny(tmp_path):
+    """Options of a training of ProtoNet that takes a second."""
+    sizes = {"iterations": 2, "classes_per_it_tr": 3, "validation_episodes": 1, "test_episodes": 2}
+    roots = {"log_root": tmp_path, "figure_root": tmp_path, "device": "cpu", "hidden_channels": 2}
+    return q2.Options(dataset="synthetic", run_name="r", epochs=1, **sizes, **roots)
+
+
 @pytest.mark.parametrize("kept", [False, True])
-def test_out_of_memory_names_the_flags_that_help_and_what_is_kept(monkeypatch, tmp_path, capsys, kept):
+def test_out_of_memory_names_the_flags_that_help_and_what_is_kept(monkeypatch, tiny, capsys, kept):
     """At the first step, or at the first of the second epoch."""
     calls = 0
 
@@ -118,54 +126,26 @@ def test_out_of_memory_names_the_flags_that_help_and_what_is_kept(monkeypatch, t
 
     real = q2.prototypical_loss
     monkeypatch.setattr(q2, "prototypical_loss", loss)
-    tiny = {
-        "iterations": 2,
-        "epochs": 2,
-        "classes_per_it_tr": 3,
-        "validation_episodes": 1,
-        "test_episodes": 2,
-        "hidden_channels": 2,
-    }
-    options = q2.Options(
-        dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny
-    )
     with pytest.raises(SystemExit) as end, one_line_errors(False):
-        q2.main(options)
+        q2.main(dataclasses.replace(tiny, epochs=2))
     said = capsys.readouterr().err
-    assert (
-        end.value.code == 1
-        and said.startswith("error: the GPU is out of memory")
-        and "--classes_per_it_tr" in said
-    )
-    assert ("--resume continues" in said) == kept == (tmp_path / "q2_protonet/r/checkpoints/last.pt").exists()
+    assert end.value.code == 1 and said.startswith("error: the GPU is out of memory")
+    assert "--classes_per_it_tr" in said
+    last = tiny.log_root / "q2_protonet/r/checkpoints/last.pt"
+    assert ("--resume continues" in said) == kept == last.exists()
 
 
-def test_deterministic_turns_it_on_and_says_which_operation_cannot(tmp_path, capsys):
-    tiny = {
-        "iterations": 2,
-        "epochs": 1,
-        "classes_per_it_tr": 3,
-        "validation_episodes": 1,
-        "test_episodes": 2,
-        "hidden_channels": 2,
-    }
-    options = q2.Options(
-        dataset="synthetic", run_name="r", log_root=tmp_path, figure_root=tmp_path, device="cpu", **tiny
-    )
+def test_deterministic_turns_it_on_and_says_which_operation_cannot(tiny, capsys):
     try:
-        q2.main(dataclasses.replace(options, deterministic=True))
+        q2.main(dataclasses.replace(tiny, deterministic=True))
         assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
+    what = "median CUDA with indices output does not have"
     with pytest.raises(SystemExit), one_line_errors(False):
-        raise RuntimeError(
-            "median CUDA with indices output does not have a deterministic implementation, but you set ..."
-        )
+        raise RuntimeError(f"{what} a deterministic implementation, but you set ...")
     said = capsys.readouterr().err
-    assert (
-        said.startswith("error: --deterministic: median CUDA with indices output does not have")
-        and "without the flag it runs" in said
-    )
+    assert said.startswith(f"error: --deterministic: {what}") and "without the flag it runs" in said
 
 
 def test_errors_are_documented_where_they_are_raised():

@@ -58,14 +58,11 @@ class Foreign:
     pass
 
 
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ({"format": checkpoint.FORMAT, "x": Foreign()}, "refused"),
-        ({"x": 1}, "not a checkpoint of"),
-        ([1], "not a checkpoint of"),
-    ],
-)
+CONTENTS = [({"format": checkpoint.FORMAT, "x": Foreign()}, "refused")]
+CONTENTS += [({"x": 1}, "not a checkpoint of"), ([1], "not a checkpoint of")]
+
+
+@pytest.mark.parametrize("content, message", CONTENTS)
 def test_foreign_contents_are_refused(tmp_path, content, message):
     torch.save(content, tmp_path / "last.pt")
     with pytest.raises(RunError, match=message):
@@ -101,10 +98,8 @@ def test_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 def test_start_from_loads_what_fits_and_says_what_starts_anew(tmp_path):
     def networks(classes=3, width=4):
         body = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width))
-        return {
-            "generator": nn.ModuleDict({"body": body, "head": nn.Linear(width, classes)}),
-            "judge": nn.Linear(2, 1),
-        }
+        generator = nn.ModuleDict({"body": body, "head": nn.Linear(width, classes)})
+        return {"generator": generator, "judge": nn.Linear(2, 1)}
 
     path, best, old = tmp_path / "last.pt", tmp_path / "best.pt", networks()
     checkpoint.save(path, "q", {"width": 4}, **{name: network.state_dict() for name, network in old.items()})
@@ -119,18 +114,12 @@ def test_start_from_loads_what_fits_and_says_what_starts_anew(tmp_path):
     new = networks(classes=5)
     head = new["generator"]["head"].weight.clone()
     said = checkpoint.start_from(best, "q", {}, new, ("head.",))
-    assert (
-        said[0] == f"starts from generator of {best}" and said[-1] == "starts anew: the judge, which it lacks"
-    )
-    assert said[1:3] == [
-        "starts anew: generator head.bias, (5,)",
-        "starts anew: generator head.weight, (5, 4)",
-    ]
+    anew = ["generator head.bias, (5,)", "generator head.weight, (5, 4)", "the judge, which it lacks"]
+    assert said == [f"starts from generator of {best}", *(f"starts anew: {what}" for what in anew)]
     assert torch.equal(new["generator"]["head"].weight, head)
     assert torch.equal(new["generator"]["body"][0].weight, old["generator"]["body"][0].weight)
 
     for wrong, remade in ((networks(classes=5), ()), (networks(width=6), ("head.",))):
-        with pytest.raises(
-            UsageError, match="holds the network {'width': 4}, and this run trains {'width': 6}"
-        ):
+        both = "holds the network {'width': 4}, and this run trains {'width': 6}"
+        with pytest.raises(UsageError, match=both):
             checkpoint.start_from(path, "q", {"width": 6}, wrong, remade)

@@ -63,20 +63,19 @@ def pixels(question, tmp_path, *files):
     return {"q2": train.flatten(0, 1), "q3": train[:, :3]}.get(question, train).numpy().astype(int)
 
 
-def png(values, kind):
-    """A 16-bit PNG of values (height, width, channels); kind 2 RGB, 4 grey and alpha."""
+def png(width, height, bits, kind, rows):
+    """A PNG with these bytes as its rows; kind 0 grey, 2 RGB, 4 grey and alpha."""
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        file += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    return file
 
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
+def png16(values, kind):
+    """A 16-bit PNG of values (height, width, channels)."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return png(values.shape[1], values.shape[0], 16, kind, rows)
 
 
 def encoded(image, kind, **options):
@@ -110,6 +109,7 @@ def with_alpha(mode, ink, hidden=(10, 200, 30)):
 
 DEEP = GREY.astype(np.uint16)
 TWELVE = (DEEP.astype(int) * 4095 // 255).astype(np.uint16)
+PLAIN, INVERTED, BLACK = Image.fromarray(GREY), Image.fromarray(255 - GREY), Image.new("L", (48, 48))
 GREYS = {  # name -> the bytes of a file that shows GREY
     **{f"orientation {i}.jpg": turned("JPEG", i, quality=100) for i in range(1, 9)},
     **{f"orientation 6.{kind.lower()}": turned(kind, 6) for kind in ("PNG", "TIFF")},
@@ -126,25 +126,15 @@ GREYS = {  # name -> the bytes of a file that shows GREY
     "int32 of 16 bits.tif": of_values(GREY.astype(np.int32) * 257),
     "float.tif": of_values((GREY / 255).astype(np.float32)),
     "pgm.pgm": b"P5 48 48 4095\n" + TWELVE.astype(">u2").tobytes(),
-    "RGB 16.png": png(np.repeat(DEEP[..., None] * 257, 3, -1), 2),
-    "RGB 12 in 16.png": png(np.repeat(TWELVE[..., None], 3, -1), 2),
-    "grey and alpha 16.png": png(np.stack([TWELVE, np.full_like(TWELVE, 65535)], -1), 4),
-    "palette.GIF": encoded(Image.fromarray(GREY).convert("P"), "GIF"),
-    "animated.gif": encoded(
-        Image.fromarray(GREY), "GIF", save_all=True, append_images=[Image.fromarray(255 - GREY)]
-    ),
-    "animated.webp": encoded(
-        Image.fromarray(GREY), "WEBP", lossless=True, save_all=True, append_images=[Image.new("L", (48, 48))]
-    ),
-    "two pages.tif": encoded(
-        Image.fromarray(GREY), "TIFF", save_all=True, append_images=[Image.new("L", (48, 48))]
-    ),
-    "CMYK.tif": encoded(
-        Image.merge("CMYK", [Image.fromarray(255 - GREY)] * 3 + [Image.new("L", (48, 48))]), "TIFF"
-    ),
-    "opaque.png": encoded(
-        Image.merge("RGBA", [Image.fromarray(GREY)] * 3 + [Image.new("L", (48, 48), 255)]), "PNG"
-    ),
+    "RGB 16.png": png16(np.repeat(DEEP[..., None] * 257, 3, -1), 2),
+    "RGB 12 in 16.png": png16(np.repeat(TWELVE[..., None], 3, -1), 2),
+    "grey and alpha 16.png": png16(np.stack([TWELVE, np.full_like(TWELVE, 65535)], -1), 4),
+    "palette.GIF": encoded(PLAIN.convert("P"), "GIF"),
+    "animated.gif": encoded(PLAIN, "GIF", save_all=True, append_images=[INVERTED]),
+    "animated.webp": encoded(PLAIN, "WEBP", lossless=True, save_all=True, append_images=[BLACK]),
+    "two pages.tif": encoded(PLAIN, "TIFF", save_all=True, append_images=[BLACK]),
+    "CMYK.tif": encoded(Image.merge("CMYK", [INVERTED] * 3 + [BLACK]), "TIFF"),
+    "opaque.png": encoded(Image.merge("RGBA", [PLAIN] * 3 + [Image.new("L", (48, 48), 255)]), "PNG"),
 }
 
 
@@ -171,13 +161,11 @@ def test_transparency_is_laid_where_the_ink_is_seen_and_hides_its_colours(tmp_pa
 @pytest.mark.parametrize("kind", ["tif", "png"])
 @pytest.mark.parametrize("question", ["q1", "q3", "q4"])  # q2 stretches each picture's contrast
 def test_a_dark_picture_keeps_the_scale_of_its_data_set(tmp_path, question, kind):
-    write = of_values if kind == "tif" else lambda values: png(np.repeat(values[..., None], 3, -1), 2)
+    write = of_values if kind == "tif" else lambda values: png16(np.repeat(values[..., None], 3, -1), 2)
     (tmp_path / f"bright.{kind}").write_bytes(write(TWELVE))
     (tmp_path / f"dark.{kind}").write_bytes(write(TWELVE // 20))
     bright, dark = pixels(question, tmp_path, tmp_path / f"bright.{kind}", tmp_path / f"dark.{kind}")
-    assert (
-        bright.max() == 255 and np.abs(dark - bright / 20).max() <= 3
-    )  # the filter overshoots, and is clipped
+    assert bright.max() == 255 and np.abs(dark - bright / 20).max() <= 3  # the filter overshoots, clipped
 
 
 @pytest.mark.parametrize("question", ["q3", "q4"])

@@ -50,9 +50,8 @@ def test_rows_are_means_of_log_every_steps(options):
     steps = read_table(folder / "steps.csv")
     assert steps["step"] == [2, 4, 5, 7, 9, 10, 12, 14, 15]
     assert steps["x"][:3] == pytest.approx([(x[0] + x[1]) / 2, (x[2] + x[3]) / 2, x[4]], rel=1e-5)
-    assert (
-        steps["twice"][3] == pytest.approx(x[5] + x[6], rel=1e-5) and steps["twice"][0] != steps["twice"][0]
-    )
+    twice = steps["twice"]
+    assert twice[3] == pytest.approx(x[5] + x[6], rel=1e-5) and twice[0] != twice[0]
     assert read_table(folder / "metrics.csv")["x"][1] == pytest.approx(sum(x[5:10]) / 5, rel=1e-5)
     for epoch in (1, 2, 3):
         assert sorted(place for e, _, place, _ in seen if e == epoch) == list(range(STEPS))
@@ -74,9 +73,8 @@ def test_an_early_end_stays_ended_and_more_epochs_continue(options):
     assert seen[-1][0] == 2
     assert train(replace(options, resume=True))[1] == []
     _, seen = train(replace(options, run_name="b"))
-    assert [epoch for epoch, *_ in train(replace(options, run_name="b", resume=True, epochs=4))[1]] == [
-        4
-    ] * STEPS
+    more = train(replace(options, run_name="b", resume=True, epochs=4))[1]
+    assert [epoch for epoch, *_ in more] == [4] * STEPS
 
 
 def test_a_figure_that_is_not_finite_ends_the_run_with_its_step(options):

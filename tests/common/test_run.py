@@ -42,11 +42,8 @@ def test_folder_holds_what_was_asked_and_what_came_out(options):
     folder = finished(options)
     assert read_table(folder / "metrics.csv") == {"epoch": [1, 2], "train_loss": [0.123457, 0.5]}
     config = json.loads((folder / "config.json").read_text())
-    assert (
-        config["options"]["rate"] == 0.1
-        and len(config["legs"]) == 1
-        and config["legs"][0]["versions"]["torch"] == torch.__version__
-    )
+    [leg] = config["legs"]
+    assert config["options"]["rate"] == 0.1 and leg["versions"]["torch"] == torch.__version__
     assert json.loads((folder / "results.json").read_text())["question"] == "q"
     assert not (folder / "steps.csv").exists()  # nothing was written to it
 
@@ -147,13 +144,8 @@ def test_a_table_changed_by_hand_is_noticed(tmp_path):
 def test_states_come_back_bit_for_bit(options):
     def parts(seed):
         torch.manual_seed(seed)
-        net = nn.Linear(2, 1)
-        return {
-            "net": net,
-            "optimizer": torch.optim.Adam(net.parameters()),
-            "draws": torch.Generator().manual_seed(seed),
-            "none": None,
-        }
+        net, draws = nn.Linear(2, 1), torch.Generator().manual_seed(seed)
+        return {"net": net, "optimizer": torch.optim.Adam(net.parameters()), "draws": draws, "none": None}
 
     first = parts(0)
     with opened(options) as run:

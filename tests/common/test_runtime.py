@@ -8,20 +8,18 @@ import torch
 
 from common.cli import at_least, one_line_errors
 from common.runtime import RunError, ScriptOptions, Stopped, UsageError, choose_device, start
-from tests.conftest import ENVIRONMENT, ROOT
+
+ERRORS = [
+    (UsageError("fewer"), 2, "error: fewer"),
+    (RunError("broke"), 1, "error: broke"),
+    (Stopped("saved"), 130, "saved"),
+    (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "the disk is full: x.pt"),
+    (KeyError("k"), 1, "KeyError"),
+    (torch.OutOfMemoryError("CUDA"), 1, "in a search also --partial_channels 4"),
+]
 
 
-@pytest.mark.parametrize(
-    "error, status, text",
-    [
-        (UsageError("fewer"), 2, "error: fewer"),
-        (RunError("broke"), 1, "error: broke"),
-        (Stopped("saved"), 130, "saved"),
-        (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "the disk is full: x.pt"),
-        (KeyError("k"), 1, "KeyError"),
-        (torch.OutOfMemoryError("CUDA"), 1, "in a search also --partial_channels 4"),
-    ],
-)
+@pytest.mark.parametrize("error, status, text", ERRORS)
 def test_errors_are_one_line_with_the_right_status(error, status, text, capsys):
     with pytest.raises(SystemExit) as ended:
         with one_line_errors(debug=False):
@@ -34,18 +32,16 @@ PRINTS = "from common.cli import *; from common.runtime import *; "
 PRINTS += "command(lambda _: print(flush=True), ScriptOptions, '')"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["reproduce.py", "--dry_run"], ["report.py", "--help"], ["-c", PRINTS], ["-c", PRINTS, "--help"]],
-)
-def test_output_that_nobody_reads_ends_quietly(words):
+WORDS = [["reproduce.py", "--dry_run"], ["report.py", "--help"], ["-c", PRINTS], ["-c", PRINTS, "--help"]]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_output_that_nobody_reads_ends_quietly(script, words):
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE
-    )
+    pipes = {"capture_output": False, "stdout": writer, "stderr": subprocess.PIPE}
+    assert script(*words, status=1, **pipes).stderr == ""
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_debug_shows_the_traceback():
@@ -59,21 +55,14 @@ def test_ranges():
         at_least(1, ScriptOptions(), "seed")
 
 
-@pytest.mark.parametrize(
-    "name, gpus, world, found",
-    [
-        ("auto", 0, 1, "cpu"),
-        ("auto", 2, 1, "cuda:0"),
-        ("cpu", 2, 1, "cpu"),
-        ("cuda", 2, 1, "cuda:0"),
-        ("cuda:1", 2, 1, "cuda:1"),
-        ("cuda", 0, 1, "finds no CUDA GPU"),
-        ("cuda:2", 2, 1, "--device cuda:2 needs more GPUs than the 2"),
-        ("cuda:1", 2, 2, "torchrun gives each process its GPU"),
-        ("mps", 0, 1, "finds no Apple GPU"),
-        ("tpu", 0, 1, "--device must be auto, cpu"),
-    ],
-)
+DEVICES = [("auto", 0, 1, "cpu"), ("auto", 2, 1, "cuda:0"), ("cpu", 2, 1, "cpu"), ("cuda", 2, 1, "cuda:0")]
+DEVICES += [("cuda:1", 2, 1, "cuda:1"), ("cuda", 0, 1, "finds no CUDA GPU")]
+DEVICES += [("cuda:2", 2, 1, "--device cuda:2 needs more GPUs than the 2")]
+DEVICES += [("cuda:1", 2, 2, "torchrun gives each process its GPU")]
+DEVICES += [("mps", 0, 1, "finds no Apple GPU"), ("tpu", 0, 1, "--device must be auto, cpu")]
+
+
+@pytest.mark.parametrize("name, gpus, world, found", DEVICES)
 def test_the_device_is_the_one_asked_for_or_refused(monkeypatch, name, gpus, world, found):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
@@ -98,8 +87,7 @@ def test_auto_precision_is_fp32_on_a_cpu_and_bf16_on_request():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-def test_two_processes_average_their_gradients():
-    code = """
+AVERAGE = """
 import torch
 from common.runtime import ScriptOptions, choose_device, start
 runtime = start(ScriptOptions(device="cpu"))
@@ -112,16 +100,8 @@ assert runtime.on_any_rank(runtime.rank == 1) and not runtime.on_any_rank(False)
 assert runtime.mean(torch.tensor([float(runtime.rank)])) == 0.5
 torch.distributed.destroy_process_group()
 """
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "--no-python",
-        sys.executable,
-        "-c",
-        code,
-    ]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True)
+
+
+def test_two_processes_average_their_gradients(script):
+    torchrun = "-m torch.distributed.run --standalone --nproc_per_node 2 --no-python"
+    script(*torchrun.split(), sys.executable, "-c", AVERAGE)

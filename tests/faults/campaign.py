@@ -1,12 +1,13 @@
-"""Kills training scripts at any moment, resumes them, and compares what they end with to runs that nobody disturbed.
+"""Kills training scripts at any moment, resumes them, and compares their ends with those of undisturbed runs.
 
 python tests/faults/campaign.py --kills 20            # the long form: make soak
 
-A server process imports torch once and forks a child for every start of a script, so that a start costs nothing and there is
-time for many kills. A child dies at a random time, or at its n-th durable act: half of the bytes of a file that torch.save writes, a
-flush to the disk, or a renaming, which are the moments at which a crash could do harm.
+A server process imports torch once and forks a child for every start of a script, so that a start costs
+nothing and there is time for many kills. A child dies at a random time, or at its n-th durable act: half of
+the bytes of a file that torch.save writes, a flush to the disk, or a renaming, where a crash could do harm.
 """
 
+import argparse
 import contextlib
 import json
 import os
@@ -36,36 +37,29 @@ class Script(NamedTuple):
     file: str
     flags: str
 
+    def run(self, logs: Path, name: str) -> Path:
+        """The folder of a run."""
+        return logs / self.question / name
 
+
+DARTS = "--dataset folder --folder {data}/shapes --epochs 3 --init_channels 4 --layers 3 --batch_size 8 "
+DARTS += "--log_every 1 "
+DCGAN = (
+    "--dataset synthetic --synthetic_pictures 1000 --epochs 3 --batch_size 200 --latent_size 8 --log_every 1 "
+)
+DCGAN += "--quality_samples 0 --test_samples 200 --base_channels 4 --conditional --average_weights 0.9"
+EPISODES = "--dataset folder --folder {data}/characters --epochs 4 --iterations 3 --classes_per_it_tr 5 "
+EPISODES += (
+    "--num_support_tr 1 --num_query_tr 2 --classes_per_it_val 2 --num_support_val 1 --num_query_val 2 "
+)
+EPISODES += "--validation_episodes 3 --test_episodes 5 --hidden_channels 4 --augment --average_weights 0.9"
+MAPS = "--dataset folder --pairs {data}/pairs --epochs 3 --image_size 32 --base_channels 4 --batch_size 2 "
 SCRIPTS = {
-    "q1_dcgan": Script(
-        "q1_dcgan",
-        "train.py",
-        "--dataset synthetic --synthetic_pictures 1000 --epochs 3 --batch_size 200 --latent_size 8 --log_every 1 --quality_samples 0 "
-        "--test_samples 200 --base_channels 4 --conditional --average_weights 0.9",
-    ),
-    "q2_protonet": Script(
-        "q2_protonet",
-        "train.py",
-        "--dataset folder --folder {data}/characters --epochs 4 --iterations 3 --classes_per_it_tr 5 --num_support_tr 1 --num_query_tr 2 "
-        "--classes_per_it_val 2 --num_support_val 1 --num_query_val 2 --validation_episodes 3 --test_episodes 5 --hidden_channels 4 "
-        "--augment --average_weights 0.9",
-    ),
-    "q3_pix2pix": Script(
-        "q3_pix2pix",
-        "train.py",
-        "--dataset folder --pairs {data}/pairs --epochs 3 --image_size 32 --base_channels 4 --batch_size 2 --log_every 1",
-    ),
-    "q4_search": Script(
-        "q4_darts",
-        "train_search.py",
-        "--dataset folder --folder {data}/shapes --epochs 3 --init_channels 4 --layers 3 --batch_size 8 --log_every 1 --order second",
-    ),
-    "q4_train": Script(
-        "q4_darts",
-        "train.py",
-        "--dataset folder --folder {data}/shapes --epochs 3 --init_channels 4 --layers 3 --batch_size 8 --log_every 1 --genotype random:0",
-    ),
+    "q1_dcgan": Script("q1_dcgan", "train.py", DCGAN),
+    "q2_protonet": Script("q2_protonet", "train.py", EPISODES),
+    "q3_pix2pix": Script("q3_pix2pix", "train.py", MAPS + "--log_every 1"),
+    "q4_search": Script("q4_darts", "train_search.py", DARTS + "--order second"),
+    "q4_train": Script("q4_darts", "train.py", DARTS + "--genotype random:0"),
 }
 
 
@@ -75,11 +69,8 @@ def draw_data(folder: Path) -> None:
     from PIL import Image
 
     draws = np.random.default_rng(0)
-    shapes = {
-        "characters/c{i}": (16, 6, (20, 20)),
-        "shapes/train/c{i}": (4, 16, (32, 32, 3)),
-        "shapes/test/c{i}": (4, 2, (32, 32, 3)),
-    }
+    shapes = {"characters/c{i}": (16, 6, (20, 20)), "shapes/train/c{i}": (4, 16, (32, 32, 3))}
+    shapes |= {"shapes/test/c{i}": (4, 2, (32, 32, 3))}
     shapes |= {"pairs/train": (1, 6, (32, 64, 3)), "pairs/val": (1, 2, (32, 64, 3))}
     for pattern, (classes, count, shape) in shapes.items():
         for i in range(classes):
@@ -89,40 +80,37 @@ def draw_data(folder: Path) -> None:
                 Image.fromarray(draws.integers(0, 255, shape, dtype=np.uint8)).save(inside / f"{k}.png")
 
 
-# In the child ---------------------------------------------------------------------------------------------------------
+# In the child -----------------------------------------------------------------------------------------------
 
 
-def armed(deadly: int, tally: Path | None) -> None:
-    """Makes this process die at its `deadly`-th durable act (0: never), or count them into the file `tally`."""
+def armed(deadly: int, tally: str) -> None:
+    """Makes this process die at its `deadly`-th durable act (0: never), or count them in the file `tally`."""
     import torch
 
     count = 0
     real_save, real_replace, real_fsync = torch.save, os.replace, os.fsync
 
-    def act() -> bool:
+    def act(half_of: Path | None = None) -> None:
         nonlocal count
         count += 1
         if tally:
-            tally.write_text(str(count))
-        return count == deadly
+            Path(tally).write_text(str(count))
+        if count == deadly:
+            if half_of:
+                os.truncate(half_of, os.path.getsize(half_of) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def save(contents: object, file: object, *rest: object, **more: object) -> None:
         real_save(contents, file, *rest, **more)
-        if act():
-            name = file if isinstance(file, (str, Path)) else file.name
-            os.truncate(name, os.path.getsize(name) // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
+        act(file if isinstance(file, (str, Path)) else file.name)
 
     def replace(*names: object) -> None:
-        if act():
-            os.kill(os.getpid(), signal.SIGKILL)
+        act()
         real_replace(*names)
-        if act():
-            os.kill(os.getpid(), signal.SIGKILL)
+        act()
 
     def fsync(descriptor: int) -> None:
-        if act():
-            os.kill(os.getpid(), signal.SIGKILL)
+        act()
         real_fsync(descriptor)
 
     torch.save, os.replace, os.fsync = save, replace, fsync
@@ -134,7 +122,7 @@ def child(order: dict) -> None:
     os.dup2(output, 1), os.dup2(output, 2)
     os.setsid()
     sys.argv = [str(ROOT / order["words"][0]), *order["words"][1:]]
-    armed(order["deadly"], Path(order["tally"]) if order["tally"] else None)
+    armed(order["deadly"], order["tally"])
     status = 0
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
@@ -171,7 +159,7 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-# In the campaign ------------------------------------------------------------------------------------------------------
+# In the campaign --------------------------------------------------------------------------------------------
 
 
 class Server:
@@ -179,11 +167,16 @@ class Server:
 
     def __init__(self, folder: Path):
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         words = [sys.executable, __file__, "--serve"]
-        self.process = subprocess.Popen(
-            words, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self.process = subprocess.Popen(words, cwd=ROOT, env=environment, **pipes)
         self.folder, self.file = folder, folder / f"output-{self.process.pid}"
+
+    def run(self, words: list[str], status: int = 0, **how: object) -> str:
+        """Runs a script, whose exit status must be this one; what it said."""
+        self.start(words, **how)
+        assert self.end() == status, self.output()
+        return self.output()
 
     def start_until(self, words: list[str], file: Path) -> int:
         """Starts a script and comes back as soon as `file` is there."""
@@ -213,26 +206,11 @@ class Server:
 
 def words_of(script: Script, folder: Path, name: str) -> list[str]:
     """The command of a run; --resume or --overwrite as its folder asks for."""
-    roots = [
-        "--data_root",
-        f"{folder}/{name}-data",
-        "--log_root",
-        f"{folder}/logs",
-        "--figure_root",
-        f"{folder}/figures",
-    ]
-    words = [
-        f"{script.question}/{script.file}",
-        *script.flags.format(data=folder).split(),
-        *roots,
-        "--run_name",
-        name,
-        "--device",
-        "cpu",
-    ]
-    return words + {"cut": ["--resume"], "empty": ["--overwrite"]}.get(
-        Row(script.question, name, script.file).state(folder / "logs"), []
-    )
+    roots = f"--data_root {folder}/{name}-data --log_root {folder}/logs --figure_root {folder}/figures"
+    words = f"{script.question}/{script.file} {script.flags.format(data=folder)} {roots} --run_name {name}"
+    state = Row(script.question, name, script.file).state(folder / "logs")
+    more = {"cut": ["--resume"], "empty": ["--overwrite"]}.get(state, [])
+    return [*words.split(), "--device", "cpu", *more]
 
 
 def outcome(run: Path) -> dict[str, object]:
@@ -276,15 +254,13 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
     """Kills a script `kills` times in as many runs as that takes; every run must end as the undisturbed one.
 
     Raises:
-        AssertionError: a start after a kill did not end well, or a run ended otherwise, with the seed and what was done.
+        AssertionError: a start after a kill did not end well, or a run ended otherwise; with what was done.
     """
     script, folder, draws, tally = SCRIPTS[name], server.folder, random.Random(f"{name}{seed}"), Tally(name)
-    counter = folder / "acts"
-    began = time.perf_counter()
-    server.start(words_of(script, folder, f"{name}-calm"), tally=counter)
-    assert server.end() == 0, server.output()
+    counter, began = folder / "acts", time.perf_counter()
+    server.run(words_of(script, folder, f"{name}-calm"), tally=counter)
     length, acts = time.perf_counter() - began, int(counter.read_text())
-    calm = outcome(folder / "logs" / script.question / f"{name}-calm")
+    calm = outcome(script.run(folder / "logs", f"{name}-calm"))
     while tally.kills < kills:
         run = f"{name}-{tally.runs}"
         history: list[str] = []
@@ -304,16 +280,16 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
                 tally.kills += 1
                 tally.by_time += by_time
                 tally.in_writing += not by_time
-            if Row(script.question, run, script.file).state(folder / "logs") == "done":  # killed after its end
+            if (
+                Row(script.question, run, script.file).state(folder / "logs") == "done"
+            ):  # killed after its end
                 break
         tally.runs += 1
-        ended = outcome(folder / "logs" / script.question / run)
+        ended = outcome(script.run(folder / "logs", run))
         different = sorted(key for key in calm.keys() | ended.keys() if calm.get(key) != ended.get(key))
         tally.lost += bool(different)
-        assert not different, (
-            f"seed {seed}, {run}, {history}: {different[:10]} differ from the undisturbed run"
-        )
-        shutil.rmtree(folder / "logs" / script.question / run)
+        assert not different, f"seed {seed}, {run}, {history}: {different[:10]} differ from the calm run"
+        shutil.rmtree(script.run(folder / "logs", run))
     return tally
 
 
@@ -331,23 +307,21 @@ def main(kills: int, seed: int, names: list[str]) -> Iterator[Tally]:
 
 
 if __name__ == "__main__":
-    if "--serve" in sys.argv:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("scripts", nargs="*", help=f"of {', '.join(SCRIPTS)} (default: all)")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--serve", action="store_true", help="fork scripts as told on the standard input")
+    options = parser.parse_args()
+    if options.serve:
         serve()
     else:
-        kills = int(sys.argv[sys.argv.index("--kills") + 1]) if "--kills" in sys.argv else 20
-        seed = (
-            int(sys.argv[sys.argv.index("--seed") + 1])
-            if "--seed" in sys.argv
-            else random.SystemRandom().randrange(10**6)
-        )
         began = time.perf_counter()
-        print(f"seed {seed}", flush=True)
         print(
-            "| script | kills | at a random time | in the middle of writing | runs brought to their end | ends that differed |"
+            f"seed {options.seed}\n| script | kills | at a random time | in the middle of writing | ", end=""
         )
-        print("| --- | --- | --- | --- | --- | --- |")
-        for t in main(kills, seed, [n for n in SCRIPTS if n in sys.argv] or list(SCRIPTS)):
-            print(
-                f"| {t.script} | {t.kills} | {t.by_time} | {t.in_writing} | {t.runs} | {t.lost} |", flush=True
-            )
+        print(f"runs brought to their end | ends that differed |\n{'| --- ' * 6}|", flush=True)
+        for t in main(options.kills, options.seed, options.scripts or list(SCRIPTS)):
+            cells = (t.script, t.kills, t.by_time, t.in_writing, t.runs, t.lost)
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
         print(f"{(time.perf_counter() - began) / 60:.1f} minutes")

@@ -1,4 +1,4 @@
-"""The short form of the fault campaign: every training script killed, out of disk, stopped, and started twice."""
+"""The fault campaign, short: every training script killed, out of disk, stopped, and started twice."""
 
 import contextlib
 import os
@@ -31,9 +31,8 @@ def calm(server):
 
     def of(name):
         if name not in made:
-            server.start(words_of(SCRIPTS[name], server.folder, f"{name}-alone"))
-            assert server.end() == 0, server.output()
-            made[name] = outcome(server.folder / "logs" / SCRIPTS[name].question / f"{name}-alone")
+            server.run(words_of(SCRIPTS[name], server.folder, f"{name}-alone"))
+            made[name] = outcome(SCRIPTS[name].run(server.folder / "logs", f"{name}-alone"))
         return made[name]
 
     return of
@@ -44,9 +43,8 @@ def small_disk(server):
     """A disk of its own for logs/, 256 MiB large."""
     disk = server.folder / "logs-small"
     disk.mkdir(exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk], capture_output=True, text=True
-    )
+    words = ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk]
+    mounted = subprocess.run(words, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.strip()}")
     yield disk
@@ -62,15 +60,13 @@ def test_killed_at_any_moment_a_run_ends_as_if_nothing_had_been(server, name):
 @each_script
 def test_a_full_disk_says_so_and_keeps_the_checkpoint(server, calm, small_disk, name):
     script = SCRIPTS[name]
-    words = words_of(script, server.folder, f"{name}-alone")
-    words = [
-        str(small_disk) if word == f"{server.folder}/logs" else word for word in words if word != "--resume"
-    ]
-    run = small_disk / script.question / f"{name}-alone"
-    pid = server.start_until(words, run / "checkpoints" / "last.pt")
-    os.kill(pid, signal.SIGKILL)
+    words = [word for word in words_of(script, server.folder, f"{name}-alone") if word != "--resume"]
+    words[words.index("--log_root") + 1] = str(small_disk)
+    run = script.run(small_disk, f"{name}-alone")
+    last = run / "checkpoints" / "last.pt"
+    os.kill(server.start_until(words, last), signal.SIGKILL)
     assert server.end() == -signal.SIGKILL
-    before = (run / "checkpoints" / "last.pt").read_bytes()
+    before = last.read_bytes()
     with open(small_disk / "filler", "wb", 0) as filler:  # to the last byte
         size = 1 << 20
         while size:
@@ -78,15 +74,11 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint(server, calm, small_disk, 
                 filler.write(bytes(size))
             except OSError:
                 size //= 2
-    server.start([*words, "--resume"])
-    assert server.end() == 1, server.output()
-    assert "error: the disk is full" in server.output() and "Traceback" not in server.output(), (
-        server.output()
-    )
-    assert (run / "checkpoints" / "last.pt").read_bytes() == before
+    said = server.run([*words, "--resume"], status=1)
+    assert "error: the disk is full" in said and "Traceback" not in said, said
+    assert last.read_bytes() == before
     (small_disk / "filler").unlink()
-    server.start([*words, "--resume"])
-    assert server.end() == 0, server.output()
+    server.run([*words, "--resume"])
     assert outcome(run) == calm(name)
 
 
@@ -94,29 +86,24 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint(server, calm, small_disk, 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_run_goes_on(server, calm, name, number):
     script, run = SCRIPTS[name], f"{name}-{number.name}"
-    folder = server.folder / "logs" / script.question / run
-    pid = server.start_until(
-        words_of(script, server.folder, run), folder / "train.log"
-    )  # from here on the loop has the signal
+    folder = script.run(server.folder / "logs", run)
+    # From train.log on the loop has the signal.
+    pid = server.start_until(words_of(script, server.folder, run), folder / "train.log")
     os.kill(pid, number)
     time.sleep(0.05)
-    with contextlib.suppress(
-        ProcessLookupError
-    ):  # a cluster signals the whole job, and reproduce.py passes its signal on
+    with contextlib.suppress(ProcessLookupError):  # clusters signal the whole job, reproduce.py passes it on
         os.kill(pid, signal.SIGINT)
     assert server.end() == 130, server.output()
     assert "Stopped and saved at epoch" in server.output() and "--resume" in server.output()
-    server.start(words_of(script, server.folder, run))
-    assert server.end() == 0, server.output()
+    server.run(words_of(script, server.folder, run))
     assert outcome(folder) == calm(name)
 
 
 @each_script
 def test_a_run_that_another_process_writes_is_refused(server, name):
     words = words_of(SCRIPTS[name], server.folder, f"{name}-twice")
-    folder = server.folder / "logs" / SCRIPTS[name].question / f"{name}-twice"
+    folder = SCRIPTS[name].run(server.folder / "logs", f"{name}-twice")
     folder.mkdir(parents=True)
     with filelock.FileLock(folder / ".lock"):
-        server.start(words)
-        assert server.end() == 1 and "another process is writing" in server.output()
+        assert "another process is writing" in server.run(words, status=1)
     assert [file.name for file in folder.iterdir()] == [".lock"]

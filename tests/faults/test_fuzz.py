@@ -27,28 +27,12 @@ from q2_protonet.omniglot_dataset import read_ink
 from q2_protonet.splits import read_list
 from q3_pix2pix.maps_dataset import read_pair
 from q4_darts import genotypes
-from tests.faults.test_hostile_input import write_archive
+from tests.common.test_images import encoded
+from tests.faults.test_archives import write_archive
 
 TIMES = 10 if os.environ.get("SOAK") == "1" else 1
-ODD = [
-    None,
-    True,
-    -1,
-    0,
-    5,
-    10**30,
-    1e308,
-    float("nan"),
-    float("inf"),
-    "",
-    "none",
-    "skip_connect",
-    "\ud800",
-    [],
-    {},
-    [[]],
-    {"normal": 1},
-]
+ODD = [None, True, -1, 0, 5, 10**30, 1e308, float("nan"), float("inf"), "", "none", "skip_connect", "\ud800"]
+ODD += [[], {}, [[]], {"normal": 1}]
 
 
 @pytest.fixture
@@ -85,16 +69,11 @@ def restructure(random, value):
     if random.random() < 0.04:
         return ODD[random.integers(len(ODD))]
     if isinstance(value, dict):
-        return {
-            key if random.random() > 0.02 else "odd": restructure(random, inner)
-            for key, inner in value.items()
-        }
+        keys = {key if random.random() > 0.02 else "odd": inner for key, inner in value.items()}
+        return {key: restructure(random, inner) for key, inner in keys.items()}
     if isinstance(value, list):
-        changed = [
-            restructure(random, inner)
-            for inner in value
-            for _ in range(random.choice([0, 1, 2], p=[0.01, 0.98, 0.01]))
-        ]
+        times = random.choice([0, 1, 2], p=[0.01, 0.98, 0.01], size=len(value))
+        changed = [restructure(random, inner) for inner, n in zip(value, times) for _ in range(n)]
         return changed if random.random() > 0.02 else [changed]
     return value
 
@@ -104,10 +83,8 @@ def sealed(random, data):
     parts, out = zipfile.ZipFile(io.BytesIO(data)), io.BytesIO()
     with zipfile.ZipFile(out, "w") as file:
         for name in parts.namelist():
-            file.writestr(
-                name, mutate(random, parts.read(name)) if name.endswith("data.pkl") else parts.read(name)
-            )
-    return out.getvalue()
+            part = parts.read(name)
+            file.writestr(name, mutate(random, part) if name.endswith("data.pkl") else part)
 
 
 def run(reader, sample, read, count, path, change=mutate):
@@ -137,56 +114,27 @@ def run(reader, sample, read, count, path, change=mutate):
 def pictures(size):
     """The same noise in every format and mode, and a photo that is turned."""
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    image = Image.fromarray(pixels)
-    exif = Image.Exif()
+    image, grey, exif = Image.fromarray(pixels), pixels[..., 0], Image.Exif()
     exif[274] = 3  # upside down
-    deep, real = (
-        Image.fromarray(pixels[..., 0].astype(np.uint16) * 257),
-        Image.fromarray(pixels[..., 0].astype(np.float32)),
-    )
-    kinds = [
-        (image, "PNG", {}),
-        (image, "JPEG", {"exif": exif}),
-        (image, "BMP", {}),
-        (image, "TIFF", {"exif": exif}),
-        (image, "WEBP", {}),
-    ]
-    kinds += [
-        (image.convert("P"), "GIF", {}),
-        (image.convert("P"), "PNG", {"transparency": 3}),
-        (image.convert("RGBA"), "PNG", {}),
-    ]
-    kinds += [
-        (deep, "PNG", {}),
-        (deep, "TIFF", {}),
-        (real, "TIFF", {}),
-        (image.convert("1"), "TIFF", {"compression": "group4"}),
-    ]
-    kinds += [(image, "TIFF", {"compression": "tiff_lzw"}), (image, "PPM", {}), (image, "JPEG2000", {})]
-    written = []
-    for picture, kind, options in kinds:
-        file = io.BytesIO()
-        picture.save(file, kind, **options)
-        written.append(file.getvalue())
+    deep, real = Image.fromarray(grey.astype(np.uint16) * 257), Image.fromarray(grey.astype(np.float32))
+    written = [encoded(image, kind) for kind in ("PNG", "BMP", "WEBP", "PPM", "JPEG2000")]
+    written += [encoded(image, kind, exif=exif) for kind in ("JPEG", "TIFF")]
+    written += [encoded(image, "TIFF", compression="tiff_lzw"), encoded(real, "TIFF")]
+    written += [encoded(image.convert("1"), "TIFF", compression="group4"), encoded(image.convert("P"), "GIF")]
+    written += [encoded(image.convert("P"), "PNG", transparency=3), encoded(image.convert("RGBA"), "PNG")]
+    return written + [encoded(deep, "PNG"), encoded(deep, "TIFF")]
     return written
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_checkpoint(tmp_path):
-    path = tmp_path / "last.pt"
-    checkpoint.save(
-        path,
-        "q",
-        {"width": 3, "cell": (("a", 1),)},
-        model={"w": torch.arange(20.0)},
-        position={"epoch": 3},
-        names=["a"],
-    )
+    path, about = tmp_path / "last.pt", {"width": 3, "cell": (("a", 1),)}
+    kept = {"model": {"w": torch.arange(20.0)}, "position": {"epoch": 3}, "names": ["a"]}
+    checkpoint.save(path, "q", about, **kept)
     sample = [path.read_bytes()]
 
     def read():
-        state = checkpoint.load(path, "q", {"width": 3, "cell": (("a", 1),)})
-        assert state["format"] == checkpoint.FORMAT
+        assert checkpoint.load(path, "q", about)["format"] == checkpoint.FORMAT
 
     assert run("checkpoint", sample, read, 1000, path) > 500 * TIMES
     assert run("checkpoint with right checksums", sample, read, 1500, path, sealed) > 500 * TIMES
@@ -221,12 +169,8 @@ def test_idx(tmp_path):
     assert run("IDX", [whole], read, 750, path) > 500 * TIMES
     assert run("IDX with the right MD5", [whole], read_any, 750, path) > 200 * TIMES
 
-
-def test_split_list(tmp_path):
-    path = tmp_path / "val.txt"
-    known = [
-        f"{alphabet}/character{i:02d}" for alphabet in ("Greek", "Japanese_(katakana)") for i in range(1, 6)
-    ]
+    names = ("Greek", "Japanese_(katakana)")
+    known = [f"{alphabet}/character{i:02d}" for alphabet in names for i in range(1, 6)]
     sample = ["\n".join(f"{name}/rot{turn:03d}" for name in known for turn in (0, 90, 180, 270)).encode()]
 
     def read():
@@ -249,17 +193,12 @@ def test_images(tmp_path):
         assert found.shape == shape and found.dtype == np.uint8
 
     square, wide = pictures((24, 24)), pictures((48, 24))
-    ours = [
-        (
-            "pair image of q3",
-            wide,
-            functools.partial(read, lambda path: read_pair((path,), 16), (6, 16, 16)),
-            1500,
-        ),
-        ("ink image of q2", square, functools.partial(read, read_ink, (28, 28)), 1500),
-        ("image of q4", square, functools.partial(read, as_rgb, (24, 24, 3)), 750),
-        ("image of q1", square, functools.partial(load_folder, tmp_path / "root", tmp_path / "tree", 0), 750),
-    ]
+    picture, ink = (lambda path: read_pair((path,), 16)), read_ink
+    tree = functools.partial(load_folder, tmp_path / "root", tmp_path / "tree", 0)
+    ours = [("pair image of q3", wide, functools.partial(read, picture, (6, 16, 16)), 1500)]
+    ours += [("ink image of q2", square, functools.partial(read, ink, (28, 28)), 1500)]
+    ours += [("image of q4", square, functools.partial(read, as_rgb, (24, 24, 3)), 750)]
+    ours += [("image of q1", square, tree, 750)]
     for name, sample, reader, count in ours:
         assert run(name, sample, reader, count, path) > 0.1 * count * TIMES
 
