@@ -23,6 +23,7 @@ STYLE = {"font.size": 11, "axes.titlesize": 12, "grid.alpha": 0.3, "lines.linewi
 STYLE |= {"axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False}
 STYLE |= {"legend.frameon": False, "text.parse_math": False}  # a $ in a class or file name is a dollar
 MOST_CLASSES = 40  # that a confusion matrix can show legibly
+Grid = Sequence[Sequence[np.ndarray]]
 COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # distinct in grey print and for the colour-blind
 
 
@@ -113,14 +114,7 @@ def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -
         axis.set_xlabel(below, fontsize=9, color=color, labelpad=2)
 
 
-def image_grid(
-    images: Sequence[Sequence[np.ndarray]],
-    path: Path,
-    title: str,
-    row_names: Sequence[str] = (),
-    column_names: Sequence[str] = (),
-    size: float = 0.75,
-) -> Path:
+def image_grid(images: Grid, path: Path, title: str, row_names=(), column_names=(), size=0.75) -> Path:
     """A labelled grid of images, `images[row][column]`, each as `show` takes them, `size` inches wide."""
     columns = max(map(len, images))
     canvas, axes = figure(len(images), columns, (size, size))
@@ -168,7 +162,7 @@ def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -
     axis.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor", **small)
     axis.set_yticks(range(len(names)), short, **small)
     which = (
-        "" if len(names) == classes else f"\nThe {len(names)} classes with the lowest accuracy of {classes}"
+        f"\nThe {len(names)} classes with the lowest accuracy of {classes}" if len(names) < classes else ""
     )
     title = f"Confusion on {len(labels):,} pictures (% of the true class){which}"
     axis.set(xlabel="predicted class", ylabel="true class", title=title)

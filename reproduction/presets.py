@@ -120,10 +120,33 @@ def q2_settings(name: str, **options: object) -> list[Row]:
     return [q2(name.format(f"{way}w{shot}s"), way, shot, **options) for way in (5, 20) for shot in (1, 5)]
 
 
+def measured(run: Row, minutes: float | None = None, **options: object) -> list[Row]:
+    """A run and its evaluation."""
+    return [run, evaluation(run.question, run.name, minutes, **options)]
+
+
 def both_ways(run: Row) -> list[Row]:
     """A network of one shot, and its test at 5 and at 20 classes."""
-    shot = run.options["num_support_tr"]
-    return [run, evaluation(run.question, run.name, way=(5, 20), shot=shot)]
+    return measured(run, way=(5, 20), shot=run.options["num_support_tr"])
+
+
+def with_l1(name: str, **options: object) -> list[Row]:
+    """pix2pix, the same generator trained with L1 alone, and the evaluation of both."""
+    l1 = q3(f"{name}-l1", **options, gan_weight=0)
+    return [q3(name, **options), l1, evaluation("q3_pix2pix", name, l1=l1.name)]
+
+
+def cells(name: str, found: str, **options: object) -> list[Row]:
+    """The cell found by a search, a random one and the paper's, trained alike."""
+    given = [q4(f"{name}-random", TRAIN, **options, genotype="random:0")]
+    given += [q4(f"{name}-darts-v2", TRAIN, **options, genotype="DARTS_V2")]
+    return [q4(f"{name}-found", TRAIN, found=found, **options), *given]
+
+
+def with_trainval(run: Row) -> list[Row]:
+    """The paper then trains on train + validation for the best number of epochs."""
+    options = {k: v for k, v in run.options.items() if k != "epochs"} | {"trainval": "{after}"}
+    return [run, run._replace(name=f"{run.name}-trainval", options=options, after=(run.name,))]
 
 
 BF16 = {"precision": "bf16"}
@@ -147,32 +170,20 @@ SMALL = [
 
 # The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
 ADDITIONS = dict(augment=True, average_weights=0.999)
-ONE_SHOT, FIVE_SHOTS = (q2(f"omniglot-20w{shot}s", 20, shot, **BF16) for shot in (1, 5))
+SHOTS = [row for n in (1, 5) for row in both_ways(q2(f"omniglot-20w{n}s", 20, n, **BF16))]
 ADDED = [q2(f"omniglot-20w{shot}s-additions", 20, shot, **BF16, **ADDITIONS) for shot in (1, 5)]
 ADDED = [row for run in ADDED for row in both_ways(run)]
-DIGITS_SEEDED = [
-    q1("mnist", 48, **BF16),
-    evaluation("q1_dcgan", "mnist", 0.7),
-    q1("mnist-conditional", 53, **BF16, conditional=True),
-    evaluation("q1_dcgan", "mnist-conditional", 0.7),
-]
+DIGITS_SEEDED = measured(q1("mnist", 48, **BF16), 0.7)
+DIGITS_SEEDED += measured(q1("mnist-conditional", 53, **BF16, conditional=True), 0.7)
 BUDGET = CIFAR | BF16 | dict(epochs=10, init_channels=16, layers=8)  # one for all three cells
 EVIDENCE = [
-    *both_ways(ONE_SHOT),
-    *both_ways(FIVE_SHOTS),
+    *SHOTS,
     q4("search-pc-20", SEARCH, **CIFAR, partial_channels=4, epochs=20, **BF16),
-    q2("omniglot-5w1s", 5, 1, **BF16),
-    q2("omniglot-5w5s", 5, 5, **BF16),
-    *DIGITS_SEEDED,
-    *ADDED,
-    q3("aerial-128-100", **MAPS_128, epochs=100),
-    q3("aerial-128-100-l1", **MAPS_128, epochs=100, gan_weight=0),
-    evaluation("q3_pix2pix", "aerial-128-100", l1="aerial-128-100-l1"),
-    *with_seeds([*both_ways(ONE_SHOT), *both_ways(FIVE_SHOTS)], (1, 2)),
+    *(q2(f"omniglot-5w{shot}s", 5, shot, **BF16) for shot in (1, 5)),
+    *(DIGITS_SEEDED + ADDED + with_l1("aerial-128-100", **MAPS_128, epochs=100)),
+    *with_seeds(SHOTS, (1, 2)),
     *with_seeds(DIGITS_SEEDED, (1, 2)),
-    q4("pc-20-found", TRAIN, found="search-pc-20", **BUDGET),
-    q4("pc-20-random", TRAIN, **BUDGET, genotype="random:0"),
-    q4("pc-20-darts-v2", TRAIN, **BUDGET, genotype="DARTS_V2"),
+    *cells("pc-20", "search-pc-20", **BUDGET),
     *with_seeds(ADDED, (1, 2)),
     # ablations, each beside a run above
     q1("mnist-averaged", 53, seed=1, **BF16, average_weights=0.999),
@@ -185,24 +196,15 @@ EVIDENCE = [
 ]
 
 # Full length and full size on the data at hand, for a GPU; most useful runs first.
-SEEDED = [
-    *(q2(f"full-{way}w{shot}s", way, shot) for way, shot in ((20, 1), (20, 5), (5, 1), (5, 5))),
-    *(q2(f"full-20w{shot}s-additions", 20, shot, **ADDITIONS) for shot in (1, 5)),
-    q1("full-mnist"),
-    evaluation("q1_dcgan", "full-mnist"),
-    q1("full-mnist-conditional", conditional=True),
-    evaluation("q1_dcgan", "full-mnist-conditional"),
-]
+SEEDED = [q2(f"full-{way}w{shot}s", way, shot) for way in (20, 5) for shot in (1, 5)]
+SEEDED += [q2(f"full-20w{shot}s-additions", 20, shot, **ADDITIONS) for shot in (1, 5)]
+SEEDED += measured(q1("full-mnist")) + measured(q1("full-mnist-conditional", conditional=True))
 FULL = [
     *SEEDED,
     q4("full-search-20", SEARCH, **CIFAR, epochs=20),
-    q3("full-aerial", dataset="aerial_maps"),
-    q3("full-aerial-l1", dataset="aerial_maps", gan_weight=0),
-    evaluation("q3_pix2pix", "full-aerial", l1="full-aerial-l1"),
+    *with_l1("full-aerial", dataset="aerial_maps"),
     q4("full-search-50", SEARCH, **CIFAR),
-    q4("full-found", TRAIN, found="full-search-50", **CIFAR, epochs=50),
-    q4("full-random", TRAIN, **CIFAR, epochs=50, genotype="random:0"),
-    q4("full-darts-v2", TRAIN, **CIFAR, epochs=50, genotype="DARTS_V2"),
+    *cells("full", "full-search-50", **CIFAR, epochs=50),
     *(evaluation("q4_darts", f"full-{name}") for name in ("found", "random", "darts-v2")),
     *with_seeds(SEEDED, (1, 2)),
     q4("full-search-20-second", SEARCH, **CIFAR, epochs=20, order="second"),
@@ -241,40 +243,19 @@ QUICK = [
     q4("quick-random", TRAIN, 0.4, **TRAIN_SHAPES, genotype="random:0"),
 ]
 
-REPORT = [
-    q1("report-plain"),
-    q1("report-conditional", conditional=True),
-    *q2_settings("report-{}"),
-    q3("report-maps"),
-    q3("report-maps-l1", gan_weight=0),
-    q4("report-search", SEARCH, epochs=20),
-    q4("report-found", TRAIN, found="report-search", epochs=100),
-    q4("report-random", TRAIN, epochs=100, genotype="random:0"),
-]
-
-
-def with_trainval(run: Row) -> list[Row]:
-    """The paper then trains on train + validation for the best number of epochs."""
-    options = {k: v for k, v in run.options.items() if k != "epochs"} | {"trainval": "{after}"}
-    return [run, run._replace(name=f"{run.name}-trainval", options=options, after=(run.name,))]
-
+REPORT = [q1("report-plain"), q1("report-conditional", conditional=True), *q2_settings("report-{}")]
+REPORT += [q3("report-maps"), q3("report-maps-l1", gan_weight=0), q4("report-search", SEARCH, epochs=20)]
+REPORT += cells("report", "report-search", epochs=100)[:2]
 
 TUTORIAL = dict(image_size=64, latent_size=100, batch_size=128)
-PAPER = [
-    q1("paper-plain", **TUTORIAL),
-    q1("paper-conditional", **TUTORIAL, conditional=True),
-    *(row for first in q2_settings("paper-{}", epochs=200) for row in with_trainval(first)),
-    q3("paper-maps"),
-    q3("paper-maps-l1", gan_weight=0),
-    q4("paper-search-first", SEARCH),
-    q4("paper-search-second", SEARCH, order="second"),
-    q4("paper-search-pc", SEARCH, partial_channels=4),
-    q4("paper-found-first", TRAIN, found="paper-search-first"),
-    q4("paper-found-second", TRAIN, found="paper-search-second"),
-    q4("paper-found-pc", TRAIN, found="paper-search-pc", drop_path=0.3),  # as in its paper
-    q4("paper-darts-v2", TRAIN, genotype="DARTS_V2"),
-    q4("paper-random", TRAIN, genotype="random:0"),
-]
+PAPER = [q1("paper-plain", **TUTORIAL), q1("paper-conditional", **TUTORIAL, conditional=True)]
+PAPER += [row for first in q2_settings("paper-{}", epochs=200) for row in with_trainval(first)]
+PAPER += [q3("paper-maps"), q3("paper-maps-l1", gan_weight=0), q4("paper-search-first", SEARCH)]
+PAPER += [q4("paper-search-second", SEARCH, order="second")]
+PAPER += [q4("paper-search-pc", SEARCH, partial_channels=4)]
+PAPER += [q4(f"paper-found-{name}", TRAIN, found=f"paper-search-{name}") for name in ("first", "second")]
+PAPER += [q4("paper-found-pc", TRAIN, found="paper-search-pc", drop_path=0.3)]  # as in its paper
+PAPER += [q4("paper-darts-v2", TRAIN, genotype="DARTS_V2"), q4("paper-random", TRAIN, genotype="random:0")]
 
 PRESETS: dict[str, list[Row]] = dict(
     quick=QUICK, small=SMALL, evidence=EVIDENCE, full=FULL, precision=PRECISION, report=REPORT, paper=PAPER

@@ -36,11 +36,8 @@ CUDA = torch.device("cuda", 0)
 @pytest.fixture(params=["fp32", "bf16"])
 def runtime(request):
     """A Runtime on a GPU; all tensors that the test makes are fake."""
-    for name, value in (
-        ("torch.cuda.is_bf16_supported", True),
-        ("torch.cuda.amp.common.amp_definitely_not_available", False),
-    ):
-        mock.patch(name, lambda *_, value=value: value).start()
+    mock.patch("torch.cuda.is_bf16_supported", lambda *_: True).start()
+    mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda *_: False).start()
     mock.patch("torch.autograd.grad", gradients).start()
     cifar10_dataset.colors.cache_clear()
     with FakeTensorMode():
@@ -82,16 +79,6 @@ def made_up_gradients(*networks):
         yield
 
 
-def step(loss, optimizer, *others):
-    """What a script does after the forward pass."""
-    weights = optimizer.param_groups[0]["params"]
-    for weight, gradient in zip(weights, gradients(loss, weights)):
-        weight.grad = gradient
-    nn.utils.clip_grad_norm_(weights, 5)
-    optimizer.step()
-    torch.zeros(3, 1 + len(others), device=CUDA)[1] = torch.stack([loss.detach(), *others])
-
-
 def adam(network):
     return torch.optim.Adam(network.parameters(), fused=True)
 
@@ -112,10 +99,9 @@ def test_dcgan(runtime, size, label_as):
     networks, labels = (generator, discriminator), whole(10, 4)
     real = mnist_dataset.prepare(whole(256, 20, 28, 28)[whole(20, 4)], size)
     noise = torch.randn(4, 8, device=CUDA)
+    optimizers = [adam(network) for network in networks]
     with made_up_gradients(*networks):
-        figures = dcgan_train.train_step(
-            networks, [*map(adam, networks)], real, noise, labels, labels, runtime
-        )
+        figures = dcgan_train.train_step(networks, optimizers, real, noise, labels, labels, runtime)
     torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack(figures)  # as loop.record does
     assert drawn[0].dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[runtime.precision]
     assert mnist_dataset.to_uint8(drawn[0]).device == CUDA
@@ -127,9 +113,8 @@ def test_protonet(runtime):
         sampler = PrototypicalBatchSampler(part, 5, 2, 3, None)
     sampler.counts = torch.full((9,), 20, device=CUDA)
     (classes,), (drawings,) = sampler.sample(1)
-    images = omniglot_dataset.jitter(
-        omniglot_dataset.prepare(whole(256, 9, 20, 28, 28)[classes, drawings]), None
-    )
+    images = omniglot_dataset.prepare(whole(256, 9, 20, 28, 28)[classes, drawings])
+    images = omniglot_dataset.jitter(images, None)
     network = on_cuda(ProtoNet)
     with made_up_gradients(network):
         figures = protonet_train.train_step(network, adam(network), runtime, images, 5, 2)

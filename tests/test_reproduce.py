@@ -1,25 +1,19 @@
+import inspect
 import json
 import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
 import tyro
 
-from q1_dcgan import evaluate as q1_evaluate
-from q1_dcgan import train as q1
-from q2_protonet import evaluate as q2_evaluate
-from q2_protonet import train as q2
-from q3_pix2pix import evaluate as q3_evaluate
-from q3_pix2pix import train as q3
-from q4_darts import evaluate as q4_evaluate
-from q4_darts import train as q4
-from q4_darts import train_search as q4_search
 from reproduction import runner
 from reproduction.presets import PRESETS, Row, with_seeds
 from tests.conftest import ENVIRONMENT, ROOT
+from tests.test_report import make_run
 
 # Stands in for a training script: notes that it ran, and when, and leaves what a finished run leaves.
 SCRIPT = """
@@ -31,15 +25,8 @@ begun = time.time()
 if name == "bad":
     raise SystemExit(3)
 time.sleep({seconds})
-folder = root / "logs" / "q2_protonet" / name
-folder.mkdir(parents=True)
-row = {{"name": "20-way 1-shot", "value": 2.5, "interval": 0.25, "unit": "% accuracy", "paper": 96.0}}
-made = {{"question": "q2_protonet", "title": "t", "rows": [row], "device": "d", "precision": "p"}}
-made |= {{"minutes": 1, "epochs": 1}}
-options = {{"seed": 0, "dataset": "synthetic", "name": name}}
-leg = {{"command": "python q2_protonet/train.py", "commit": "c", "versions": {{}}}}
-(folder / "config.json").write_text(json.dumps({{"legs": [leg], "options": options}}))
-(folder / "results.json").write_text(json.dumps(made))
+{make_run}
+make_run(root / "logs", name, value=2.5, dataset="synthetic")
 with open(root / "ran", "a") as file:
     print(name, begun, time.time(), file=file)
 """
@@ -52,10 +39,10 @@ results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": 
 """
 
 
-@pytest.mark.parametrize(
-    ("status", "state"),
-    [(0, "done"), (130, "stopped"), (-15, "stopped"), (-2, "stopped"), (1, "failed"), (-9, "failed")],
-)
+ENDS = {0: "done", 130: "stopped", -15: "stopped", -2: "stopped", 1: "failed", -9: "failed"}
+
+
+@pytest.mark.parametrize("status, state", ENDS.items())
 def test_a_command_that_was_stopped_while_it_started_has_not_failed(status, state, tmp_path):
     """A cluster's warning reaches every process, also one that is still importing and dies of it."""
     ended = SimpleNamespace(returncode=status)
@@ -70,7 +57,8 @@ def rows(monkeypatch, tmp_path):
 
     def make(*names, seconds=0.0):
         script = tmp_path / "script.py"
-        script.write_text(SCRIPT.format(root=str(tmp_path), seconds=seconds))
+        made = inspect.getsource(make_run)
+        script.write_text(SCRIPT.format(root=str(tmp_path), make_run=made, seconds=seconds))
         both = [name if isinstance(name, tuple) else (name, None) for name in names]
         made = [Row("q2_protonet", n, str(script), {}, after=(run,) if run else ()) for n, run in both]
         monkeypatch.setitem(PRESETS, "quick", made)
@@ -123,20 +111,11 @@ def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(tmp_path, number):
-    words = [
-        "reproduce.py",
-        "--only",
-        "q3_pix2pix",
-        "--log_root",
-        f"{tmp_path}/logs",
-        "--figure_root",
-        f"{tmp_path}/figures",
-    ]
+def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(script, roots, tmp_path, number):
+    words = ["reproduce.py", "--only", "q3_pix2pix", *roots]
     ready = {"cwd": ROOT, "env": ENVIRONMENT, "stdout": -1, "stderr": -1, "text": True}
-    ready["preexec_fn"] = lambda: signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # which a background job would ignore
+    # A background job would ignore it.
+    ready["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen([sys.executable, *words], **ready) as process:
         log = tmp_path / "logs" / "q3_pix2pix" / "quick-gan" / "train.log"
         while not log.exists() or "epoch 1," not in log.read_text():
@@ -146,18 +125,13 @@ def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(tmp_path
         out, err = process.communicate()
     assert process.returncode == 130 and "Stopped. The same command goes on from here." in err
     assert "quick-gan: stopped" in out and "quick-l1" not in out
-    again = subprocess.run(
-        [sys.executable, *words, "--dry_run"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert "--resume" in again.stdout.splitlines()[0] and "--resume" not in again.stdout.splitlines()[1]
+    first, second = script(*words, "--dry_run").stdout.splitlines()[:2]
+    assert "--resume" in first and "--resume" not in second
 
 
 def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
-    rows = [
-        Row("q", "search", "s"),
-        Row("q", "found", "s", {"genotype": "{log_root}/{after}/g.json"}, after=("search",)),
-        Row("q", "search-long", "s", {"x": True}, seed=2),
-    ]
+    rows = [Row("q", "search", "s"), Row("q", "search-long", "s", {"x": True}, seed=2)]
+    rows.insert(1, Row("q", "found", "s", {"genotype": "{log_root}/{after}/g.json"}, after=("search",)))
     made = {row.name: " ".join(row.words()[2:-2]) for row in with_seeds(rows, (0, 2))}
     assert made == {
         "search": "",
@@ -215,27 +189,11 @@ def test_progress_is_read_from_the_run_folder(tmp_path):
 
 def test_every_command_of_every_preset_is_understood():
     """Each row's flags are read by its own script's options, and pass its checks where they need no file."""
-    modules = {
-        "q2_protonet/evaluate.py": q2_evaluate,
-        "q1_dcgan/train.py": q1,
-        "q2_protonet/train.py": q2,
-        "q3_pix2pix/train.py": q3,
-    }
-    modules |= {"q4_darts/train.py": q4, "q4_darts/train_search.py": q4_search}
-    evaluations = {
-        "q1_dcgan/evaluate.py": q1_evaluate,
-        "q3_pix2pix/evaluate.py": q3_evaluate,
-        "q4_darts/evaluate.py": q4_evaluate,
-    }
+    how = {"use_underscores": True, "config": (tyro.conf.FlagCreatePairsOff,)}
     for rows in PRESETS.values():
         for row in with_seeds(rows, (0, 1)):
-            module = (modules | evaluations)[row.script]
-            options = tyro.cli(
-                module.Options,
-                args=row.words()[2:],
-                use_underscores=True,
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
+            module = import_module(row.script.removesuffix(".py").replace("/", "."))
+            options = tyro.cli(module.Options, args=row.words()[2:], **how)
             assert row.script.startswith(row.question)
             assert row.evaluates or options.run_name == row.name
             if not row.evaluates and not row.after:
@@ -248,11 +206,9 @@ def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp
     script.write_text(EVALUATE)
     monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", "run", str(script)), *PRESETS["quick"]])
     assert runner.main(options) == 0
-    results = json.loads((options.log_root / "q2_protonet" / "run" / "results.json").read_text())
-    assert results["evaluations"] == {"last.pt": []} and results["rows"]
-    assert "evaluations" not in json.loads(
-        (options.log_root / "q2_protonet" / "other" / "results.json").read_text()
-    )
+    files = [options.log_root / "q2_protonet" / name / "results.json" for name in ("run", "other")]
+    results, other = (json.loads(file.read_text()) for file in files)
+    assert results["evaluations"] == {"last.pt": []} and results["rows"] and "evaluations" not in other
     capfd.readouterr()
     assert runner.main(options) == 0
     assert "[1/3] q2_protonet run, evaluation: done" in capfd.readouterr().out
@@ -269,11 +225,8 @@ def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys,
 
 
 def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
-    rows = [
-        Row("q", "a", "train.py"),
-        Row("q", "a", "evaluate.py"),
-        Row("q", "a-seed1", "train.py", seed=1, repeats="a"),
-    ]
+    rows = [Row("q", "a", "train.py"), Row("q", "a", "evaluate.py")]
+    rows += [Row("q", "a-seed1", "train.py", seed=1, repeats="a")]
     made = [" ".join(row.words()[1:]) for row in with_seeds(rows, (0, 3))]
     assert made == [
         "train.py --run_name a",
@@ -285,22 +238,12 @@ def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
     l1 = {"l1_checkpoint": "{log_root}/q/{after}/checkpoints/last.pt"}
     beside = Row("q", "b", "evaluate.py", l1, after=("a",))
     assert beside.needs(rows[0]) and beside.needs(Row("q", "b", "train.py")) and not beside.needs(rows[1])
-    words = beside.words(log_root="l", figure_root="f", data_root="d")
-    assert words[2:] == [
-        "--l1_checkpoint",
-        "l/q/a/checkpoints/last.pt",
-        "--checkpoint",
-        "l/q/b/checkpoints/last.pt",
-        *words[-4:],
-    ]
-    assert words[-4:] == ["--data_root", "d", "--figure_root", "f"]
+    words = " ".join(beside.words(log_root="l", figure_root="f", data_root="d")[2:])
+    both = "--l1_checkpoint l/q/a/checkpoints/last.pt --checkpoint l/q/b/checkpoints/last.pt"
+    assert words == f"{both} --data_root d --figure_root f"
     assert (rows[0].label, rows[1].label) == ("a", "a, evaluation")
-    assert rows[1].words(log_root="l") == [
-        "python",
-        "evaluate.py",
-        "--checkpoint",
-        "l/q/a/checkpoints/last.pt",
-    ]
+    words = "python evaluate.py --checkpoint l/q/a/checkpoints/last.pt"
+    assert " ".join(rows[1].words(log_root="l")) == words
 
 
 def test_a_negative_number_is_refused(script):

@@ -25,23 +25,11 @@ from q4_darts.model_search import Supernet
 from tests.conftest import ENVIRONMENT, ROOT
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-DCGAN = {
-    "synthetic_pictures": 1024,
-    "batch_size": 128,
-    "latent_size": 8,
-    "base_channels": 4,
-    "conditional": True,
-    "average_weights": 0.9,
-}
-DCGAN |= {"quality_samples": 0, "test_samples": 200, "log_every": 1}
+DCGAN = {"synthetic_pictures": 1024, "batch_size": 128, "latent_size": 8, "base_channels": 4, "log_every": 1}
+DCGAN |= {"conditional": True, "average_weights": 0.9, "quality_samples": 0, "test_samples": 200}
 DARTS = {"train_pictures": 96, "init_channels": 4, "layers": 3, "batch_size": 8, "log_every": 1}
-PROTONET = {
-    "iterations": 3,
-    "classes_per_it_tr": 5,
-    "validation_episodes": 2,
-    "test_episodes": 2,
-    "hidden_channels": 8,
-}
+PROTONET = {"iterations": 3, "classes_per_it_tr": 5, "validation_episodes": 2, "test_episodes": 2}
+PROTONET |= {"hidden_channels": 8}
 SCRIPTS = {  # folder of the run -> script and options
     "q1_dcgan/a": (q1_train, DCGAN),
     "q2_protonet/a": (q2_train, PROTONET),
@@ -81,12 +69,8 @@ def all_scripts(folder: str) -> None:
         for name, part in parts.items():
             tensors = part.parameters() if isinstance(part, torch.nn.Module) else ()
             if isinstance(part, torch.optim.Optimizer):
-                tensors = [
-                    value
-                    for state in part.state.values()
-                    for value in state.values()
-                    if isinstance(value, torch.Tensor)
-                ]
+                kept = [value for state in part.state.values() for value in state.values()]
+                tensors = [value for value in kept if isinstance(value, torch.Tensor)]
             for tensor in [part.get_state()] if isinstance(part, torch.Generator) else tensors:
                 of_first = tensor.detach().clone()
                 torch.distributed.broadcast(of_first, 0)
@@ -106,10 +90,8 @@ def gradients() -> None:
     """The mean of the processes' gradients is the gradient on the union of their batches."""
     patch()
     runtime, one = start(ScriptOptions(device="cpu")), Runtime(torch.device("cpu"), "fp32")
-    parts = (
-        (one, slice(None)),
-        (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3)),
-    )  # the union, and this process's half
+    # The union, and this process's half.
+    parts = (one, slice(None)), (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3))
 
     networks = dcgan.Generator(8, 10, base_channels=4), dcgan.Discriminator(10, base_channels=4)
     optimizers = [
@@ -145,10 +127,7 @@ def test_every_script_on_two_processes_and_the_same_steps_on_one(tmp_path, monke
         folder = tmp_path / "logs" / run
         assert read_table(folder / "metrics.csv")["epoch"] == [1] and (folder / "results.json").exists()
         assert json.loads((folder / "config.json").read_text())["legs"][0]["processes"] == 2
-        if run in (
-            "q1_dcgan/a",
-            "q4_darts/search",
-        ):  # the union of two batches is one batch of twice the size
+        if run in ("q1_dcgan/a", "q4_darts/search"):  # the union of two batches is one of twice the size
             train(run, tmp_path, run_name="one", batch_size=2 * options["batch_size"])
             two, one = (read_table(path / "steps.csv") for path in (folder, folder.parent / "one"))
             assert len(one["step"]) >= 3 and list(one) == list(two)
@@ -156,34 +135,26 @@ def test_every_script_on_two_processes_and_the_same_steps_on_one(tmp_path, monke
                 assert two[column] == pytest.approx(one[column], rel=1e-3), (run, column)
 
 
-SEARCH = (
-    "q4_darts/train_search.py --train_pictures 320 --init_channels 4 --layers 3 --batch_size 16 --log_every 2"
-)
+SEARCH = "q4_darts/train_search.py --train_pictures 320 --init_channels 4 --layers 3 --batch_size 16 "
+SEARCH += "--log_every 2"
 EPISODES = "q2_protonet/train.py --iterations 30 --classes_per_it_tr 5 --validation_episodes 2 "
 EPISODES += "--test_episodes 2 --hidden_channels 8"
 
 
-@pytest.mark.parametrize(
-    "command, number, restarts, status",
-    [(EPISODES, signal.SIGKILL, 1, 0), (EPISODES, signal.SIGKILL, 0, 1), (SEARCH, signal.SIGTERM, 0, 1)],
-    ids=["killed and restarted", "killed", "stopped"],
-)
+ENDS = {"killed and restarted": (EPISODES, signal.SIGKILL, 1, 0), "killed": (EPISODES, signal.SIGKILL, 0, 1)}
+ENDS |= {"stopped": (SEARCH, signal.SIGTERM, 0, 1)}
+
+
+@pytest.mark.parametrize("command, number, restarts, status", ENDS.values(), ids=ENDS)
 def test_a_worker_ends(roots, tmp_path, command, number, restarts, status):
+    folder = tmp_path / "logs" / command.partition("/")[0] / "a"
     command = [*command.split(), *"--dataset synthetic --device cpu --epochs 3 --run_name a".split(), *roots]
-    torchrun = subprocess.Popen(
-        [*TORCHRUN, "--max_restarts", str(restarts), *command],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    folder = tmp_path / "logs" / command[0].partition("/")[0] / "a"
+    command = [*TORCHRUN, "--max_restarts", str(restarts), *command]
+    torchrun = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     while not (folder / "checkpoints/last.pt").exists():
         assert torchrun.poll() is None, torchrun.stderr.read()
         time.sleep(0.01)
-    workers = subprocess.run(
-        ["pgrep", "-P", str(torchrun.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
+    workers = subprocess.check_output(["pgrep", "-P", str(torchrun.pid)], text=True).split()
     subprocess.run(["kill", f"-{number.value}", workers[-1]], check=True)
     errors = torchrun.communicate(timeout=300)[1]
     assert torchrun.returncode == status, errors

@@ -85,6 +85,7 @@ def sealed(random, data):
         for name in parts.namelist():
             part = parts.read(name)
             file.writestr(name, mutate(random, part) if name.endswith("data.pkl") else part)
+    return out.getvalue()
 
 
 def run(reader, sample, read, count, path, change=mutate):
@@ -102,7 +103,8 @@ def run(reader, sample, read, count, path, change=mutate):
         began = time.perf_counter()
         try:
             read()
-        except (RunError, UsageError):
+        except (RunError, UsageError) as error:
+            assert path.name in str(error), f"{reader}, FUZZ_INPUT={number}: {error}"
             refused += 1
         except BaseException as error:
             raise AssertionError(f"{reader}, FUZZ_INPUT={number}: {type(error).__name__}: {error}") from error
@@ -117,13 +119,13 @@ def pictures(size):
     image, grey, exif = Image.fromarray(pixels), pixels[..., 0], Image.Exif()
     exif[274] = 3  # upside down
     deep, real = Image.fromarray(grey.astype(np.uint16) * 257), Image.fromarray(grey.astype(np.float32))
-    written = [encoded(image, kind) for kind in ("PNG", "BMP", "WEBP", "PPM", "JPEG2000")]
-    written += [encoded(image, kind, exif=exif) for kind in ("JPEG", "TIFF")]
-    written += [encoded(image, "TIFF", compression="tiff_lzw"), encoded(real, "TIFF")]
-    written += [encoded(image.convert("1"), "TIFF", compression="group4"), encoded(image.convert("P"), "GIF")]
+    written = [encoded(image, "PNG"), encoded(image, "JPEG", exif=exif), encoded(image, "BMP")]
+    written += [encoded(image, "TIFF", exif=exif), encoded(image, "WEBP"), encoded(image.convert("P"), "GIF")]
     written += [encoded(image.convert("P"), "PNG", transparency=3), encoded(image.convert("RGBA"), "PNG")]
-    return written + [encoded(deep, "PNG"), encoded(deep, "TIFF")]
-    return written
+    written += [encoded(deep, "PNG"), encoded(deep, "TIFF"), encoded(real, "TIFF")]
+    written += [encoded(image.convert("1"), "TIFF", compression="group4")]
+    written += [encoded(image, "TIFF", compression="tiff_lzw"), encoded(image, "PPM")]
+    return [*written, encoded(image, "JPEG2000")]
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -131,12 +133,16 @@ def test_checkpoint(tmp_path):
     path, about = tmp_path / "last.pt", {"width": 3, "cell": (("a", 1),)}
     kept = {"model": {"w": torch.arange(20.0)}, "position": {"epoch": 3}, "names": ["a"]}
     checkpoint.save(path, "q", about, **kept)
-    sample = [path.read_bytes()]
+    sample, whole = [path.read_bytes()], checkpoint.load(path, "q", about)
 
     def read():
         assert checkpoint.load(path, "q", about)["format"] == checkpoint.FORMAT
 
-    assert run("checkpoint", sample, read, 1000, path) > 500 * TIMES
+    def read_the_same():
+        state = checkpoint.load(path, "q", about)
+        assert torch.equal(state["model"].pop("w"), torch.arange(20.0)) and state == whole | {"model": {}}
+
+    assert run("checkpoint", sample, read_the_same, 1300, path) > 500 * TIMES
     assert run("checkpoint with right checksums", sample, read, 1500, path, sealed) > 500 * TIMES
 
 
