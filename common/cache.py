@@ -6,20 +6,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from common import checkpoint
-from common.images import Depth
 from common.runtime import RunError
 
 READER = "1"  # to be counted up when the reader gives other pixels than before
 SETTLED_NS = 2 * 10**9  # clocks of file systems are coarse: a file this young may change and keep its times
-Source = TypeVar("Source")
 
 
 def write_cache(path: Path, contents: dict | str) -> None:
@@ -39,13 +35,7 @@ def write_cache(path: Path, contents: dict | str) -> None:
 
 
 def cached_images(
-    data_root: Path,
-    recipe: str,
-    files: Sequence[Path],
-    shape: Sequence[int],
-    read_one: Callable[[Source], np.ndarray],
-    sources: Sequence[Source] | None = None,
-    depths: Sequence[Depth] = (),
+    data_root: Path, recipe: str, files: Sequence, shape: Sequence, read_one: Callable, sources=(), depths=()
 ) -> Tensor:
     """Pictures (n, *shape) as uint8, one for each of `sources`, kept in `data_root/cache`.
 
@@ -54,15 +44,15 @@ def cached_images(
 
     Args:
         recipe: how the files are read, with the size.
-        files: all that the pictures depend on.
-        read_one: the pixels of one source; called from several threads.
+        files: all that the pictures depend on, paths.
+        read_one: gives one source's pixels, uint8 of `shape`; called from several threads.
         sources: what to read for each picture (default: the files).
         depths: what `read_one` divides by; a cache tells them what was found when it was made.
 
     Raises:
         RunError: as `read_one`, or a file is missing.
     """
-    sources = files if sources is None else sources
+    sources = sources or files
     what = f"{recipe}, reader {READER}, {len(sources)} x {shape}: {content_hash(files, data_root)}"
     path = data_root / "cache" / f"pictures-{_join([what])[:32]}.pt"
     try:

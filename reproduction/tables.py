@@ -16,6 +16,7 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from common.results import show_value
 from common.runtime import RunError
 from reproduction.results import MARKS, PAPERS, over_seeds
 
@@ -24,17 +25,10 @@ DASH = "–"
 
 def number(row: dict, unit: bool = True) -> str:
     """A result: mean ± standard deviation of several seeds, or one value and its 95% interval."""
-    interval, seeds = row.get("interval"), row.get("seeds", 1)
-    named = f" {row['unit'].removesuffix(' accuracy')}" if unit else ""
-    if isinstance(row["value"], int):
-        return f"{row['value']}{named}"
     digits = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
-    shown = f"{row['value']:.{digits}f}"
-    if isinstance(interval, list):
-        shown += f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})"
-    elif interval is not None:
-        shown += f" ± {interval:.{digits}f}"
-    return shown + named + (f" ({seeds} seeds)" if seeds > 1 else "")
+    digits = None if isinstance(row["value"], int) else digits
+    shown = show_value(row | {"unit": row["unit"].removesuffix(" accuracy") if unit else ""}, digits)
+    return shown + (f" ({row['seeds']} seeds)" if row.get("seeds", 1) > 1 else "")
 
 
 def compared(runs: list[dict]) -> bool:

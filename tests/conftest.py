@@ -17,6 +17,16 @@ PATHS = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 ENVIRONMENT = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
 
 
+def python(*words: object, status: int = 0, **more: object) -> subprocess.CompletedProcess:
+    """Runs `python <words>` from the project's root; the exit status must be this one."""
+    how = {"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True} | more
+    done = subprocess.run([sys.executable, *map(str, words)], **how)
+    assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    if status:
+        assert "Traceback" not in done.stderr
+    return done
+
+
 @pytest.fixture(scope="session")
 def quick_preset(tmp_path_factory) -> Path:
     """The folder of preset quick's data, log, figure and out.txt, what it said; made once for all workers."""
@@ -25,14 +35,8 @@ def quick_preset(tmp_path_factory) -> Path:
     with filelock.FileLock(folder / "quick.lock"):
         if not (folder / "out.txt").exists():
             roots = [f"--{kind}_root={folder / kind}" for kind in ("data", "log", "figure")]
-            done = subprocess.run(
-                [sys.executable, "reproduce.py", "--preset", "quick", "--device", "cpu", *roots],
-                cwd=ROOT,
-                env=ENVIRONMENT | {"OMP_NUM_THREADS": "2"},
-                capture_output=True,
-                text=True,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+            words = ["reproduce.py", "--preset", "quick", "--device", "cpu", *roots]
+            done = python(*words, env=ENVIRONMENT | {"OMP_NUM_THREADS": "2"})
             (folder / "out.txt").write_text(done.stdout)
     return folder
 
@@ -45,9 +49,8 @@ def browser():
         absent = pytest.fail if os.environ.get("REQUIRE_DEMO") == "1" else pytest.skip
         absent("no Chromium on the PATH (Debian: apt install chromium)")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    quiet = (
-        "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
-    )
+    quiet = "--no-sandbox --disable-gpu --disable-background-networking --disable-sync "
+    quiet += "--disable-component-update"
     with api.sync_playwright() as playwright:
         with playwright.chromium.launch(executable_path=path, args=quiet.split()) as chromium:
             yield chromium
@@ -55,17 +58,8 @@ def browser():
 
 @pytest.fixture
 def script():
-    """Runs `python <words>` from the project's root; the exit status must be this one."""
-
-    def run(*words: object, status: int = 0, **more: object) -> subprocess.CompletedProcess:
-        how = {"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True} | more
-        done = subprocess.run([sys.executable, *map(str, words)], **how)
-        assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
-        if status:
-            assert "Traceback" not in done.stderr
-        return done
-
-    return run
+    """The function `python`."""
+    return python
 
 
 @pytest.fixture
