@@ -114,8 +114,8 @@ def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
 def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(script, roots, tmp_path, number):
     words = ["reproduce.py", "--only", "q3_pix2pix", *roots]
     ready = {"cwd": ROOT, "env": ENVIRONMENT, "stdout": -1, "stderr": -1, "text": True}
-    # A background job would ignore it.
-    ready["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A background job would ignore SIGINT, and a test that stopped a run in this process SIGTERM.
+    ready["preexec_fn"] = lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, signal.SIGTERM)]
     with subprocess.Popen([sys.executable, *words], **ready) as process:
         log = tmp_path / "logs" / "q3_pix2pix" / "quick-gan" / "train.log"
         while not log.exists() or "epoch 1," not in log.read_text():
