@@ -301,6 +301,7 @@ def test_train_may_be_a_class_and_the_folder_the_data_root(tmp_path, picture, mo
     """Kinds of vehicles, in the folder that the caches go to, given as "."."""
     for i, name in enumerate(("bus", "train", "tram", "car", "ship", "bike", "plane", "ferry")):
         place("q4", tmp_path / "vehicles", picture(i), name, ".")
+        place("q4", tmp_path / "vehicles", picture(i + 20), name, ".")  # q1 needs two of a class
     monkeypatch.chdir(tmp_path / "vehicles")
     (tmp_path / "linked").mkdir()
     place("q4", tmp_path / "linked", picture(9), "lorry", ".")

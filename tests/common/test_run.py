@@ -119,16 +119,6 @@ def test_resume_must_keep_the_options(options):
         opened(replace(options, resume=True, rate=0.2))
 
 
-def test_resume_must_keep_data_and_judge(options):
-    with Run("q", options, CPU, {"width": 1}, data={"sha256": "a"}) as run:
-        run.restore({})
-    again = replace(options, resume=True)
-    with Run("q", again, CPU, {"width": 1}, data={"sha256": "a"}):
-        pass
-    with pytest.raises(UsageError, match="its data changed"):
-        Run("q", again, CPU, {"width": 1}, data={"sha256": "b"})
-
-
 def test_one_writer_at_a_time(options):
     with opened(options):
         with pytest.raises(RunError, match="another process"):
@@ -183,7 +173,7 @@ def test_a_run_that_moves_to_another_device_continues_with_a_warning(options, mo
     assert torch.equal(torch.rand(3, generator=draws), torch.rand(3, generator=again))
 
 
-def test_data_that_moved_is_known_by_its_content(options, tmp_path):
+def test_resume_must_keep_the_data_which_are_known_by_their_content(options, tmp_path):
     @dataclass
     class WithFolder(Options):
         folder: Path | None = None
