@@ -2,6 +2,7 @@
 
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
@@ -55,6 +56,18 @@ def save(canvas: Figure, path: Path) -> Path:
 def printable(name: str) -> str:
     """A name with a question mark for each byte that is not UTF-8, as old file systems have them."""
     return name.encode("utf-8", "replace").decode()
+
+
+def write_title(canvas: Figure, title: str) -> None:
+    """A title over the whole figure, in as many lines as its width needs; the figure grows by them."""
+    lines = textwrap.wrap(title, int(8 * canvas.get_figwidth()))
+    canvas.set_figheight(canvas.get_figheight() + 0.25 * (len(lines) - 1))
+    canvas.suptitle("\n".join(lines), fontsize=12)
+
+
+def short(name: str, most: int = 20) -> str:
+    """A class or file name that may be long: its beginning and its end, in at most this many characters."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
 
 
 def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None) -> Path:
@@ -130,7 +143,7 @@ def image_grid(images: Grid, path: Path, title: str, row_names=(), column_names=
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     for axis, name in zip(axes[0], column_names):
         axis.set_title(name, fontsize=9)
-    canvas.suptitle(title, fontsize=11)
+    write_title(canvas, title)
     return save(canvas, path)
 
 
@@ -157,10 +170,10 @@ def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -
             text = f"{table[row, column]:.1f}"
             axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
     axis.grid(False)
-    short = [name if len(name) <= 20 else f"{name[:19]}…" for name in names]
+    shown = [short(name) for name in names]
     small = {"fontsize": 11 if len(names) <= 12 else 8}
-    axis.set_xticks(range(len(names)), short, rotation=45, ha="right", rotation_mode="anchor", **small)
-    axis.set_yticks(range(len(names)), short, **small)
+    axis.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor", **small)
+    axis.set_yticks(range(len(names)), shown, **small)
     which = (
         f"\nThe {len(names)} classes with the lowest accuracy of {classes}" if len(names) < classes else ""
     )

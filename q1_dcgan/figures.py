@@ -1,13 +1,11 @@
 """The pictures of a run, drawn from its log folder, and those of an evaluation."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -45,15 +43,9 @@ def plot_sheet(images: Tensor, columns: int, path: Path, title: str, names: Sequ
     axis.axis("off")
     for place, name in enumerate(names):
         x, y = (place % columns + 0.5) * SIZE, place // columns * (SIZE + gap) + SIZE
-        short = name if len(name) <= 10 else f"{name[:9]}…"
-        axis.text(x, y, short, fontsize=12 * cell, ha="center", va="top")
-    write_title(canvas, title)
+        axis.text(x, y, plots.short(name, 10), fontsize=12 * cell, ha="center", va="top")
+    plots.write_title(canvas, title)
     plots.save(canvas, path)
-
-
-def write_title(canvas: Figure, title: str) -> None:
-    """A title over the whole figure, in as many lines as its width needs."""
-    canvas.suptitle(textwrap.fill(title, int(8 * canvas.get_figwidth())))
 
 
 def plot_run(folder: Path, figures: Path, title: str, best_epoch: int) -> None:
@@ -80,10 +72,10 @@ def plot_samples(folder: Path, figures: Path, title: str) -> None:
         axis.grid(False)
     if names:  # one class per row
         middles = SIZE * (np.arange(rows) + 0.5)
-        axes[0, 0].set_yticks(middles, [names[row % len(names)] for row in range(rows)])
+        axes[0, 0].set_yticks(middles, [plots.short(names[row % len(names)]) for row in range(rows)])
         axes[0, 0].tick_params(left=False)
     shown = f", the first {rows} of {len(names)} classes" if len(names) > rows else ""
-    write_title(canvas, f"{title}: one fixed noise{shown}")
+    plots.write_title(canvas, f"{title}: one fixed noise{shown}")
     plots.save(canvas, figures / "samples.png")
 
     recent = sheets[::-1][:: -(-len(sheets) // 20)][::-1]  # at most 20, the last one among them
@@ -142,6 +134,7 @@ def plot_histogram(images: Tensor, classifier: Classifier, names: list[str], pat
     canvas, ((axis,),) = plots.figure(size=(max(6, 0.22 * len(names)), 3.4))
     axis.bar(range(len(names)), shares, color=plots.COLORS["train"])
     axis.axhline(uniform, color="black", linestyle="--", linewidth=1, label="uniform")
+    names = [plots.short(name) for name in names]
     axis.set_xticks(range(len(names)), names)
     upright = len(names) <= 12 and max(map(len, names)) < 5
     axis.tick_params(axis="x", labelrotation=0 if upright else 90, labelsize=11 if upright else 9)

@@ -60,7 +60,7 @@ def plot_episode(folder: Path, figures: Path) -> list[Path]:
     shot, way = roles.count("support"), len(classes)
     sheet = np.asarray(Image.open(folder / "episode_drawings.png")) / 255
     images = sheet.reshape(way, SIZE, len(roles), SIZE).swapaxes(1, 2)  # (way, shot + query, 28, 28)
-    short = [name.removeprefix("synthetic/") for name in classes]
+    short = [plots.short(name.removeprefix("synthetic/"), 40) for name in classes]
 
     def title(shown: int) -> str:
         return f"{way}-way {shot}-shot test episode" + (f" ({shown} of its classes)" if shown < way else "")
@@ -71,18 +71,19 @@ def plot_episode(folder: Path, figures: Path) -> list[Path]:
         some, figures / "episode.png", f"A {title(shown)}", short, roles[:columns], 0.62
     )
 
-    shown = min(way, 20)
+    shown, stars = min(way, 20), []  # prototypes, for a legend: labels that begin with _ are left out of one
     canvas, ((axis,),) = plots.figure(size=(8.5 if shown > 10 else 7.5, 5.6))
     colors = plots.matplotlib.colormaps["tab20" if shown > 10 else "tab10"].colors
     points = np.array([[float(row["x"]), float(row["y"])] for row in rows]).reshape(way, 1 + len(roles), 2)
     for i in range(shown):
         for role, marker in MARKERS.items():
             xy = points[i, [j for j, name in enumerate(["prototype", *roles]) if name == role]].T
-            axis.scatter(*xy, color=colors[i], label=short[i] if role == "prototype" else None, **marker)
+            drawn = axis.scatter(*xy, color=colors[i], **marker)
+        stars.append(drawn)
     axis.set(xlabel="first axis of the prototypes (embedding units)", ylabel="second axis (embedding units)")
     legend = "stars: prototypes, squares: support, dots: queries"
     axis.set_title(f"Embedding of a {title(shown)}\n{legend}", fontsize=11)
-    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    axis.legend(stars, short, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return [episode, plots.save(canvas, figures / "embedding.png")]
 
 

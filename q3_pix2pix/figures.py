@@ -73,7 +73,7 @@ def plot_triplets(
     for row, i in zip(axes, order):
         error = float((outputs[i] - targets[i]).abs().mean() * 255)
         for axis, image, below in zip(
-            row, (inputs[i], targets[i], outputs[i]), (names[i], "", f"L1 {error:.1f}")
+            row, (inputs[i], targets[i], outputs[i]), (plots.short(names[i], 28), "", f"L1 {error:.1f}")
         ):
             plots.show(axis, image.permute(1, 2, 0).cpu().numpy(), below)
     for axis, head in zip(axes[0], ("input", "ground truth", "generated")):

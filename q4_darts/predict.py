@@ -109,7 +109,7 @@ def main(options: Options) -> list[dict]:
         axis.axis("off")
     for axis, image, row in zip(axes.flat, images.numpy(), rows[:shown]):
         axis.axis("on")
-        plots.show(axis, image, f"{row['class_1'][:16]} {float(row['probability_1']):.0%}")
+        plots.show(axis, image, f"{plots.short(row['class_1'], 16)} {float(row['probability_1']):.0%}")
     canvas.suptitle(f"{len(files)} pictures" + (f", the first {shown}" if shown < len(files) else ""))
     print(
         f"{options.output}: {len(files)} pictures; {plots.save(canvas, options.output.with_suffix('.png'))}"

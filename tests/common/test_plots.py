@@ -1,7 +1,16 @@
+import warnings
+
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
 from common import plots
+from q1_dcgan import figures as q1_figures
+from q2_protonet import figures as q2_figures
+from q2_protonet.protonet import ProtoNet
+from q2_protonet.splits import make_synthetic
+from q3_pix2pix import figures as q3_figures
 
 
 def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path):
@@ -12,3 +21,28 @@ def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path):
         with Image.open(path) as gif:
             assert gif.n_frames == 4 and (size is None or gif.size == size)
         assert path.stat().st_size <= most
+
+
+LONG = "a very long class name " * 9
+
+
+@pytest.mark.parametrize("name", ["_hidden", "$x^2 \\frac{", LONG, "\udcff"], ids=ascii)
+def test_any_name_can_stand_in_every_figure(tmp_path, monkeypatch, name):
+    names, canvases, save = [f"{name}{i}" for i in range(12)], [], plots.save
+    monkeypatch.setattr(plots, "save", lambda canvas, path: canvases.append(canvas) or save(canvas, path))
+    warnings.filterwarnings("error", "constrained_layout not applied")
+    few, pictures = torch.arange(12), torch.rand(3, 3, 32, 32)
+    blank = torch.zeros(12, 28, 28, dtype=torch.uint8)
+    q1_figures.plot_sheet(blank, 8, tmp_path / "a.png", f"12 samples of class {name}", names)
+    monkeypatch.setattr(q1_figures, "judge", lambda *_: (None, torch.eye(12)))
+    q1_figures.plot_histogram(blank, None, names, tmp_path / "b.png")
+    plots.confusion(few, few, names, tmp_path / "c.png")
+    q3_figures.plot_triplets(tmp_path / "d.png", "three", [0, 1, 2], names, pictures, pictures, pictures)
+    part = make_synthetic(0, 12, 3)
+    part.names[:] = names
+    q2_figures.record_episode(ProtoNet(4), part, 12, 1, 2, 0, tmp_path)
+    q2_figures.plot_episode(tmp_path, tmp_path)
+    assert len(canvases) == 6 and len(canvases[-1].axes[0].get_legend().get_texts()) == 12
+    for canvas in canvases:
+        box = canvas.get_tightbbox()  # in inches
+        assert canvas._suptitle is None or -0.2 < box.x0 and box.x1 < canvas.get_figwidth() + 0.2
