@@ -7,6 +7,7 @@ import torch
 
 from common import checkpoint, pretrained
 from common.runtime import RunError
+from q2_protonet import predict
 from reproduction import export, verify
 from tests.conftest import ROOT
 
@@ -24,7 +25,7 @@ def shipped(script, roots, tmp_path, monkeypatch):
     return best
 
 
-def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys):
+def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys, tmp_path):
     state, trained = checkpoint.load("tiny", "q2_protonet"), checkpoint.load(shipped, "q2_protonet")
     assert (
         pretrained.names() == ["tiny"] == pretrained.names("q2_protonet")
@@ -38,6 +39,10 @@ def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys):
         assert torch.equal(state["model"][name], rounded), name
     card = (pretrained.FOLDER / "tiny.md").read_text()
     assert "fp16" in card and state["rows"][0]["name"] in card and "--hidden_channels 8" in card
+    examples, output = ROOT / "docs/examples", tmp_path / "p.csv"
+    options = {"support": examples / "support", "query": (examples / "query",), "output": output}
+    rows = predict.main(predict.Options(checkpoint="tiny", device="cpu", **options))
+    assert len(rows) == 8 and output.exists()
     verify.main(verify.Options(device="cpu"))
     assert "DIFFERS" not in capsys.readouterr().out
 
@@ -61,6 +66,23 @@ def test_missing_and_damaged_networks(tmp_path, monkeypatch):
         path.write_bytes(content)
         with pytest.raises(RunError, match="damaged, or not a network"):
             checkpoint.load("broken", "q2_protonet")
+
+
+@pytest.mark.parametrize(
+    "words, output, name",
+    [
+        ("q1_dcgan/sample.py --digit 4", "a.png", "dcgan-conditional"),
+        ("q2_protonet/predict.py --support {0}/support --query {0}/query", "a.csv", "protonet-1shot"),
+        ("q3_pix2pix/predict.py --input {0}/photos", "a", "pix2pix-aerial"),
+        ("q4_darts/predict.py --input {0}/pictures", "a.csv", "darts-cifar10"),
+    ],
+)
+def test_the_default_is_a_network_of_the_project(words, output, name, script, tmp_path):
+    """With the network it answers; without, it says which ones are there and what to do."""
+    shipped = (pretrained.FOLDER / f"{name}.safetensors").exists()
+    words = words.format("docs/examples").split()
+    done = script(*words, "--output", tmp_path / output, status=0 if shipped else 1)
+    assert shipped or f"no checkpoint at {name}; networks that come with the project" in done.stderr
 
 
 @pytest.mark.parametrize("entry", ["dcgan", "protonet", "pix2pix"])
