@@ -19,8 +19,6 @@ FIRST_REPORT = (
 
 # Error in % on the MNIST test set of 1-nearest-neighbour on raw pixels (supplement, table 3).
 PAPER = {"50,000 samples": 2.98, "10,000,000 samples": 1.48, "50,000 real digits": 3.1}
-REPORT: dict[str, float] = {}  # it gives no numbers
-
 # script -> (option, its value at full size, what it counts)
 FULL_SIZE = {"q1_dcgan/train.py": (("epochs", 15, "epochs"), ("base_channels", 64, "channels"))}
 # data set -> how it differs from the paper's

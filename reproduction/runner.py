@@ -157,8 +157,11 @@ def left(jobs: list[Job]) -> str:
 
 
 @contextlib.contextmanager
-def interrupts() -> Iterator[list[int]]:
-    """Collects Ctrl-C, SIGTERM (a cluster's warning) and a closed terminal instead of dying of them."""
+def interrupts(jobs: list[Job]) -> Iterator[list[int]]:
+    """Collects Ctrl-C, SIGTERM (a cluster's warning) and a closed terminal instead of dying of them.
+
+    No command outlives an error inside, such as a closed output (`| head`): each saves and stops.
+    """
     seen: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     heeded = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores SIGHUP
@@ -166,20 +169,12 @@ def interrupts() -> Iterator[list[int]]:
     try:
         yield seen
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def stopping_with_us(jobs: list[Job]) -> Iterator[None]:
-    """No command outlives an error here, such as a closed output (`| head`): each saves and stops."""
-    try:
-        yield
-    finally:
         for job in jobs:
             if job.process and job.process.poll() is None:
                 job.process.send_signal(signal.SIGINT)
                 job.process.wait()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def start_ready(jobs: list[Job], running: list[Job], options: Options, gpus: int, side_by_side: int) -> None:
@@ -206,7 +201,7 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
             style = {"desc": question, "unit": " runs", "position": place, "disable": None}
             bars[question] = tqdm(total=len(its), initial=its.count("done"), **style)
     passed_on, end = 0, time.perf_counter() + 60 * (options.minutes or float("inf"))
-    with interrupts() as seen, stopping_with_us(jobs):
+    with interrupts(jobs) as seen:
         while True:
             if not seen and time.perf_counter() > end:
                 seen.append(signal.SIGINT)
