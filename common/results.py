@@ -56,10 +56,14 @@ def write_json(path: Path, value: dict) -> None:
 
 
 def mean_row(name: str, values: Tensor, unit: str, digits: int = 3, **more: object) -> dict:
-    """The mean of values (n,) and its 95% interval, 1.96 sd / sqrt(n); no interval for n = 1."""
+    """The mean of values (n,) and its 95% interval, 1.96 sd / sqrt(n).
+
+    There is no interval for n = 1, nor where it rounds to 0: equal values say nothing about the next one.
+    """
     row = {"name": name, "value": round(float(values.double().mean()), digits)}
-    if len(values) > 1:
-        row["interval"] = round(1.96 * float(values.double().std()) / len(values) ** 0.5, digits)
+    reach = 1.96 * float(values.double().std(correction=int(len(values) > 1))) / len(values) ** 0.5
+    if interval := round(reach, digits):
+        row["interval"] = interval
     return row | {"unit": unit} | more
 
 
@@ -105,8 +109,10 @@ def results_to_extend(checkpoint: Path, question: str) -> Path | None:
     if checkpoint.absolute().parent.name != "checkpoints" or not path.exists():
         return None
     try:
-        written_by = json.loads(path.read_text())["question"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        content = json.loads(path.read_text())
+        written_by = content["question"]
+        content.get("evaluations", {}).items()
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         advice = "move it or the checkpoint away first"
         raise RunError(f"{path} is not a run's results, or damaged: {advice}") from error
     if written_by != question:

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.cli import above, at_least, command
-from common.images import Depth, list_images
+from common.images import MOST_PIXELS, Depth, list_images
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q3_pix2pix.maps_dataset import open_rgb
 from q3_pix2pix.measures import load_generator, translate
@@ -144,8 +144,16 @@ def translate_photo(
     Args:
         size: the side of the pictures the generator was trained on.
         scale: factors of the photo's width and height.
+
+    Raises:
+        RunError: it would have more than MOST_PIXELS at this scale.
     """
     sides = [max(2, round(side * factor)) for side, factor in zip(photo.size, scale)]
+    if sides[0] * sides[1] > MOST_PIXELS:
+        raise RunError(
+            f"a photo of {photo.width:,} x {photo.height:,} pixels would have {sides[0]:,} x {sides[1]:,} at "
+            f"the scale of the training, and the most are {MOST_PIXELS:,}: shrink it, or give another --scale"
+        )
     scaled = np.asarray(photo.resize(sides, Image.Resampling.BICUBIC)).transpose(
         2, 0, 1
     )  # (3, height, width)
@@ -174,10 +182,10 @@ def main(options: Options) -> list[Path]:
     for photo, target in tqdm(results.items(), "translating", disable=None):
         try:
             picture = open_rgb(photo, depth)
+            result = translate_photo(generator, picture, size, scale, options)
         except RunError as error:  # the others are still worth having
             failed.append(str(error))
             continue
-        result = translate_photo(generator, picture, size, scale, options)
         if options.side_by_side:
             result = Image.fromarray(np.concatenate([np.asarray(picture), np.asarray(result)], 1))
         target.parent.mkdir(parents=True, exist_ok=True)

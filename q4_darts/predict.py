@@ -58,22 +58,22 @@ def find_pictures(paths: tuple[Path, ...]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def read_pictures(files: list[Path], size: int, depth: Depth) -> tuple[list[Path], torch.Tensor]:
-    """The readable files, and their pictures (n, size, size, 3) as uint8; the others are named on the screen.
+def read_pictures(files: list[Path], size: int, depth: Depth) -> tuple[list[Path], torch.Tensor, list[str]]:
+    """The readable files, their pictures (n, size, size, 3) as uint8, and what is wrong with the others.
 
     Raises:
         RunError: none is readable.
     """
-    readable, images = [], []
+    readable, images, failed = [], [], []
     for file in files:
         try:
             images.append(read_rgb(file, size, depth))
             readable.append(file)
-        except RunError as error:
-            print(f"left out: {error}", file=sys.stderr)
+        except RunError as error:  # the others are still worth having
+            failed.append(str(error))
     if not images:
-        raise RunError("none of the pictures can be read")
-    return readable, torch.from_numpy(np.stack(images))
+        raise RunError("; ".join(failed))
+    return readable, torch.from_numpy(np.stack(images)), failed
 
 
 def main(options: Options) -> list[dict]:
@@ -87,7 +87,7 @@ def main(options: Options) -> list[dict]:
     model, state = load_network(options.checkpoint, runtime)
     names = class_names(state)
     depth = Depth(files, state.get("facts", {}).get("depth", 0))
-    files, images = read_pictures(files, picture_size(state), depth)
+    files, images, failed = read_pictures(files, picture_size(state), depth)
     logits = predict(model, images.to(runtime.device), runtime).cpu()
     shares, classes = logits.softmax(1).topk(min(options.top_k, len(names)))  # (n, k) each
 
@@ -121,6 +121,8 @@ def main(options: Options) -> list[dict]:
         plots.confusion(classes[:, 0], labels, names, path)
         print_rows([accuracy_row("pictures in the folder of their class", classes[:, 0], labels)])
         print(path)
+    if failed:
+        raise RunError("; ".join(failed))
     return rows
 
 

@@ -182,8 +182,8 @@ def test_a_single_dark_photo_keeps_the_scale_of_the_training(tmp_path, monkeypat
     dark.write_bytes(of_values(TWELVE // 20))
     damaged.write_bytes(dark.read_bytes()[:900])
     if question == "q4":
-        files, found = q4_predict.read_pictures([damaged, dark], 48, Depth([damaged, dark], depth))
-        assert files == [dark]
+        files, found, failed = q4_predict.read_pictures([damaged, dark], 48, Depth([damaged, dark], depth))
+        assert files == [dark] and "damaged.tif cannot be read" in failed[0]
     else:
         state = {"architecture": {"image_size": 64}, "facts": {"scale": [1.0, 1.0], "depth": depth}}
         monkeypatch.setattr(q3_predict, "load_generator", lambda *_: (torch.nn.Linear(1, 1), state))

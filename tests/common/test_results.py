@@ -14,9 +14,10 @@ def test_a_share_has_wilsons_interval(right, count):
     assert share_row("a", right, count, 4)["interval"] == pytest.approx([100 * low, 100 * high], abs=2e-3)
 
 
-def test_a_mean_of_one_has_no_interval():
-    row = mean_row("a", torch.tensor([2.0]), "dB")
-    assert "interval" not in row and show_value(row) == "2.0 dB"
+def test_a_mean_of_equal_values_has_no_interval():
+    for same in ([2.0], [2.0, 2.0, 2.0]):
+        row = mean_row("a", torch.tensor(same), "dB")
+        assert "interval" not in row and show_value(row) == "2.0 dB"
     row = mean_row("a", torch.tensor([1.0, 3.0]), "dB")
     assert row["interval"] == pytest.approx(1.96 * 2**0.5 / 2**0.5, abs=1e-3)
     assert show_value(row, 1) == "2.0 ± 2.0 dB"
@@ -31,7 +32,7 @@ def test_an_evaluation_goes_into_its_own_run_only(tmp_path, capsys):
     assert results_to_extend(tmp_path / "last.pt", "q") is None  # not in a run's folder
     add_evaluation(results_to_extend(checkpoint, "q"), "last.pt", [2])
     assert json.loads(results.read_text()) == {"question": "q", "rows": [1], "evaluations": {"last.pt": [2]}}
-    for foreign in ('{"question": "other"}', "{", "[1]", "{}"):
+    for foreign in ('{"question": "other"}', "{", "[1]", "{}", '{"question": "q", "evaluations": [1]}'):
         results.write_text(foreign)
         with pytest.raises(RunError, match="results"):
             results_to_extend(checkpoint, "q")

@@ -273,6 +273,12 @@ def test_a_photo_is_taken_at_the_scale_of_the_training(tmp_path, monkeypatch, sc
     assert colors == [0, {"red": 0, "blue": 2}[small]]
 
 
+def test_a_photo_too_large_at_the_scale_of_the_training_is_refused():
+    photo = Image.new("RGB", (3000, 17))
+    with pytest.raises(RunError, match="3,000 x 17 pixels would have 3,000,000 x 17,000.*--scale"):
+        predict.translate_photo(Discs(), photo, 64, [1000.0, 1000.0], predict.Options())
+
+
 def test_an_evaluation_looks_before_it_works(trained, tmp_path, monkeypatch):
     shutil.copytree(trained / "logs/q3_pix2pix/a", tmp_path / "a")
     last = tmp_path / "a/checkpoints/last.pt"
