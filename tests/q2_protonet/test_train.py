@@ -1,20 +1,26 @@
 import csv
+import functools
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from common import checkpoint
-from q2_protonet import figures
-from q2_protonet.measures import embed, run_episodes
-from q2_protonet.omniglot_dataset import make_synthetic, prepare
+from common.cli import command, parse
+from common.runtime import RunError, UsageError
+from q2_protonet import evaluate, figures, predict, splits, train
+from q2_protonet.measures import calibrate_unknown, embed, run_episodes, unknown_distance, unknown_rows
+from q2_protonet.omniglot_dataset import Characters, make_synthetic, prepare, read_ink
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypical_loss
@@ -28,23 +34,37 @@ TINY = (
 ).split()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def drawn_once():
+    """The synthetic characters of a seed are drawn once for all tests here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splits, "make_synthetic", functools.cache(make_synthetic))
+        yield
+
+
+def run(script, *words):
+    """A script's `main` on a command line, in this process, which has torch already."""
+    return script.main(parse(script.Options, "", [str(word) for word in words]))
+
+
+def begin(roots):
+    """The tiny run in a process of its own, to be stopped."""
+    words = [sys.executable, TRAIN, *TINY, "--run_name", "a", "--overwrite", *roots]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words, cwd=ROOT, env=ENVIRONMENT, **pipes)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A tiny run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("trained")
-    command = [
-        sys.executable,
-        TRAIN,
-        *TINY,
-        "--run_name",
-        "a",
-        "--log_root",
-        folder / "logs",
-        "--figure_root",
-        folder / "figures",
-    ]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    run(train, *TINY, "--run_name", "a", "--log_root", folder / "logs", "--figure_root", folder / "figures")
     return folder
+
+
+@pytest.fixture(scope="module")
+def best(trained):
+    return trained / "logs/q2_protonet/a/checkpoints/best.pt"
 
 
 def same_result(one, two):
@@ -90,15 +110,8 @@ def test_a_run_leaves_everything(trained):
     )
 
 
-@pytest.mark.parametrize(
-    "moment", ["before any checkpoint", "after an epoch", "inside an epoch", "while saving"]
-)
-def test_kill_9_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots, moment):
+def kill_and_resume(moment, trained, tmp_path, roots):
     folder = tmp_path / "logs/q2_protonet/a"
-    command = [sys.executable, TRAIN, *TINY, "--run_name", "a", *roots]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
 
     def reached() -> bool:
         if moment == "before any checkpoint":
@@ -107,109 +120,89 @@ def test_kill_9_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots, m
             return any(folder.glob("checkpoints/*.partial"))
         return (folder / "checkpoints/last.pt").exists()
 
-    tries = 0
+    process, tries = begin(roots), 0
     while not reached():
         if process.poll() is not None:  # the moment is short and was missed: once more
             tries += 1
             assert process.returncode == 0 and tries < 5
-            process = subprocess.Popen(
-                [*command, "--overwrite"],
-                cwd=ROOT,
-                env=ENVIRONMENT,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            process = begin(roots)
         time.sleep(0.0005)
     if moment == "inside an epoch":
         time.sleep(0.15)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     assert not (folder / "results.json").exists()
-    subprocess.run([*command, "--resume"], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    run(train, *TINY, "--run_name", "a", *roots, "--resume")
     same_result(folder, trained / "logs/q2_protonet/a")
+
+
+def test_kill_9_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots):
+    kill_and_resume("inside an epoch", trained, tmp_path, roots)  # other moments: tests/soak
 
 
 def test_ctrl_c_saves_inside_the_epoch_and_the_printed_command_goes_on(trained, tmp_path, roots):
     folder = tmp_path / "logs/q2_protonet/a"
-    process = subprocess.Popen(
-        [sys.executable, TRAIN, *TINY, "--run_name", "a", *roots],
-        cwd=ROOT,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = begin(roots)
     while not (folder / "checkpoints/last.pt").exists():
         assert process.poll() is None
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130 and "Stopped and saved at epoch" in errors and "Traceback" not in errors
-    again = errors.strip().splitlines()[-1].split()
-    assert again[0] == "python" and again[-1] == "--resume"
-    subprocess.run([sys.executable, *again[1:]], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    again = shlex.split(errors.strip().splitlines()[-1])
+    assert again[:2] == ["python", TRAIN] and again[-1] == "--resume"
+    run(train, *again[2:])
     same_result(folder, trained / "logs/q2_protonet/a")
 
 
-def test_a_cut_checkpoint_yields_to_the_one_before(trained, tmp_path, roots, script):
-    subprocess.run(["cp", "-r", trained / "logs", tmp_path], check=True)
+def test_a_cut_checkpoint_yields_to_the_one_before(trained, tmp_path, roots, capsys):
+    shutil.copytree(trained / "logs", tmp_path / "logs")
     last = tmp_path / "logs/q2_protonet/a/checkpoints/last.pt"
     os.truncate(last, last.stat().st_size // 2)
-    done = script(TRAIN, *TINY, "--run_name", "a", *roots, "--resume")
-    assert "resuming from the checkpoint before it" in done.stdout
+    run(train, *TINY, "--run_name", "a", *roots, "--resume")
+    assert "resuming from the checkpoint before it" in capsys.readouterr().out
     same_result(tmp_path / "logs/q2_protonet/a", trained / "logs/q2_protonet/a")
 
 
-def test_nan_stops_with_the_step_and_advice(script, roots):
-    done = script(TRAIN, *TINY, "--run_name", "a", *roots, "--learning_rate", "1e30", status=1)
-    assert "the loss is not finite at epoch 1, step 2" in done.stderr and "lower learning rate" in done.stderr
+def test_nan_stops_with_the_step_and_advice(roots):
+    with pytest.raises(RunError, match="the loss is not finite at epoch 1, step 2.*lower learning rate"):
+        run(train, *TINY, "--run_name", "a", *roots, "--learning_rate", "1e30")
 
 
 @pytest.mark.parametrize(
-    "arguments, status, message",
+    "arguments, message",
     [
-        (["--classes_per_it_tr", "600"], 2, "600-way episodes need 600 classes"),
-        (["--num_query_val", "16"], 2, "5 support + 16 query"),
-        (["--learning_rat", "1"], 2, "--learning_rate"),
-        (["--dataset", "mnist"], 2, "invalid choice"),
-        (["--epochs", "0"], 2, "--epochs must be 1 or more"),
-        (["--trainval", "nowhere"], 2, "no finished run"),
-        (["--dataset", "folder"], 2, "needs --folder"),
+        (["--classes_per_it_tr", "600"], "600-way episodes need 600 classes"),
+        (["--num_query_val", "16"], "5 support + 16 query"),
+        (["--epochs", "0"], "--epochs must be 1 or more"),
+        (["--trainval", "nowhere"], "no finished run"),
+        (["--dataset", "folder"], "needs --folder"),
+        (["--learning_rat", "1"], "--learning_rate"),
+        (["--dataset", "mnist"], "invalid choice"),
     ],
 )
-def test_wrong_commands_get_a_clear_line(script, roots, arguments, status, message):
-    done = script(TRAIN, *TINY, *roots, *arguments, status=status)
-    assert message.split()[0] in done.stderr and message in " ".join(done.stderr.replace("│", " ").split())
+def test_wrong_commands_get_a_clear_line(roots, arguments, message, capsys):
+    with pytest.raises((UsageError, SystemExit)) as stop:
+        run(train, *TINY, *roots, *arguments)
+    shown = str(stop.value) + capsys.readouterr().err.replace("│", " ")
+    assert message.split()[0] in shown and message in " ".join(shown.split())
+    assert stop.type is UsageError or stop.value.code == 2
 
 
-def test_smoke_and_trainval(script, roots, tmp_path):
-    script(TRAIN, "--smoke", *roots)
-    script(TRAIN, "--smoke", *roots)  # a second smoke run replaces the first
+def test_smoke_and_trainval(trained, roots, tmp_path):
+    shutil.copytree(trained / "logs/q2_protonet/a", tmp_path / "logs/q2_protonet/smoke")
+    config = tmp_path / "logs/q2_protonet/smoke/config.json"
+    config.write_text(config.read_text().replace('"smoke": false', '"smoke": true'))
+    run(train, "--smoke", *roots)  # a second smoke run replaces the first
     best = json.loads((tmp_path / "logs/q2_protonet/smoke/results.json").read_text())["best_epoch"]
-    script(TRAIN, *TINY, "--trainval", "smoke", "--run_name", "both", *roots)
-    results = json.loads((tmp_path / "logs/q2_protonet/both/results.json").read_text())
+    run(train, *TINY, "--trainval", "smoke", "--run_name", "both", *roots)
+    both = tmp_path / "logs/q2_protonet/both"
+    results = json.loads((both / "results.json").read_text())
     assert results["epochs"] == results["best_epoch"] == best and results["best_validation_accuracy"] is None
-    with open(tmp_path / "logs/q2_protonet/both/metrics.csv") as file:
-        assert "validation_loss" not in file.readline()
-
-
-def test_torchrun_trains_on_two_processes(roots, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        TRAIN,
-        *TINY,
-        "--run_name",
-        "two",
-        *roots,
-    ]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
-    results = json.loads((tmp_path / "logs/q2_protonet/two/results.json").read_text())
-    assert results["episodes"] == 3 * 6 * 2
+    assert "validation_loss" not in (both / "metrics.csv").read_text().splitlines()[0]
+    with pytest.raises(UsageError, match="no validation classes were left"):
+        state = checkpoint.load(both / "checkpoints/best.pt", "q2_protonet")
+        unknown_distance(None, state, None, None)
 
 
 def test_one_episode_can_be_learnt_by_heart():
@@ -257,70 +250,145 @@ def test_embedding_once_equals_a_forward_pass_an_episode():
     assert loss == pytest.approx(sum(value.item() for value, _ in each) / 4, rel=1e-5)
 
 
-def test_evaluate_many_settings(trained, script):
-    best = trained / "logs/q2_protonet/a/checkpoints/best.pt"
-    done = script(
-        "q2_protonet/evaluate.py", "--checkpoint", best, "--way", 5, 20, "--shot", 1, 5, "--episodes", 20
-    )
-    for name in ("5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot"):
-        assert name in done.stdout
+def test_evaluate_many_settings(best, trained, capsys):
+    words = "--way 5 20 --shot 1 5 --episodes 20 --unknown".split()
+    run(evaluate, "--checkpoint", best, *words)
     results = json.loads((trained / "logs/q2_protonet/a/results.json").read_text())
     (rows,) = results["evaluations"].values()
-    assert len(rows) == 4 and all(0 < row["value"] <= 100 for row in rows) and len(results["rows"]) == 2
-    assert "208" in script("q2_protonet/evaluate.py", "--checkpoint", best, "--way", 300, status=2).stderr
-    assert (
-        "no checkpoint at" in script("q2_protonet/evaluate.py", "--checkpoint", "nowhere.pt", status=1).stderr
-    )
+    names = [row["name"] for row in rows]
+    assert names[::3] == ["5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot"]
+    assert names[1:3] == ["5-way 1-shot, wrongly called unknown", "5-way 1-shot, other class accepted"]
+    assert all(name in capsys.readouterr().out for name in names[:1]) and len(results["rows"]) == 2
+    assert all(0 < row["value"] <= 100 for row in rows[::3])
+    with pytest.raises(UsageError, match="208"):
+        run(evaluate, "--checkpoint", best, "--way", 300)
+    with pytest.raises(RunError, match="no checkpoint at"):
+        run(evaluate, "--checkpoint", "nowhere.pt")
+    with pytest.raises(UsageError, match="--unknown goes with --way"):
+        run(evaluate, "--checkpoint", best, "--unknown", "--within_alphabet")
 
 
-def test_predict_finds_the_class_of_hand_made_images(trained, script, tmp_path):
-    part = load(None, DataOptions("synthetic", no_rotations=True))["train"]
-    (tmp_path / "query").mkdir()
-    for i in range(3):
-        (tmp_path / "support" / f"class{i}").mkdir(parents=True)
-        drawing = Image.fromarray(255 - part.images[i, 0].numpy())
-        drawing.resize((90, 90)).save(tmp_path / "support" / f"class{i}" / "a.png")
-        Image.fromarray(part.images[i, 0].numpy()).resize((56, 56)).save(
-            tmp_path / "query" / f"{i}.jpg"
-        )  # light ink on dark
-    arguments = [
-        "--checkpoint",
-        trained / "logs/q2_protonet/a/checkpoints/best.pt",
-        "--support",
-        tmp_path / "support",
-        "--query",
-        tmp_path / "query",
-    ]
-    script("q2_protonet/predict.py", *arguments, "--output", tmp_path / "out" / "p.csv")
-    with open(tmp_path / "out" / "p.csv") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["predicted"] for row in rows] == ["class0", "class1", "class2"]
+def test_unknown_is_calibrated_and_measured_as_a_loop_would():
+    embeddings = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
+    counts = torch.tensor([6, 5, 2, 1, 6, 6, 6])
+    distances = []
+    for rows, count in zip(embeddings, counts.tolist()):
+        for i in range(count if count > 1 else 0):
+            others = [rows[j] for j in range(count) if j != i]
+            prototype = sum(others) / len(others)
+            distances.append(float(((rows[i] - prototype) ** 2).sum()) / (1 + 1 / len(others)))
+    assert calibrate_unknown(embeddings, counts) == pytest.approx(np.quantile(distances, 0.95), rel=1e-5)
+
+    part = Characters(None, torch.full((7,), 6), list("abcdefg"))
+    sampler = PrototypicalBatchSampler(part, 4, 2, 3, torch.Generator().manual_seed(1))
+    limit, errors = 4.0, []
+    own, other = unknown_rows(embeddings, sampler, 30, limit)
+    sampler.generator.manual_seed(1)
+    for _ in range(30):
+        (rows,), (columns,) = sampler.sample(1)
+        episode = embeddings[rows, columns]  # (4, 5, 5)
+        prototypes = [episode[i, :2].mean(0) for i in range(3)]
+        far = [[all(((q - p) ** 2).sum() > limit * 1.5 for p in prototypes) for q in r[2:]] for r in episode]
+        errors.append((np.mean(far[:3]), 1 - np.mean(far[3])))
+    assert (own["value"], other["value"]) == pytest.approx(100 * np.mean(errors, 0), abs=1e-3)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """support/ and query/ with one folder per class: class1, class2, class10, and in query/ also class3."""
+    part = make_synthetic(0, 4, 4)
+    for i, number in enumerate((1, 2, 10, 3)):
+        for j, folder in enumerate(("support", "query", "query", "query")):
+            path = tmp_path / folder / f"class{number}" / f"{j}.png"
+            if number != 3 or folder == "query":
+                path.parent.mkdir(parents=True, exist_ok=True)  # light ink on dark in query/
+                image = Image.fromarray(255 - part.images[i, j].numpy())
+                (image if folder == "support" else ImageOps.invert(image)).resize((90, 90)).save(path)
+    return tmp_path
+
+
+def predict_table(best, folder, *words):
+    run(predict, "--checkpoint", best, "--support", folder / "support", "--output", folder / "p.csv", *words)
+    with open(folder / "p.csv", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def test_predict_finds_the_class_of_hand_made_images(best, pictures, capsys, monkeypatch):
+    flat = [pictures / "query" / f"class{number}" for number in (1, 2, 10)]
+    for folder in flat:  # the support itself, among others
+        Image.open(pictures / "support" / folder.name / "0.png").save(folder / "same.png")
+    rows = predict_table(best, pictures, "--query", *flat)
+    same = [row["predicted"] for row in rows if "same" in row["file"]]
+    assert same == ["class1", "class2", "class10"] and len(rows) == 12
+    assert list(rows[0]) == ["file", "predicted", "p(class1)", "p(class2)", "p(class10)"]  # natural order
     for row in rows:
-        assert sum(float(row[f"p(class{i})"]) for i in range(3)) == pytest.approx(1, abs=1e-4)
-    assert (tmp_path / "out" / "p_picture.png").exists()
+        assert sum(float(value) for name, value in row.items() if name[:2] == "p(") == pytest.approx(
+            1, abs=1e-4
+        )
+    assert (pictures / "p_picture.png").exists() and not (pictures / "p_confusion.png").exists()
 
     # A damaged query is named and the others classified; a name need not be UTF-8; "." is a path too.
-    (tmp_path / "query" / "1.jpg").write_bytes(b"")
-    os.rename(tmp_path / "query" / "2.jpg", os.fsencode(tmp_path / "query") + b"/\xe9.jpg")
-    here = [*arguments[:2], "--support", ".", "--query", tmp_path / "query", "--output", tmp_path / "q.csv"]
-    command = [sys.executable, ROOT / "q2_protonet/predict.py", *map(str, here)]
-    done = subprocess.run(command, cwd=tmp_path / "support", env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 1 and "1.jpg" in done.stderr and "Traceback" not in done.stderr
-    with open(tmp_path / "q.csv", errors="surrogateescape") as file:
-        rows = [
-            (os.path.basename(os.fsencode(row["file"])), row["predicted"]) for row in csv.DictReader(file)
-        ]
-    assert sorted(rows) == [(b"0.jpg", "class0"), (b"\xe9.jpg", "class2")]
+    (flat[0] / "1.png").write_bytes(b"")
+    os.rename(flat[0] / "same.png", os.fsencode(flat[0]) + b"/\xe9.png")
+    words = ["--checkpoint", best, "--support", ".", "--query", flat[0], "--output", "../q.csv"]
+    monkeypatch.chdir(pictures / "support")
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        command(predict.main, predict.Options, "")
+    assert stop.value.code == 1 and "class1/1.png" in capsys.readouterr().err
+    with open(pictures / "q.csv", errors="surrogateescape") as file:
+        names = {os.path.basename(os.fsencode(row["file"])): row["predicted"] for row in csv.DictReader(file)}
+    assert names.keys() == {b"2.png", b"3.png", b"\xe9.png"} and names[b"\xe9.png"] == "class1"
 
-    (tmp_path / "support" / "class1" / "a.png").write_bytes(b"")
-    assert "class1/a.png" in script("q2_protonet/predict.py", *arguments, status=1).stderr
-    (tmp_path / "support" / "class1" / "a.png").unlink()
-    assert "class1" in script("q2_protonet/predict.py", *arguments, status=2).stderr
+    (pictures / "support" / "class1" / "0.png").write_bytes(b"")
+    with pytest.raises(RunError, match="class1/0.png"):
+        predict_table(best, pictures, "--query", flat[1])
+    (pictures / "support" / "class1" / "0.png").unlink()
+    with pytest.raises(UsageError, match="class1"):
+        predict_table(best, pictures, "--query", flat[1])
+    rows = predict_table(best, pictures, "--query", flat[1], "--skip_small", 1)
+    assert "p(class1)" not in rows[0]
+    assert "left out, with fewer than 1 images: class1 (0)" in capsys.readouterr().err
 
 
-def test_trains_on_the_real_drawings(real_omniglot, script, roots, tmp_path):
+def test_predict_measures_folders_of_classes_and_calls_queries_unknown(best, pictures, capsys, monkeypatch):
+    rows = predict_table(best, pictures, "--query", pictures / "query")
+    shown, right = capsys.readouterr(), sum(row["class"] == row["predicted"] for row in rows)
+    assert [row["class"] for row in rows] == [f"class{n}" for n in (1, 1, 1, 2, 2, 2, 10, 10, 10)]
+    assert f"accuracy  {round(100 * right / 9, 2)}" in shown.out and "query/class3, no class" in shown.err
+    with Image.open(pictures / "p_confusion.png") as image:
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
+
+    rows = predict_table(best, pictures, "--query", pictures / "query", "--unknown")
+    far = [row["predicted"] == "unknown" for row in rows]
+    assert far == [float(row["distance"]) > 1 for row in rows] and len(rows) == 12
+    assert [row["class"] for row in rows if row["class"] == "unknown"] == ["unknown"] * 3
+
+    # The distances are those of the checkpoint's own limit, which is the one of its validation classes.
+    state = checkpoint.load(best, "q2_protonet")
+    limit, model = state["facts"].pop("unknown_distance"), ProtoNet()
+    model.load_state_dict(state["model"])
+    assert unknown_distance(model, state, None, torch.device("cpu")) == pytest.approx(limit, rel=1e-5)
+    files = [Path(rows[0]["file"]), *sorted((pictures / "support").glob("*/*.png"))]
+    query, *support = embed(model, torch.from_numpy(np.stack([read_ink(file) for file in files])))
+    nearest = min(float(((query - other) ** 2).sum()) for other in support)
+    assert float(rows[0]["distance"]) == pytest.approx(nearest / (2 * limit), rel=1e-3)
+
+    monkeypatch.setattr(predict, "unknown_distance", lambda *_: 1e-9)
+    rows = predict_table(best, pictures, "--query", pictures / "query", "--unknown")
+    shown = capsys.readouterr().out
+    assert {row["predicted"] for row in rows} == {
+        "unknown"
+    } and "accuracy                                  25" in shown
+    assert "called unknown  100.0" in shown and "accepted                0.0" in shown
+    (pictures / "support" / "class1").rename(pictures / "support" / "unknown")
+    with pytest.raises(UsageError, match="rename the class 'unknown'"):
+        predict_table(best, pictures, "--query", pictures / "query", "--unknown")
+
+
+def test_trains_on_the_real_drawings(real_omniglot, roots, tmp_path):
     flags = "--classes_per_it_tr 20 --split small --epochs 2 --iterations 15 --num_support_tr 1".split()
     flags += ["--test_episodes", "50"]
-    script(TRAIN, *flags, "--data_root", real_omniglot, "--run_name", "real", *roots)
+    run(train, *flags, "--data_root", real_omniglot, "--run_name", "real", *roots)
     trained, untrained = json.loads((tmp_path / "logs/q2_protonet/real/results.json").read_text())["rows"]
     assert trained["value"] > untrained["value"] + 5
