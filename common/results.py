@@ -121,6 +121,20 @@ def results_to_extend(checkpoint: Path, question: str) -> Path | None:
     return path
 
 
+def check_classes(state: dict, there: list[str]) -> None:
+    """Raises RunError unless a data set has the classes, in their order, of a checkpoint with these contents.
+
+    Earlier checkpoints hold no names: of them only the number counts.
+    """
+    known = state.get("facts", {}).get("classes") or there
+    if state["architecture"]["classes"] != len(there):
+        count = state["architecture"]["classes"]
+        raise RunError(f"the network has {count} classes, and the pictures have {len(there)}")
+    if differing := [pair for pair in zip(known, there) if pair[0] != pair[1]]:
+        own, other = differing[0]
+        raise RunError(f"the pictures have other classes than the network: {other} instead of {own}")
+
+
 def run_name(checkpoint: Path) -> str:
     """What a checkpoint's figures go under: its run, else the folder it lies in, or a name in pretrained/."""
     if not checkpoint.is_file():

@@ -14,7 +14,7 @@ import common  # noqa: F401  # isort: skip
 import numpy as np
 
 from common.cli import at_least, command
-from common.results import add_evaluation, print_rows, results_to_extend, run_name
+from common.results import add_evaluation, check_classes, print_rows, results_to_extend, run_name
 from common.runtime import ScriptOptions, UsageError, start
 from q1_dcgan import figures, measures
 from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
@@ -51,9 +51,8 @@ def main(options: Options) -> dict:
         raise UsageError(f"its training pictures are not at {folder}: --folder DIR says where they are now")
     data = DataOptions(trained["dataset"], folder, generator.channels, trained["synthetic_pictures"])
     parts = load(options.data_root, data, trained["seed"])
-    if generator.classes and generator.classes != len(parts["train"].names):
-        names = f"{len(parts['train'].names)} classes, and the generator has {generator.classes}"
-        raise UsageError(f"--folder {folder} is not what it was trained on: it holds {names}")
+    if generator.classes:
+        check_classes(state, parts["train"].names)
     parts = {name: part.to(runtime.device) for name, part in parts.items()}
     least = LEAST_ACCURACY if data.dataset == "mnist" else 0
     classifier, facts = trained_classifier(parts, options.data_root, runtime, least)

@@ -138,6 +138,8 @@ def plot_predictions(rows: list[dict], images: np.ndarray, nearest: np.ndarray, 
 
 def main(options: Options) -> list[dict]:
     support, queries = collect(options)
+    if options.output.is_dir():
+        raise UsageError(f"--output must be a file, and {options.output} is a folder")
     picture = options.output.with_name(f"{options.output.stem}_picture.png")
     confusion = options.output.with_name(f"{options.output.stem}_confusion.png")
     files = [file for inside in support.values() for file in inside]

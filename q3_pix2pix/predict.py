@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.cli import above, at_least, command
-from common.images import MOST_PIXELS, Depth, list_images
+from common.images import FORMATS, MOST_PIXELS, Depth, list_images
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q3_pix2pix.maps_dataset import open_rgb
 from q3_pix2pix.measures import load_generator, translate
@@ -75,7 +75,10 @@ def find_photos(options: Options) -> dict[Path, Path]:
             raise UsageError(f"no images (.png, .jpg, ...) in {source}")
         photos += inside
     photos = list(dict.fromkeys(photos))
-    if options.output.suffix.lower() in Image.registered_extensions() and not options.output.is_dir():
+    kind = Image.registered_extensions().get(options.output.suffix.lower())
+    if kind and not options.output.is_dir():
+        if kind not in FORMATS:
+            raise UsageError(f"--output {options.output}: write .png, .jpg, .tif or .webp, not {kind}")
         if len(photos) > 1:
             raise UsageError(f"--output {options.output} is one file, and there are {len(photos)} photos")
         results = {photos[0]: options.output}

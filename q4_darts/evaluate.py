@@ -13,12 +13,11 @@ import common  # noqa: F401  # isort: skip
 
 from common import plots
 from common.cli import command
-from common.results import add_evaluation, print_rows, results_to_extend, run_name
-from common.runtime import RunError, ScriptOptions, UsageError, start
+from common.results import add_evaluation, check_classes, print_rows, results_to_extend, run_name
+from common.runtime import ScriptOptions, UsageError, start
 from q4_darts.cifar10_dataset import DataOptions, load
 from q4_darts.measures import (
     accuracy_row,
-    class_names,
     count_parameters,
     load_network,
     multiply_adds,
@@ -52,9 +51,7 @@ def main(options: Options) -> dict:
         )
     data = DataOptions(trained["dataset"], folder, picture_size(state))
     test = load(options.data_root, data, trained["seed"])["test"].to(runtime.device)
-    names = class_names(state)
-    if len(test.names) != len(names):
-        raise RunError(f"the network has {len(names)} classes, and the test pictures {len(test.names)}")
+    check_classes(state, test.names)
 
     predicted = predict(model, test.images, runtime).argmax(1)
     right = predicted == test.labels

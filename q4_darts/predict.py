@@ -80,8 +80,8 @@ def main(options: Options) -> list[dict]:
     if not options.input:
         raise UsageError("--input PICTURE_OR_FOLDER is needed")
     at_least(1, options, "top_k")
-    if options.output.suffix != ".csv":
-        raise UsageError(f"--output must end in .csv, not {options.output.name}")
+    if options.output.suffix != ".csv" or options.output.is_dir():
+        raise UsageError(f"--output must be a file that ends in .csv, not {options.output}")
     files = find_pictures(options.input)
     runtime = start(options)
     model, state = load_network(options.checkpoint, runtime)

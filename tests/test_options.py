@@ -98,6 +98,31 @@ def test_the_help_has_groups_from_the_paper_to_the_plumbing(module, capfd):
     assert sorted(groups) == groups
 
 
+OUTPUTS = {
+    "q1_dcgan.sample": ["noext", "folder.png"],
+    "q2_protonet.predict": ["folder"],
+    "q3_pix2pix.predict": ["map.psd", "map.hdf"],
+    "q4_darts.predict": ["noext", "folder.csv"],
+    "q4_darts.visualize": ["noext"],
+}
+
+
+@pytest.mark.parametrize(("name", "output"), [(name, file) for name in OUTPUTS for file in OUTPUTS[name]])
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch, name, output):
+    module = importlib.import_module(name)
+    monkeypatch.setattr(module, "start", lambda _: pytest.fail("worked already"), raising=False)
+    for picture in ("support/a/1.png", "support/b/1.png"):
+        (tmp_path / picture).parent.mkdir(parents=True)
+        (tmp_path / picture).write_bytes(b"")
+    if output.startswith("folder"):
+        (tmp_path / output).mkdir()
+    given = {"output": tmp_path / output, "input": (tmp_path / picture,), "query": (tmp_path / picture,)}
+    given |= {"support": tmp_path / "support"}
+    fields = {field.name for field in dataclasses.fields(module.Options)}
+    with pytest.raises(UsageError, match="--output"):
+        module.main(module.Options(**{key: value for key, value in given.items() if key in fields}))
+
+
 def test_what_the_help_groups_is_read_into_one_dataclass():
     words = "--epochs 3 --dataset synthetic --run_name r --seed 4 --compile"
     options = parse(q3.Options, "d", words.split())

@@ -1,10 +1,11 @@
+import contextlib
 import json
 
 import pytest
 import torch
 from scipy.stats import binomtest
 
-from common.results import add_evaluation, mean_row, results_to_extend, share_row, show_value
+from common.results import add_evaluation, check_classes, mean_row, results_to_extend, share_row, show_value
 from common.runtime import RunError
 
 
@@ -22,6 +23,22 @@ def test_a_mean_of_equal_values_has_no_interval():
     assert row["interval"] == pytest.approx(1.96 * 2**0.5 / 2**0.5, abs=1e-3)
     assert show_value(row, 1) == "2.0 ± 2.0 dB"
     assert show_value(share_row("a", 30, 30)) == "100.0 (88.65 to 100.0) %"
+
+
+@pytest.mark.parametrize(
+    "known, there, said",
+    [
+        (["cat", "dog"], ["cat", "dog"], None),
+        ([], ["cat", "dog"], None),  # an earlier checkpoint, which holds no names
+        (["0", "1"], ["cat", "dog"], "cat instead of 0"),
+        (["cat", "dog"], ["cat"], "2 classes, and the pictures have 1"),
+        (["cat", "dog"], ["cat", "zebra"], "other classes than the network: zebra instead of dog"),
+        (["cat", "dog"], ["dog", "cat"], "dog instead of cat"),
+    ],
+)
+def test_an_evaluation_needs_the_classes_of_the_training(known, there, said):
+    with pytest.raises(RunError, match=said) if said else contextlib.nullcontext():
+        check_classes({"architecture": {"classes": 2}, "facts": {"classes": known}}, there)
 
 
 def test_an_evaluation_goes_into_its_own_run_only(tmp_path, capsys):
