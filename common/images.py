@@ -21,8 +21,8 @@ MOST_PIXELS = 100_000_000
 FORMATS = "AVIF BMP GIF JPEG JPEG2000 PNG PPM TIFF WEBP".split()  # EPS would start Ghostscript
 JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information"}  # made by systems
 # What the folder of a part may be called; questions with two parts also take the third one's name.
-PARTS = {"train": ["train"], "val": ["val", "validation", "test"]}
-PARTS |= {"validation": ["validation", "val"], "test": ["test", "val", "validation"]}
+PARTS = {"train": ["train"], "val": ["val", "validation", "valid", "test"]}
+PARTS |= {"validation": ["validation", "val", "valid"], "test": ["test", "val", "validation", "valid"]}
 LIMITS = (255, 4095, 65535)  # of 8, 12 and 16 bits
 ORDERS = ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")  # of bytes, and the other way round
 

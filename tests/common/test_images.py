@@ -265,7 +265,7 @@ def test_names_are_in_natural_order_and_endings_in_any_case(tmp_path, picture, q
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-@pytest.mark.parametrize("second", ["val", "validation", "test", "Val"])
+@pytest.mark.parametrize("second", ["val", "validation", "valid", "test", "Val"])
 def test_parts_by_any_usual_name(tmp_path, picture, question, second):
     parts = ["train", second] + ["test"] * (question == "q2")
     if question == "q2" and second == "test":
