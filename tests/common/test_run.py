@@ -1,4 +1,7 @@
 import json
+import os
+import shlex
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import torch
 from torch import nn
 
 from common import checkpoint
+from common.provenance import ROOT, script_here
 from common.results import Table, read_table
 from common.run import Run, RunOptions
 from common.runtime import RunError, Runtime, UsageError
@@ -186,3 +190,17 @@ def test_resume_must_keep_the_data_which_are_known_by_their_content(options, tmp
         pass
     with pytest.raises(UsageError, match="its data changed"):
         Run("q", moved, CPU, {}, data={"sha256": "b"})
+
+
+@pytest.mark.parametrize("where", [".", "q2_protonet", "elsewhere with spaces"])
+def test_the_command_to_go_on_with_works_where_it_is_printed(options, tmp_path, monkeypatch, where):
+    folder = tmp_path / where if "spaces" in where else ROOT / where
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+    script = os.path.relpath(ROOT / "q2_protonet" / "train.py")
+    monkeypatch.setattr(sys, "argv", [script, "--run_name", "a b", "--overwrite"])
+    with opened(options) as run:
+        launcher, path, *words = shlex.split(run.resume_command)
+    assert launcher == "python" and words == ["--run_name", "a b", "--resume"]
+    assert Path(path).samefile(ROOT / "q2_protonet" / "train.py")
+    assert Path(script_here("q4_darts/train.py")).samefile(ROOT / "q4_darts" / "train.py")
