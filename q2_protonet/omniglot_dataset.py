@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -137,10 +138,11 @@ def _has_light_ink(light: np.ndarray) -> bool:
     return bool(light.mean() < 0.5 if pieces[0] == pieces[1] else pieces[0] < pieces[1])
 
 
-def decode(classes: dict[str, list[Path]], data_root: Path) -> Characters:
+def decode(classes: dict[str, list[Path]], data_root: Path, invert: str = "auto") -> Characters:
     """Reads the drawings of each class, from the cache in `data_root` where they were read before."""
     files = [file for listed in classes.values() for file in listed]
-    images = cached_images(data_root, "ink 2, bilinear", files, (SIZE, SIZE), read_ink)
+    read = partial(read_ink, invert=invert)
+    images = cached_images(data_root, f"ink 2, {invert}, bilinear", files, (SIZE, SIZE), read)
     counts = torch.tensor([len(listed) for listed in classes.values()])
     real = torch.arange(int(counts.max())) < counts[:, None]  # (class, drawing)
     padded = torch.zeros(*real.shape, SIZE, SIZE, dtype=torch.uint8)

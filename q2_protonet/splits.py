@@ -102,9 +102,8 @@ def alphabets(data_root: Path, *archives: str) -> Characters:
     """Every character of these archives, in the order of their names "<alphabet>/<character>"."""
     trees = [unpacked(data_root / "omniglot-py", name) for name in archives]
     folders = [folder for tree in trees for folder in sorted(tree.glob("*/*/"))]
-    return decode(
-        {f"{folder.parent.name}/{folder.name}": list_images(folder) for folder in folders}, data_root
-    )
+    classes = {f"{folder.parent.name}/{folder.name}": list_images(folder) for folder in folders}
+    return decode(classes, data_root, invert="no")  # all of Omniglot is dark ink
 
 
 def split_vinyals(data_root: Path, seed: int) -> dict[str, Characters]:
