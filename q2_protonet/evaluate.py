@@ -13,13 +13,15 @@ from typing import Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
+import torch
+
 from common.cli import at_least, command
 from common.results import add_evaluation, print_rows, results_to_extend
 from common.runtime import ScriptOptions, UsageError, start
 from q2_protonet.measures import accuracy_rows, lake_row, load_model, unknown_distance, within_alphabet_row
 from q2_protonet.omniglot_dataset import SIZE
 from q2_protonet.paper import CHALLENGE, QUESTION, WHOLE_OMNIGLOT
-from q2_protonet.protonet import ShiftAveraged
+from q2_protonet.protonet import ProtoNet, ShiftAveraged
 from q2_protonet.splits import DataOptions, describe, load
 
 
@@ -39,6 +41,7 @@ class Options(ScriptOptions):
     # instead of --way and --shot: the 20 fixed runs of the Omniglot challenge, the author's all_runs.zip
     # unpacked
     lake_runs: Path | None = None
+    untrained: bool = False  # also the network as it was before training, the control
     # also how often predict.py --unknown is wrong, in episodes with one class more than --way
     unknown: bool = False
     # average each embedding over all shifts of its image by up to so many pixels; not in the paper
@@ -114,6 +117,10 @@ def main(options: Options) -> list[dict]:
         if options.unknown:
             limit = unknown_distance(model, state, options.data_root, runtime.device)
         rows = accuracy_rows(model, part, settings, *numbers, beside_paper=beside_paper, limit=limit)
+        if options.untrained:
+            torch.manual_seed(trained["seed"])  # as train.py begins
+            untrained = ProtoNet(**state["architecture"]).to(runtime.device)
+            rows += accuracy_rows(untrained, part, settings, *numbers, ", untrained network")
     print_rows(rows)
     if options.within_alphabet or options.lake_runs:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())

@@ -268,6 +268,18 @@ def test_evaluate_many_settings(best, trained, capsys):
         run(evaluate, "--checkpoint", best, "--unknown", "--within_alphabet")
 
 
+def test_the_untrained_control_is_of_the_run(best, trained):
+    folder = trained / "logs/q2_protonet/a"
+    asked = json.loads((folder / "config.json").read_text())["options"]
+    words = ["--way", asked["classes_per_it_val"], "--shot", asked["num_support_val"], "--query"]
+    words += [asked["num_query_val"], "--episodes", asked["test_episodes"], "--seed", asked["seed"]]
+    run(evaluate, "--checkpoint", best, "--untrained", *words)
+    results = json.loads((folder / "results.json").read_text())
+    own = results["rows"][1]
+    again = [row for rows in results["evaluations"].values() for row in rows if row["name"] == own["name"]]
+    assert own["name"].endswith("untrained network") and again == [own]
+
+
 def test_unknown_is_calibrated_and_measured_as_a_loop_would():
     embeddings = torch.randn(7, 6, 5, generator=torch.Generator().manual_seed(0))
     counts = torch.tensor([6, 5, 2, 1, 6, 6, 6])
