@@ -24,9 +24,9 @@ report: setup  ## the page figures/report.html, docs/REPORT.md and benchmarks/RE
 test: setup
 	$(PY) -m pytest
 
-soak: setup  ## the fault campaign and the fuzz tests at length, and the quick preset, about 20 minutes
+soak: setup  ## all tests, the fault campaign and the fuzz tests at length, and the quick preset: half an hour
 	$(PY) tests/faults/campaign.py --kills 20
-	SOAK=1 $(PY) -m pytest tests/faults tests/soak
+	SOAK=1 $(PY) -m pytest -m "slow or not slow"
 
 lint: setup
 	$(PY) -m ruff check .

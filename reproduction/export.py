@@ -59,6 +59,9 @@ def main(options: Options) -> Path:
         raise RunError(f"{options.checkpoint} is not a checkpoint of this project")
     measures = import_module(f"{question}.measures")
     network, state = getattr(measures, LOADERS[question])(options.checkpoint, runtime)
+    if question == "q2_protonet" and not state["options"]["trainval"]:  # older checkpoints do not have it
+        distance = measures.unknown_distance(network, state, options.data_root, runtime.device)
+        state["facts"] = state.get("facts", {}) | {"unknown_distance": distance}
     path = pretrained.FOLDER / f"{options.name}.safetensors"
     pretrained.write(path, state, network.state_dict(), [], options.half)
     rows = evaluate(question, options.name, options.data_root, options.device)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from benchmarks import race
@@ -50,6 +51,7 @@ def test_a_version_that_fails_is_named_and_left_out(script, tmp_path):
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["version", "plain"]
 
 
+@pytest.mark.slow
 def test_a_whole_benchmark_runs(script):
     flags = "--way 5 --shot 1 --query 1 --steps 1 --device cpu"
     lines = script("benchmarks/protonet.py", *flags.split()).stdout.splitlines()

@@ -24,6 +24,7 @@ from q4_darts.architect import first_order, second_order
 from q4_darts.model_search import Supernet
 from tests.conftest import ENVIRONMENT, ROOT
 
+pytestmark = pytest.mark.slow
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 DCGAN = {"synthetic_pictures": 1024, "batch_size": 128, "latent_size": 8, "base_channels": 4, "log_every": 1}
 DCGAN |= {"conditional": True, "average_weights": 0.9, "quality_samples": 0, "test_samples": 200}

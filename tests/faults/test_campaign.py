@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.campaign import SCRIPTS, Server, campaign, draw_data, outcome, words_of
 
+pytestmark = pytest.mark.slow
 SOAK = os.environ.get("SOAK") == "1"
 each_script = pytest.mark.parametrize("name", SCRIPTS)
 

@@ -190,6 +190,7 @@ def test_idx(tmp_path):
 def test_images(tmp_path):
     path = tmp_path / "tree" / "class" / "picture.png"
     path.parent.mkdir(parents=True)
+    Image.new("L", (24, 24)).save(path.with_name("whole.png"))  # q1 wants two pictures per class
 
     def as_rgb(path):
         return np.asarray(read_image(path, "RGB"))

@@ -193,6 +193,7 @@ def test_the_discriminators_step_sees_detached_pictures(cached, monkeypatch):
     assert seen == [(False, True), (False, True), (True, False)] * 4
 
 
+@pytest.mark.slow
 def test_smoke(script, roots, cached):
     script(TRAIN, "--smoke", "--data_root", cached / "data", *roots)
 

@@ -398,6 +398,7 @@ def test_predict_measures_folders_of_classes_and_calls_queries_unknown(best, pic
         predict_table(best, pictures, "--query", pictures / "query", "--unknown")
 
 
+@pytest.mark.slow
 def test_trains_on_the_real_drawings(real_omniglot, roots, tmp_path):
     flags = "--classes_per_it_tr 20 --split small --epochs 2 --iterations 15 --num_support_tr 1".split()
     flags += ["--test_episodes", "50"]

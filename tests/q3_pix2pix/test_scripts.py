@@ -91,6 +91,7 @@ def test_smoke(script, roots):
     script(TRAIN, "--smoke", *roots)
 
 
+@pytest.mark.slow
 def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script, roots, tmp_path):
     script(TRAIN, *TINY, "--gan_weight", 0, "--run_name", "l1", *roots)
     header, first = (tmp_path / "logs/q3_pix2pix/l1/metrics.csv").read_text().splitlines()[:2]
@@ -118,6 +119,7 @@ def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script
     ).exists()
 
 
+@pytest.mark.slow
 def test_torchrun(roots, tmp_path):
     command = [
         sys.executable,

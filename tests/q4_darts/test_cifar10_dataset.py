@@ -107,7 +107,7 @@ def test_missing_data_says_what_to_put_where(tmp_path, monkeypatch):
     from torchvision import datasets
 
     monkeypatch.setattr(datasets.CIFAR10, "url", "file:///nowhere/cifar-10-python.tar.gz")
-    with pytest.raises(RunError, match="put cifar-10-python.tar.gz in .*--dataset synthetic"):
+    with pytest.raises(RunError, match="(?s)--dataset synthetic.*They are called:  cifar-10-python.tar.gz"):
         load(tmp_path, DataOptions("cifar10"))
 
 

@@ -77,6 +77,7 @@ def test_a_training_leaves_everything(finished):
     )  # not beside synthetic data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     [[], ["--partial_channels", "2", "--warm_up_epochs", "1"], ["--order", "second", "--precision", "bf16"]],
@@ -103,7 +104,7 @@ def test_other_searches(finished, script, roots, tmp_path, flags):
 
 def test_stop_on_skips(script, roots, tmp_path):
     """With alphas that learn 1,000 times faster, skip connections come within the first epochs."""
-    flags = ["--epochs", 6, "--arch_learning_rate", 0.5, "--stop_on_skips", 1, "--run_name", "o"]
+    flags = ["--epochs", 6, "--arch_learning_rate", 0.5, "--stop_on_skips", 1, "--run_name", "o", "--seed", 4]
     done = script(SEARCH, *DATA, *flags, *roots)
     metrics = rows(tmp_path / "logs/q4_darts/o/metrics.csv")
     counts = [int(row["skip_connections"]) for row in metrics]
@@ -115,6 +116,7 @@ def test_stop_on_skips(script, roots, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_from_search_to_test(finished, script, roots, tmp_path):
     genotype = finished / "logs/q4_darts/s/genotype.json"
     done = script(TRAIN, *DATA, "--epochs", 1, "--genotype", genotype, *roots)
@@ -137,6 +139,7 @@ def test_from_search_to_test(finished, script, roots, tmp_path):
     )  # the same test
 
 
+@pytest.mark.slow
 def test_skips_of_alphas_that_wait_do_not_end_the_search(script, roots, tmp_path):
     flags = [
         "--partial_channels",
@@ -192,6 +195,7 @@ def test_visualize(script, tmp_path):
     assert ".pdf" in script("q4_darts/visualize.py", "--output", tmp_path / "c.txt", status=2).stderr
 
 
+@pytest.mark.slow
 def test_torchrun(script, roots, tmp_path):
     command = [
         "-m",
@@ -316,6 +320,7 @@ def test_after_the_data_moved(own, script, tmp_path):
     results.write_text(before)
 
 
+@pytest.mark.slow
 def test_start_from_remakes_the_head(finished, own, script, roots):
     words = ["--start_from", own / "logs/q4_darts/a/checkpoints/last.pt", "--epochs", 1]
     done = script(TRAIN, *DATA, "--genotype", "DARTS_V2", *words, *roots)
