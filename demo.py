@@ -53,12 +53,9 @@ EXAMPLES = ROOT / "docs" / "examples"
 LETTERS = ["A", "B", "C", "D"]
 LONGEST_SIDE = 2048  # of a photo, in pixels: what a CPU maps within seconds
 THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
-CSS = (
-    "#photo img, #map img, #picture img { width: 100%; height: 100%; object-fit: contain; }"  # small ones too
-)
+CSS = "#photo img, #map img, #picture img { width: 100%; height: 100%; object-fit: contain; }"
 
-# A canvas of our own, whose value is a PNG as a data URL: Gradio's sketchpad has its brush chosen anew after
-# every drawing.
+# A canvas of our own, its value a PNG as a data URL: Gradio's sketchpad forgets its brush after each drawing.
 PAD = """
 const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
 let drawing = false;
@@ -79,8 +76,7 @@ canvas.onpointerdown = event => {
 canvas.onpointermove = event => { if (drawing) line(event); };
 canvas.onpointerup = () => { drawing = false; props.value = canvas.toDataURL(); };
 watch("value", () => { if (!props.value) wipe(); });
-pen.lineWidth = 12;
-pen.lineCap = pen.lineJoin = "round";
+Object.assign(pen, { lineWidth: 12, lineCap: "round", lineJoin: "round" });
 wipe();
 """
 

@@ -83,7 +83,7 @@ def plot_episode(folder: Path, figures: Path) -> list[Path]:
     axis.set(xlabel="first axis of the prototypes (embedding units)", ylabel="second axis (embedding units)")
     legend = "stars: prototypes, squares: support, dots: queries"
     axis.set_title(f"Embedding of a {title(shown)}\n{legend}", fontsize=11)
-    axis.legend(stars, short, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    axis.legend(stars, short[:shown], loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return [episode, plots.save(canvas, figures / "embedding.png")]
 
 
