@@ -30,7 +30,7 @@ def locate(checkpoint: Path | str) -> Path:
     if len(path.parts) == 1 and named.is_file():
         return named
     known = ", ".join(path.stem for path in sorted(FOLDER.glob("*.safetensors"))) or "none in this checkout"
-    advice = "train one with train.py and give its file"
+    advice = "train one with train.py and give its file, logs/<question>/<run>/checkpoints/last.pt"
     raise RunError(f"no checkpoint at {path}; networks that come with the project: {known}; {advice}")
 
 

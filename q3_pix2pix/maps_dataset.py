@@ -162,9 +162,10 @@ def list_pairs(folder: Path) -> dict[str, list[Files]]:
     elif all(apart):
         pairs = {part: match(*(side[part] for side in apart)) for part in ("train", "val")}
     else:
+        advice = "; data/README.md says how to make it" if folder.name == "aerial_maps" else ""
         raise RunError(
             f"no images of pairs in {folder}/train and {folder}/val, or trainA, trainB, valA and valB: "
-            f"{folder} holds {contents(folder)}"
+            f"{folder} holds {contents(folder)}{advice}"
         )
     for part, listed in pairs.items():
         if not listed:

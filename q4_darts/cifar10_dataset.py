@@ -205,7 +205,8 @@ def load_tree(folder: Path, data_root: Path, size: int = SIZE) -> dict[str, Pict
     found = find_parts(folder, "train", "test")
     if not found:
         needed = f"{folder}/train/<class> and {folder}/test/<class>"
-        raise RunError(f"no images in {needed}: {folder} holds {contents(folder)}")
+        advice = "; data/README.md says how to get them" if folder.name == "cifar10-images" else ""
+        raise RunError(f"no images in {needed}: {folder} holds {contents(folder)}{advice}")
     parts, names = list_labelled(folder, found)
     files, labels = zip(*sum(parts.values(), []))
     depth, shape = Depth(files), (size, size, 3)

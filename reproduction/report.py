@@ -98,8 +98,9 @@ def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path 
     """Writes the page and the tables; where the page is, or None if no run is finished."""
     questions, missing, benchmarks = collect(options, wanted)
     if not questions:
-        message = f"no finished runs (results.json) under {options.log_root}: python reproduce.py makes them"
-        print(message, file=sys.stderr)
+        named = f" called {', '.join(options.runs)}" if options.runs else ""
+        message = f"no finished runs (results.json){named} under {options.log_root}"
+        print(f"{message}: python reproduce.py makes them", file=sys.stderr)
         return None
     for question, runs in questions.items():
         print(f"\n{question}\n\n{tables.results_table(question, runs)}\n")
