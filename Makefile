@@ -4,9 +4,12 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PRESET ?= quick
 
-.PHONY: setup reproduce report test soak lint bench clean verify demo
+.PHONY: help setup reproduce report test soak lint bench clean verify demo
 
-setup: $(VENV)/.ready
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1 — /p' Makefile
+
+setup: $(VENV)/.ready  ## makes .venv from nothing; the others do that first
 
 $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 setup")'
@@ -21,14 +24,14 @@ reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, evidence, fu
 report: setup  ## the page figures/report.html, docs/REPORT.md and benchmarks/RESULTS.md, from the logs
 	$(PY) report.py
 
-test: setup
+test: setup  ## the tests, four minutes on two cores
 	$(PY) -m pytest
 
-soak: setup  ## all tests, the fault campaign and the fuzz tests at length, and the quick preset: half an hour
+soak: setup  ## all tests, and the long forms of the fault campaign, the fuzz tests and the quick preset
 	$(PY) tests/faults/campaign.py --kills 20
 	SOAK=1 $(PY) -m pytest -m "slow or not slow"
 
-lint: setup
+lint: setup  ## ruff
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
