@@ -71,9 +71,9 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict:
 
     try:
         with safe_open(path, "pt", device=str(device)) as file:
-            about = json.loads((file.metadata() or {})["four_papers"])
+            about = {**json.loads((file.metadata() or {})["four_papers"])}
             model = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged, or not a network of this project") from error
     return about | {
         "model": {

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from common import checkpoint, pretrained
 from common.runtime import RunError
@@ -64,6 +65,10 @@ def test_missing_and_damaged_networks(tmp_path, monkeypatch):
     path = tmp_path / "broken.safetensors"
     for content in (b"", b"hello", (10**12).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"{}"):
         path.write_bytes(content)
+        with pytest.raises(RunError, match="damaged, or not a network"):
+            checkpoint.load("broken", "q2_protonet")
+    for about in ("[]", "null", "1", "[" * 100_000):  # what should describe it
+        save_file({"a": torch.zeros(1)}, path, {"four_papers": about})
         with pytest.raises(RunError, match="damaged, or not a network"):
             checkpoint.load("broken", "q2_protonet")
 
