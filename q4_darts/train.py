@@ -131,6 +131,7 @@ def main(options: Options) -> dict:
     data["jpeg"] = options.dataset == "cifar10_images"
     facts = {"data": data, "parameters": count_parameters(model)}
     facts |= {"classes": train.names, "depth": train.depth}
+    facts["test_data"] = {"pictures": len(test), "sha256": test.fingerprint()}
     facts["multiply_adds"] = multiply_adds(model, options.image_size, device)
     if options.compile:
         model.compile()

@@ -1,5 +1,6 @@
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from math import cos, pi
@@ -318,6 +319,18 @@ def test_after_the_data_moved(own, script, tmp_path):
     said = script("q4_darts/evaluate.py", *words, "--folder", own / "data", status=1).stderr
     assert "belongs to a run of q1_dcgan" in said
     results.write_text(before)
+
+
+def test_resume_notices_other_test_pictures(own):
+    picture = own / "data/test/cup $/0.png"
+    before = picture.read_bytes()
+    picture.write_bytes((own / "data/test/cup $/1.png").read_bytes())
+    words = json.loads((own / "logs/q4_darts/a/config.json").read_text())["legs"][0]["command"]
+    command = [sys.executable, ROOT / TRAIN, *shlex.split(words)[2:], "--resume"]
+    done = subprocess.run(command, cwd=own, env=ENVIRONMENT, capture_output=True, text=True)
+    picture.write_bytes(before)
+    assert done.returncode == 2 and "its test_data changed" in done.stderr
+    assert (own / "logs/q4_darts/a/results.json").exists()
 
 
 @pytest.mark.slow
