@@ -50,7 +50,8 @@ class RunOptions(ScriptOptions):
 
 
 # These may differ between the legs of a run; any other option would make it another run.
-# Data in `folder` and `pairs` are compared by content instead, and q3 compares its schedule itself.
+# Data in `folder` and `pairs` are compared by content instead, q3 compares its schedule itself, and `_claim`
+# looks at --start_from and at --epochs that would end before the run's last one.
 FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root"}
 FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs", "constant_epochs", "start_from"}
 
@@ -110,11 +111,12 @@ class Run:
             raise RunError(f"another process is writing {self.folder}: {advice}") from error
         self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
         self.figures.mkdir(parents=True, exist_ok=True)
-        legs = json.loads(self.config.read_text())["legs"] if self.config.exists() else []
+        self.config_before = self.config.read_text() if self.config.exists() else ""
+        legs = json.loads(self.config_before)["legs"] if self.config_before else []
         torchrun = os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
         leg = {"torchrun": torchrun, **provenance(), "device": runtime.device_name}
         leg |= {"processes": runtime.world, "precision": runtime.precision}
-        about = {"question": question, "options": plain(options), **self.facts, "legs": [*legs, leg]}
+        about = {"question": question, "options": plain(self.options), **self.facts, "legs": [*legs, leg]}
         write_json(self.config, about)
 
     def __enter__(self) -> "Run":
@@ -126,6 +128,9 @@ class Run:
         if self.writing:
             for file in [*(table.file for table in self.tables.values()), *self.boards.values()]:
                 file.close()
+            refused = isinstance(error, UsageError) and self.config_before
+            if refused or (error and not self.tables):  # it never began
+                self.config.write_text(self.config_before) if self.config_before else self.config.unlink()
             self.lock.release()
         if isinstance(error, torch.OutOfMemoryError):
             kept = " (start again with --overwrite). What was trained is kept: with room on the GPU, "
@@ -143,16 +148,20 @@ class Run:
         files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
         if not files:
             return
-        if not self.config.exists():
+        try:
+            before = json.loads(self.config.read_text())
+            own = before["question"] == self.question and "options" in before and before["legs"]
+        except (OSError, ValueError, KeyError, TypeError):
+            own = False
+        if not own:
             what = "files that no run of this project wrote"
             raise UsageError(f"{self.folder} holds {what}: give another --run_name")
-        before = json.loads(self.config.read_text())
         afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
         if afresh and not self.restarted:
             for file in sorted(
                 files, key=lambda file: file == self.config
             ):  # last: it says whose folder it is
-                shutil.rmtree(file) if file.is_dir() else file.unlink()
+                shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
             changed = [f"its {key} changed" for key, x in self.facts.items() if before.get(key, x) != x]
@@ -162,6 +171,13 @@ class Run:
                     why = " (the learning rate's schedule spans all epochs; --start_from begins a new run)"
                     why = why if key == "epochs" else ""
                     changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}{why}")
+            began, given = before.get("start_from"), now["start_from"]
+            if given != began and (given or not self._saved):
+                changed.append(f"--start_from was {began!r}, now {given!r}")
+            self.options = dataclasses.replace(options, start_from=began and Path(began))
+            done = self._epochs_done()
+            if "epochs" in free and now.get("epochs", done) < done:
+                changed.append(f"{done} epochs are done, more than --epochs {now['epochs']}")
             if leg["processes"] != self.runtime.world:
                 changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
             if changed:
@@ -178,13 +194,22 @@ class Run:
                 "--run_name NAME keeps both"
             )
 
+    @property
+    def _saved(self) -> bool:
+        """There is a checkpoint to resume from."""
+        return self.last.exists() or checkpoint.previous(self.last).exists()
+
+    def _epochs_done(self) -> int:
+        metrics = self.folder / "metrics.csv"  # a head, and one row per epoch
+        return max(0, len(metrics.read_text().splitlines()) - 1) if metrics.exists() else 0
+
     def start_from(self, networks: dict[str, torch.nn.Module], remade: tuple[str, ...] = ()) -> None:
         """Loads --start_from into new networks, unless the run resumes; call it before `restore`.
 
         Arguments and errors are those of `checkpoint.start_from`.
         """
         path = self.options.start_from
-        resumes = (self.options.resume or self.restarted) and self.last.exists()
+        resumes = (self.options.resume or self.restarted) and self._saved
         if path is not None and not resumes:
             for text in checkpoint.start_from(path, self.question, self.architecture, networks, remade):
                 self.log(text)
@@ -223,8 +248,6 @@ class Run:
                 self.tables[name] = Table(self.folder / f"{name}.csv", sizes.get(name, 0))
                 purge = position.get("epoch", 0) if name == "metrics" else None  # an epoch that begins again
                 self.boards[name] = SummaryWriter(self.folder / "tensorboard" / name, purge_step=purge)
-            # A finished run that continues is not finished.
-            (self.folder / "results.json").unlink(missing_ok=True)
         for text in filter(None, [*self.warnings, warning]):
             self.log(f"warning: {text}")
         return position
@@ -251,6 +274,7 @@ class Run:
         """Saves all that is needed to resume: the parts' states, the tables' sizes, the position."""
         if not self.writing:
             return
+        self._continues()
         # at the start of an epoch the one before is trained
         done = position["epoch"] - (position.get("step") == 0)
         states = {}
@@ -281,6 +305,11 @@ class Run:
         self.runtime.barrier()
         path, device = self.last.with_name(f"{name}.pt"), self.runtime.device
         model.load_state_dict(checkpoint.load(path, self.question, self.architecture, device)["model"])
+        self.runtime.barrier()  # rank 0 may replace the file from here on
+
+    def _continues(self) -> None:
+        """A finished run that goes on is not finished; one whose new options are refused still is."""
+        (self.folder / "results.json").unlink(missing_ok=True)
 
     def write(self, table: str, row: dict[str, float | int | str]) -> None:
         """Adds a row to metrics.csv ("metrics") or steps.csv ("steps"), and its numbers to TensorBoard.
@@ -289,6 +318,7 @@ class Run:
         """
         if not self.writing:
             return
+        self._continues()
         self.tables[table].write(row)
         (_, at), *rest = row.items()
         for name, value in rest:

@@ -66,9 +66,20 @@ def test_folder_of_somebody_else_is_left_alone(options):
     folder = options.log_root / "q" / "a"
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("dear")
-    with pytest.raises(UsageError, match="no run of this project"):
-        opened(replace(options, overwrite=True))
-    assert (folder / "thesis.txt").read_text() == "dear"
+    for config in (None, '{"options": {"smoke": true}, "legs": []}', '{"question": "other"}', "[]", "{"):
+        if config:
+            (folder / "config.json").write_text(config)
+        with pytest.raises(UsageError, match="no run of this project"):
+            opened(replace(options, overwrite=True))
+        assert (folder / "thesis.txt").read_text() == "dear"
+
+
+def test_overwriting_leaves_what_a_link_points_to(options, tmp_path):
+    folder = finished(options)
+    (folder / "checkpoints").rename(tmp_path / "large_disk")
+    (folder / "checkpoints").symlink_to(tmp_path / "large_disk")
+    finished(replace(options, overwrite=True))
+    assert (tmp_path / "large_disk" / "last.pt").exists() and not (folder / "checkpoints").is_symlink()
 
 
 def test_resume_cuts_the_table_back_to_the_checkpoint_and_keeps_a_leg(options):
@@ -121,6 +132,48 @@ def test_resume_must_keep_the_options(options):
     finished(options)
     with pytest.raises(UsageError, match="--rate was 0.1, now 0.2"):
         opened(replace(options, resume=True, rate=0.2))
+
+
+def test_fewer_epochs_than_are_done_are_refused_and_leave_the_results(options):
+    @dataclass
+    class WithEpochs(Options):
+        epochs: int = 2
+
+    first = WithEpochs(**vars(options))
+    folder = finished(first)
+    before = [(folder / name).read_bytes() for name in ("config.json", "metrics.csv", "results.json")]
+    with pytest.raises(UsageError, match="2 epochs are done, more than --epochs 1"):
+        opened(replace(first, resume=True, epochs=1))
+    assert before == [(folder / name).read_bytes() for name in ("config.json", "metrics.csv", "results.json")]
+    with opened(replace(first, resume=True, epochs=3)) as run:
+        run.restore({})
+        assert (folder / "results.json").exists()  # until it goes on
+        run.write("metrics", {"epoch": 3, "train_loss": 0.25})
+    assert not (folder / "results.json").exists()
+
+
+def test_a_start_that_is_refused_leaves_the_name_free(options, tmp_path):
+    for error, path in ((UsageError, "other.pt"), (RunError, "missing.pt")):
+        checkpoint.save(tmp_path / "other.pt", "q", {}, model=nn.Linear(2, 1).state_dict())
+        with pytest.raises(error):
+            with opened(replace(options, start_from=tmp_path / path)) as run:
+                run.start_from({"model": nn.Linear(3, 1)})
+    finished(options)
+
+
+def test_a_resumed_run_remembers_what_it_started_from(options, tmp_path):
+    with opened(replace(options, start_from=tmp_path / "a.pt")) as run:
+        pass
+        run.restore({})
+    with pytest.raises(UsageError, match="--start_from was .*a.pt', now None"):  # nothing is trained yet
+        opened(replace(options, resume=True))
+    with opened(replace(options, start_from=tmp_path / "a.pt", resume=True)) as run:
+        run.restore({})
+        run.save_last({}, epoch=2)
+    with opened(replace(options, resume=True)) as run:
+        assert json.loads(run.config.read_text())["options"]["start_from"] == str(tmp_path / "a.pt")
+    with pytest.raises(UsageError, match="--start_from was .*a.pt', now .*b.pt"):
+        opened(replace(options, start_from=tmp_path / "b.pt", resume=True))
 
 
 def test_one_writer_at_a_time(options):

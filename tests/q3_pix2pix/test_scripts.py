@@ -211,14 +211,18 @@ def test_wrong_commands_get_a_clear_line(tmp_path, arguments, error, message):
 
 
 def test_checkpoint_of_another_size_direction_or_schedule(trained):
+    folder = trained / "logs/q3_pix2pix/a"
+    before = [(folder / name).read_bytes() for name in ("config.json", "metrics.csv", "results.json")]
     for flag, value, message in (
         ("--image_size", 64, "--image_size was 32, now 64"),
         ("--direction", "BtoA", "--direction was 'AtoB', now 'BtoA'"),
-        ("--epochs", 2, "--epochs was 3, now 2: it can only grow"),
+        ("--epochs", 2, "3 epochs are done, more than --epochs 2"),
         ("--constant_epochs", 3, "--constant_epochs was 1, now 3"),
     ):
         with pytest.raises(UsageError, match=message):
             run(trained, "--run_name", "a", "--resume", flag, value)
+        now = [(folder / name).read_bytes() for name in ("config.json", "metrics.csv", "results.json")]
+        assert now == before
 
 
 def test_added_epochs_run_at_a_constant_rate_and_config_says_so(trained, tmp_path):
