@@ -75,7 +75,10 @@ class Loop:
 
         Raises:
             Stopped: a stop was requested, after saving.
+            UsageError: the checkpoint lies inside an epoch after the last of them.
         """
+        if self.at.epoch > total and self.at.step:
+            raise UsageError(f"--resume: epoch {self.at.epoch} has begun, after the last of --epochs {total}")
         self.total = total
         while self.at.epoch <= total and not self.at.ended:
             yield self.at.epoch

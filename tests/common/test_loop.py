@@ -68,6 +68,16 @@ def test_a_stop_at_any_step_resumes_exactly(options, stop_at):
         assert (folder / table).read_bytes() == (whole / table).read_bytes()
 
 
+def test_fewer_epochs_than_were_begun_are_refused(options):
+    with pytest.raises(Stopped):
+        train(options, (2, 1))
+    before = (options.log_root / "q/a/config.json").read_bytes()
+    with pytest.raises(UsageError, match="epoch 2 has begun, after the last of --epochs 1"):
+        train(replace(options, resume=True, epochs=1))
+    assert (options.log_root / "q/a/config.json").read_bytes() == before
+    assert train(replace(options, resume=True, epochs=2))[1][0][:2] == (2, 2)
+
+
 def test_an_early_end_stays_ended_and_more_epochs_continue(options):
     _, seen = train(options, end_after=2)
     assert seen[-1][0] == 2
