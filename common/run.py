@@ -98,7 +98,7 @@ class Run:
         self.resume_command = shlex.join([*launcher, script_here(sys.argv[0]), *words, "--resume"])
         if not self.writing:
             return
-        if options.resume and not self.folder.exists():
+        if options.resume and not self.config.exists():
             known = sorted(path.parent.name for path in self.folder.parent.glob("*/config.json"))
             there = f"the runs there are {', '.join(known)}" if known else "there are no runs in that folder"
             raise UsageError(f"--resume: there is no run {self.folder}; {there}")

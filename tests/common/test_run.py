@@ -158,6 +158,8 @@ def test_a_start_that_is_refused_leaves_the_name_free(options, tmp_path):
         with pytest.raises(error):
             with opened(replace(options, start_from=tmp_path / path)) as run:
                 run.start_from({"model": nn.Linear(3, 1)})
+    with pytest.raises(UsageError, match="there is no run"):
+        opened(replace(options, resume=True))
     finished(options)
 
 
