@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PRESET ?= quick
+JOBS ?= 2
 
 .PHONY: help setup reproduce report test soak lint bench clean verify demo
 
@@ -18,8 +19,8 @@ $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-reproduce: setup  ## PRESET=quick (synthetic data, minutes), small, evidence, full, report, paper or precision
-	$(PY) reproduce.py --preset $(PRESET)
+reproduce: setup  ## JOBS=2 commands side by side of PRESET=quick (synthetic data, minutes), small, evidence, full, report, paper or precision
+	$(PY) reproduce.py --preset $(PRESET) --jobs $(JOBS)
 
 report: setup  ## the page figures/report.html, docs/REPORT.md and benchmarks/RESULTS.md, from the logs
 	$(PY) report.py
