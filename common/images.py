@@ -7,10 +7,10 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, ImageStat
@@ -24,6 +24,7 @@ JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume infor
 PARTS = {"train": ["train"], "val": ["val", "validation", "valid", "test"]}
 PARTS |= {"validation": ["validation", "val", "valid"], "test": ["test", "val", "validation", "valid"]}
 LIMITS = (255, 4095, 65535)  # of 8, 12 and 16 bits
+Made = TypeVar("Made")
 ORDERS = ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")  # of bytes, and the other way round
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow warns from here on, where open_image refuses
@@ -122,6 +123,29 @@ def own_folder(dataset: str, folder: Path | None, layout: str, flag: str = "--fo
         raise UsageError(f"--dataset folder needs {flag} DIR, {layout}{said}")
 
 
+def find_inputs(paths: Sequence[Path], by_class: bool = False) -> list[Path]:
+    """The images that --input names: files, and folders of images; each of them once.
+
+    Args:
+        by_class: a folder may also hold one folder of images per class.
+
+    Raises:
+        UsageError: there is no --input, a path that does not exist, or a folder without images.
+    """
+    if not paths:
+        raise UsageError("--input IMAGE_OR_FOLDER is needed")
+    files = []
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"--input {path} does not exist")
+        folders = [path, *(list_folders(path) if by_class else ())]
+        found = [file for folder in folders for file in list_images(folder)] if path.is_dir() else [path]
+        if not found:
+            raise UsageError(f"no images (.png, .jpg, ...) in {path}")
+        files += found
+    return list(dict.fromkeys(files))
+
+
 def contents(folder: Path) -> str:
     """What a folder holds, for messages."""
     names = [entry.name + "/" * entry.is_dir() for entry in _entries(folder)]
@@ -170,6 +194,23 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         raise
     except Exception as error:
         raise RunError(f"{path} cannot be read as an image ({error or type(error).__name__})") from error
+
+
+def make_each(make: Callable[[Path], Made], files: Iterable[Path]) -> tuple[dict[Path, Made], list[str]]:
+    """What `make` makes of each file that can be read, and what is wrong with the others.
+
+    Raises:
+        RunError: none can be read.
+    """
+    made, failed = {}, []
+    for file in files:
+        try:
+            made[file] = make(file)
+        except RunError as error:  # the others are still worth having
+            failed.append(str(error))
+    if not made:
+        raise RunError("; ".join(failed))
+    return made, failed
 
 
 class Depth:
@@ -268,7 +309,6 @@ def _deep_values(path: Path, image: Image.Image) -> np.ndarray | None:
         return np.asarray(ImageOps.exif_transpose(image), np.float32)
     swapped = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA", "RGBX") for a, b in ORDERS}
     swapped["LA;16B"] = "RGBA"  # its four bytes one by one
-    raw = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
     raw = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
     if not raw or not all(mode in swapped for mode in raw):
         return None

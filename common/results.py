@@ -45,6 +45,15 @@ def read_table(path: Path) -> dict[str, list[float]]:
     return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else [])}
 
 
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    """Writes rows of the same keys as a CSV; file names that are not UTF-8 keep their bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
 def write_json(path: Path, value: dict) -> None:
     """Writes JSON atomically: a reader sees the old file or the new one, never half of it."""
     temporary = path.with_suffix(".json.partial")
