@@ -1,7 +1,6 @@
 """Pairs of aligned pictures as a uint8 tensor: photo and map in the channels, cropped and mirrored as one."""
 
 import functools
-import hashlib
 import urllib.error
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from torch import Tensor
 from common import archive
 from common.cache import cached_images
 from common.images import Depth, contents, find_parts, list_images, own_folder, read_image
+from common.pictures import crop_and_mirror, fingerprint
 from common.runtime import RunError
 
 MAPS_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/maps.tar.gz"
@@ -59,9 +59,7 @@ class Pairs:
 
     def fingerprint(self) -> str:
         """SHA-256 of the pixels and names."""
-        digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
-        digest.update("\n".join(self.names).encode(errors="surrogateescape"))
-        return digest.hexdigest()
+        return fingerprint(self.images, self.names)
 
 
 def load_side(image_size: int) -> int:
@@ -99,16 +97,7 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
 
 def random_crop_and_mirror(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Crops each pair (n, 6, side, side) to `size` at its own place and mirrors half of them."""
-    n, _, side, _ = images.shape
-    device = images.device
-    top, left = torch.randint(0, side - size + 1, (2, n, 1), generator=generator, device=device)
-    mirrored = torch.rand(n, 1, generator=generator, device=device) < 0.5
-    along = torch.arange(size, device=device)
-    rows = top + along  # (n, size)
-    columns = left + torch.where(mirrored, size - 1 - along, along)  # (n, size)
-    pair = torch.arange(n, device=device)[:, None, None]
-    crops = images.permute(0, 2, 3, 1)[pair, rows[:, :, None], columns[:, None, :]]
-    return crops.permute(0, 3, 1, 2)  # (n, 6, size, size)
+    return crop_and_mirror(images.permute(0, 2, 3, 1), size, generator).permute(0, 3, 1, 2)
 
 
 def prepare(images: Tensor) -> Tensor:

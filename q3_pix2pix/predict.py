@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.cli import above, at_least, command
-from common.images import FORMATS, MOST_PIXELS, Depth, list_images
+from common.images import FORMATS, MOST_PIXELS, Depth, find_inputs, make_each
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q3_pix2pix.maps_dataset import open_rgb
 from q3_pix2pix.measures import load_generator, translate
@@ -50,31 +50,13 @@ class Options(ScriptOptions):
     side_by_side: bool = False  # write photo and result beside each other
 
 
-def check(options: Options) -> Options:
-    """Checks what can be checked before the checkpoint is read."""
-    if not options.input:
-        raise UsageError("--input PHOTO_OR_FOLDER is needed")
-    at_least(0, options, "overlap", below=0.95)
-    if options.scale is not None:
-        above(0, options, "scale")
-    return options
-
-
 def find_photos(options: Options) -> dict[Path, Path]:
     """Where the result of each photo goes: photo -> file.
 
     Raises:
         UsageError: there is no photo, a result would replace one, or --output is one file for several.
     """
-    photos = []
-    for source in options.input:
-        if not source.exists():
-            raise UsageError(f"--input {source} does not exist")
-        inside = list_images(source) if source.is_dir() else [source]
-        if not inside:
-            raise UsageError(f"no images (.png, .jpg, ...) in {source}")
-        photos += inside
-    photos = list(dict.fromkeys(photos))
+    photos = find_inputs(options.input)
     kind = Image.registered_extensions().get(options.output.suffix.lower())
     if kind and not options.output.is_dir():
         if kind not in FORMATS:
@@ -157,20 +139,20 @@ def translate_photo(
             f"a photo of {photo.width:,} x {photo.height:,} pixels would have {sides[0]:,} x {sides[1]:,} at "
             f"the scale of the training, and the most are {MOST_PIXELS:,}: shrink it, or give another --scale"
         )
-    scaled = np.asarray(photo.resize(sides, Image.Resampling.BICUBIC)).transpose(
-        2, 0, 1
-    )  # (3, height, width)
+    scaled = np.array(photo.resize(sides, Image.Resampling.BICUBIC))  # (height, width, 3)
     mode = options.mode
     if mode == "auto":
         mode = "paper" if max(sides) <= size else "no_dropout"
-    image = torch.from_numpy(scaled.copy()).to(next(generator.parameters()).device)
+    image = torch.from_numpy(scaled).permute(2, 0, 1).to(next(generator.parameters()).device)
     result = tiled(lambda tiles: translate(generator, tiles, mode), image, size, options.overlap)
     pixels = (result * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(pixels).resize(photo.size, Image.Resampling.BICUBIC)
 
 
 def main(options: Options) -> list[Path]:
-    options = check(options)
+    at_least(0, options, "overlap", below=0.95)
+    if options.scale is not None:
+        above(0, options, "scale")
     results = find_photos(options)
     runtime = start(options)
     generator, state = load_generator(options.checkpoint, runtime)
@@ -181,23 +163,21 @@ def main(options: Options) -> list[Path]:
     elif scale is None:
         scale = [1.0, 1.0]
         print("the checkpoint does not say how its pairs were scaled: photos are taken as they are (--scale)")
-    written, failed = [], []
-    for photo, target in tqdm(results.items(), "translating", disable=None):
-        try:
-            picture = open_rgb(photo, depth)
-            result = translate_photo(generator, picture, size, scale, options)
-        except RunError as error:  # the others are still worth having
-            failed.append(str(error))
-            continue
+
+    def write_map(photo: Path) -> Path:
+        picture = open_rgb(photo, depth)
+        result = translate_photo(generator, picture, size, scale, options)
         if options.side_by_side:
-            result = Image.fromarray(np.concatenate([np.asarray(picture), np.asarray(result)], 1))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        result.save(target)
-        written.append(target)
+            result = Image.fromarray(np.concatenate([picture, result], 1))
+        results[photo].parent.mkdir(parents=True, exist_ok=True)
+        result.save(results[photo])
+        return results[photo]
+
+    written, failed = make_each(write_map, tqdm(results, "translating", disable=None))
     print(f"{len(written)} of {len(results)} photos translated, in {options.output}")
     if failed:
         raise RunError("; ".join(failed))
-    return written
+    return list(written.values())
 
 
 if __name__ == "__main__":

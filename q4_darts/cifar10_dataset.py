@@ -2,8 +2,7 @@
 
 import contextlib
 import functools
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from common import archive
 from common.cache import cached_images
 from common.cli import at_least
 from common.images import Depth, contents, find_parts, list_labelled, own_folder, read_image
+from common.pictures import Pictures, crop_and_mirror
 from common.runtime import RunError, UsageError
 
 SIZE = 32
@@ -37,33 +37,6 @@ class DataOptions:
     folder: Path | None = None  # for --dataset folder: train/<class>/<image> and test/<class>/<image>
     image_size: int = 32  # side that the pictures of --dataset folder are scaled to, in pixels
     train_pictures: int = 0  # use only this many of the training pictures, for small budgets (0: all)
-
-
-@dataclass
-class Pictures:
-    """images: (n, h, w, 3) uint8; labels: (n,) int64; names: one per class.
-
-    depth: what deep files were divided by, 0 for 8 bits.
-    """
-
-    images: Tensor
-    labels: Tensor
-    names: list[str]
-    depth: int = 0
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Tensor | slice) -> "Pictures":
-        return replace(self, images=self.images[index], labels=self.labels[index])
-
-    def to(self, device: torch.device | str) -> "Pictures":
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
-
-    def fingerprint(self) -> str:
-        """SHA-256 of pixels and labels."""
-        parts = (tensor.cpu().numpy().tobytes() for tensor in (self.images, self.labels))
-        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def check_data(options: DataOptions) -> None:
@@ -140,18 +113,12 @@ def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding
         padding: black pixels round the picture before the crop.
     """
     n, size, device = len(images), images.shape[1], images.device
-    top, left = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator, device=device)
-    mirrored = torch.rand(n, 1, generator=generator, device=device) < 0.5
-    along = torch.arange(size, device=device)
-    rows, columns = top + along, left + torch.where(mirrored, size - 1 - along, along)  # (n, size) each
     padded = F.pad(images, (0, 0, padding, padding, padding, padding))  # (n, size + 8, size + 8, 3)
-    one = torch.arange(n, device=device)[:, None, None]
-    x = normalise(padded[one, rows[:, :, None], columns[:, None, :]])
+    x = normalise(crop_and_mirror(padded, size, generator))
     if cutout:
         middle = torch.randint(0, size, (2, n, 1), generator=generator, device=device)
-        rows, columns = (
-            (along >= m - cutout // 2) & (along < m + cutout // 2) for m in middle
-        )  # (n, size) each
+        offset = torch.arange(size, device=device) - middle
+        rows, columns = (offset >= -(cutout // 2)) & (offset < cutout // 2)  # (n, size) each
         x = x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
     return x
 

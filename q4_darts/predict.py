@@ -7,9 +7,9 @@ A folder holds pictures, or a folder of pictures per class; when those are the n
 and a confusion matrix are made as well.
 """
 
-import csv
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -20,8 +20,8 @@ import torch
 
 from common import plots
 from common.cli import at_least, command
-from common.images import Depth, list_folders, list_images
-from common.results import print_rows
+from common.images import Depth, find_inputs, make_each
+from common.results import print_rows, write_rows
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q4_darts.cifar10_dataset import read_rgb
 from q4_darts.measures import accuracy_row, class_names, load_network, picture_size, predict
@@ -39,55 +39,17 @@ class Options(ScriptOptions):
     top_k: int = 3  # classes named for each picture
 
 
-def find_pictures(paths: tuple[Path, ...]) -> list[Path]:
-    """The pictures in files, folders, and folders of one folder per class.
-
-    Raises:
-        UsageError: a path that does not exist, or a folder without pictures.
-    """
-    files = []
-    for path in paths:
-        if not path.exists():
-            raise UsageError(f"--input {path} does not exist")
-        found = [path]
-        if path.is_dir():
-            found = [file for folder in (path, *list_folders(path)) for file in list_images(folder)]
-        if not found:
-            raise UsageError(f"no images (.png, .jpg, ...) in {path}")
-        files += found
-    return list(dict.fromkeys(files))
-
-
-def read_pictures(files: list[Path], size: int, depth: Depth) -> tuple[list[Path], torch.Tensor, list[str]]:
-    """The readable files, their pictures (n, size, size, 3) as uint8, and what is wrong with the others.
-
-    Raises:
-        RunError: none is readable.
-    """
-    readable, images, failed = [], [], []
-    for file in files:
-        try:
-            images.append(read_rgb(file, size, depth))
-            readable.append(file)
-        except RunError as error:  # the others are still worth having
-            failed.append(str(error))
-    if not images:
-        raise RunError("; ".join(failed))
-    return readable, torch.from_numpy(np.stack(images)), failed
-
-
 def main(options: Options) -> list[dict]:
-    if not options.input:
-        raise UsageError("--input PICTURE_OR_FOLDER is needed")
     at_least(1, options, "top_k")
     if options.output.suffix != ".csv" or options.output.is_dir():
         raise UsageError(f"--output must be a file that ends in .csv, not {options.output}")
-    files = find_pictures(options.input)
+    files = find_inputs(options.input, by_class=True)
     runtime = start(options)
     model, state = load_network(options.checkpoint, runtime)
     names = class_names(state)
     depth = Depth(files, state.get("facts", {}).get("depth", 0))
-    files, images, failed = read_pictures(files, picture_size(state), depth)
+    pictures, failed = make_each(partial(read_rgb, size=picture_size(state), depth=depth), files)
+    files, images = list(pictures), torch.from_numpy(np.stack(list(pictures.values())))  # (n, h, w, 3)
     logits = predict(model, images.to(runtime.device), runtime).cpu()
     shares, classes = logits.softmax(1).topk(min(options.top_k, len(names)))  # (n, k) each
 
@@ -97,11 +59,7 @@ def main(options: Options) -> list[dict]:
         for place, (p, c) in enumerate(zip(share, chosen), 1):
             row |= {f"class_{place}": names[c], f"probability_{place}": f"{p:.4f}"}
         rows.append(row)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with open(options.output, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+    write_rows(options.output, rows)
 
     columns, shown = 6, min(len(files), MOST_SHOWN)
     canvas, axes = plots.figure(-(-shown // columns), columns, (1.5, 1.75))
@@ -111,9 +69,8 @@ def main(options: Options) -> list[dict]:
         axis.axis("on")
         plots.show(axis, image, f"{plots.short(row['class_1'], 16)} {float(row['probability_1']):.0%}")
     canvas.suptitle(f"{len(files)} pictures" + (f", the first {shown}" if shown < len(files) else ""))
-    print(
-        f"{options.output}: {len(files)} pictures; {plots.save(canvas, options.output.with_suffix('.png'))}"
-    )
+    figure = plots.save(canvas, options.output.with_suffix(".png"))
+    print(f"{options.output}: {len(files)} pictures; {figure}")
 
     if all(file.parent.name in names for file in files):
         labels = torch.tensor([names.index(file.parent.name) for file in files])

@@ -1,5 +1,6 @@
 """One reader for all four questions: whatever the file, its pixels are those of the plain 8-bit picture."""
 
+import functools
 import io
 import struct
 import zlib
@@ -9,14 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from common.images import Depth, list_images, read_image
+from common.images import Depth, list_images, make_each, read_image
 from common.runtime import RunError, UsageError
 from q1_dcgan import mnist_dataset
 from q2_protonet import splits
 from q3_pix2pix import maps_dataset
 from q3_pix2pix import predict as q3_predict
 from q4_darts import cifar10_dataset
-from q4_darts import predict as q4_predict
 
 QUESTIONS = ["q1", "q2", "q3", "q4"]
 GREY = np.full((48, 48), 255, np.uint8)  # a thick L, which shows the way up, and a grey square
@@ -182,8 +182,10 @@ def test_a_single_dark_photo_keeps_the_scale_of_the_training(tmp_path, monkeypat
     dark.write_bytes(of_values(TWELVE // 20))
     damaged.write_bytes(dark.read_bytes()[:900])
     if question == "q4":
-        files, found, failed = q4_predict.read_pictures([damaged, dark], 48, Depth([damaged, dark], depth))
-        assert files == [dark] and "damaged.tif cannot be read" in failed[0]
+        read = functools.partial(cifar10_dataset.read_rgb, size=48, depth=Depth([damaged, dark], depth))
+        found, failed = make_each(read, [damaged, dark])
+        assert list(found) == [dark] and "damaged.tif cannot be read" in failed[0]
+        found = [found[dark]]
     else:
         state = {"architecture": {"image_size": 64}, "facts": {"scale": [1.0, 1.0], "depth": depth}}
         monkeypatch.setattr(q3_predict, "load_generator", lambda *_: (torch.nn.Linear(1, 1), state))
