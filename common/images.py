@@ -146,6 +146,23 @@ def find_inputs(paths: Sequence[Path], by_class: bool = False) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
+def trained_folder(trained: dict, now: Path | None) -> Path | None:
+    """Where the pictures are that a network was trained on; None where they were not a user's own.
+
+    Args:
+        trained: the options of its training, from its checkpoint.
+        now: --folder, for pictures that have moved.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    folder = now or (Path(trained["folder"]) if trained["folder"] else None)
+    if folder is not None and not folder.is_dir():
+        where = f"the pictures are no longer in {folder.absolute()}"
+        raise UsageError(f"{where}: give their place with --folder DIR")
+    return folder
+
+
 def contents(folder: Path) -> str:
     """What a folder holds, for messages."""
     names = [entry.name + "/" * entry.is_dir() for entry in _entries(folder)]

@@ -70,43 +70,53 @@ def short(name: str, most: int = 20) -> str:
     return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
 
 
-def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None) -> Path:
-    """Draws metrics.csv: one panel per quantity, its `train_` and `validation_` columns together.
+def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None, panels=None) -> None:
+    """Draws metrics.csv, if it has anything to draw.
 
     Args:
         metrics: the CSV; its first column is the x axis.
         path: the PNG to write.
         title: above the whole figure.
         best_epoch: marked by a line.
+        panels: label of the y axis -> column -> its name in the legend (default: one panel per quantity, its
+            `train_` and `validation_` columns together). Where the label ends in (%) the values are shares.
     """
-    (x_name, x), *series = read_table(metrics).items()
-    panels: dict[str, list[tuple[str | None, list[float]]]] = {}
-    for name, values in series:
-        part, _, quantity = name.partition("_")
-        paired = part in COLORS
-        panels.setdefault(quantity if paired else name, []).append((part if paired else None, values))
+    (x_name, x), *columns = read_table(metrics).items()
+    table, by_quantity = dict(columns), {}
+    for column in table:
+        part, _, quantity = column.partition("_")
+        part, quantity = (part, quantity) if part in COLORS else ("", column)
+        label = quantity.replace("_", " ") + (" (%)" if "accuracy" in quantity else "")
+        by_quantity.setdefault(label, {})[column] = part
+    panels = {  # of the columns that are there
+        label: there
+        for label, lines in (panels or by_quantity).items()
+        if (there := {column: name for column, name in lines.items() if column in table})
+    }
+    if not panels:
+        return
     rows = -(-len(panels) // 4)
     canvas, axes = figure(rows, -(-len(panels) // rows))
     for axis in axes.flat[len(panels) :]:
         axis.axis("off")
-    for axis, (quantity, lines) in zip(axes.flat, panels.items()):
-        share = "accuracy" in quantity
-        for part, values in lines:
-            style = {"label": part, "color": COLORS.get(part), "marker": "o" if len(x) < 15 else None}
-            axis.plot(x, np.array(values) * (100 if share else 1), **style, markersize=3)
+    for axis, (label, lines) in zip(axes.flat, panels.items()):
+        factor = 100 if label.endswith("(%)") else 1
+        for column, name in lines.items():
+            style = {"label": name or None, "color": COLORS.get(name), "marker": "o" if len(x) < 15 else None}
+            axis.plot(x, factor * np.array(table[column]), **style, markersize=3)
         if best_epoch:
             style = {"color": "black", "linestyle": ":", "linewidth": 1.2}
             axis.axvline(best_epoch, **style, label=f"best: epoch {best_epoch}")
-        axis.set(xlabel=x_name, ylabel=quantity.replace("_", " ") + (" (%)" if share else ""))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if "learning_rate" in quantity:
+        axis.set(xlabel=x_name, ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if label == "learning rate":
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter(LogFormatter())  # plain text, as text.parse_math is off
             axis.yaxis.set_minor_formatter(LogFormatter())
-        elif lines[0][0] or axis is axes.flat[0]:
+        elif any(lines.values()) or (best_epoch and axis is axes.flat[0]):
             axis.legend()
-    canvas.suptitle(title)
-    return save(canvas, path)
+    write_title(canvas, title)
+    save(canvas, path)
 
 
 def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
