@@ -3,9 +3,11 @@
 import json
 import os
 import pickle
+import textwrap
 import zipfile
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import BinaryIO
 
 import torch
@@ -52,21 +54,10 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
 
 
 def write(contents: dict, file: BinaryIO) -> None:
-    """torch.save, which reports a full disk as a RuntimeError about positions; here it stays an OSError."""
-    refusals: list[OSError] = []
-    write = file.write
-
-    def watched(data: bytes) -> int:
-        try:
-            return write(data)
-        except OSError as error:
-            refusals.append(error)
-            raise
-
-    try:
-        torch.save(contents, SimpleNamespace(write=watched, flush=file.flush, name=file.name))
-    except RuntimeError as error:
-        raise refusals[0] if refusals else error from None
+    """torch.save by way of memory: into a file it reports a full disk as a RuntimeError about positions."""
+    whole = BytesIO()
+    torch.save(contents, whole)
+    file.write(whole.getbuffer())
 
 
 def previous(path: Path) -> Path:
@@ -84,7 +75,7 @@ def load(path: Path | str, question: str, architecture: dict | None = None, devi
         Damaged, RunError: as `read` and `pretrained.read`.
         RunError: missing, not a checkpoint of this project, of another question or architecture.
     """
-    path = pretrained.locate(path)
+    path = pretrained.locate(path, question)
     state = pretrained.read(path, device) if path.suffix == ".safetensors" else read(path, device)
     about = [state.get(key) for key in ("format", "question", "architecture")] if type(state) is dict else []
     if [type(fact) for fact in about] != [str, str, dict] or about[0] != FORMAT:
@@ -98,6 +89,56 @@ def load(path: Path | str, question: str, architecture: dict | None = None, devi
     if architecture is not None and about[2] != architecture:
         raise RunError(f"{path} holds the network {about[2]}, and {architecture} was asked for")
     return state
+
+
+def load_network(
+    path: Path | str, question: str, build: Callable, device: Device, parts: tuple[str, ...] = ("model",)
+) -> tuple[nn.Module, dict]:
+    """The network of a checkpoint, on the device, and the checkpoint's contents.
+
+    Args:
+        path: a file, or the name of a network in pretrained/.
+        build: makes the network from the numbers of the checkpoint's architecture, such as its class.
+        parts: the names under which a checkpoint may hold the network; the first that is there is taken.
+
+    Raises:
+        Damaged, RunError: as `load` and `load_state`, or no network can be built from the architecture.
+    """
+    path = pretrained.locate(path, question)
+    state = load(path, question, device=device)
+    try:
+        network = build(**state["architecture"])
+    except Exception as error:  # whatever a network's class raises on numbers that are not its own
+        why = f"from which no network can be built ({error or type(error).__name__})"
+        raise RunError(f"{path} holds the architecture {state['architecture']}, {why}") from error
+    name = next((name for name in parts if name in state), None)
+    weights = state.get(name)
+    if name == "average":  # of an AveragedModel, which has "module." before each name
+        weights = {key[7:]: value for key, value in weights.items() if key.startswith("module.")}
+    load_state(network.to(device), weights, path)
+    return network, state
+
+
+def load_state(part: object, state: object, path: Path) -> None:
+    """Loads what `path` holds of a network, an optimiser or a scheduler.
+
+    Raises:
+        RunError: it belongs to another one (other names or shapes), or a network's weights are not finite.
+    """
+    try:
+        part.load_state_dict(state)
+    except torch.OutOfMemoryError:  # of the GPU
+        raise
+    except Exception as error:  # torch raises several kinds
+        why = textwrap.shorten(str(error), 300, placeholder=" ...")
+        raise RunError(f"{path} does not fit the architecture it states: {why}") from error
+    if isinstance(part, nn.Module) and not is_finite(part):
+        raise RunError(f"{path} holds weights that are not finite")
+
+
+def is_finite(network: nn.Module) -> bool:
+    """All parameters and buffers are finite numbers."""
+    return all(value.isfinite().all() for value in network.state_dict().values())
 
 
 def read(path: Path, device: Device = "cpu") -> object:
@@ -150,13 +191,13 @@ def start_from(
     first, found, loaded, new = next(iter(networks)), {}, [], []
     for name, network in networks.items():
         weights = saved.get(name, saved.get("model") if name == first else None)
-        if weights is None:
+        if not isinstance(weights, dict):
             new.append(f"the {name}, which it lacks")
             continue
         own, loaded = network.state_dict(), [*loaded, name]
         for key in sorted(own.keys() | weights.keys()):
             here, there = own.get(key), weights.get(key)
-            if here is not None and there is not None and here.shape == there.shape:
+            if here is not None and here.shape == getattr(there, "shape", None):
                 own[key] = there
             elif not key.startswith(remade):
                 both = f"{saved['architecture']}, and this run trains {architecture}"
@@ -165,7 +206,7 @@ def start_from(
                 new.append(f"{name} {key}, {tuple(here.shape)}")
         found[name] = own
     for name, weights in found.items():
-        networks[name].load_state_dict(weights)
+        load_state(networks[name], weights, path)
     return [f"starts from {', '.join(loaded)} of {path}", *(f"starts anew: {what}" for what in new)]
 
 

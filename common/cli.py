@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 import tyro
 
-from common.runtime import OUT_OF_MEMORY, RunError, Stopped, UsageError
+from common.runtime import OUT_OF_MEMORY, RunError, Stopped, StopSignal, UsageError, exit_status
 
 
 def at_least(least: float, options: object, *names: str, below: float = float("inf")) -> None:
@@ -77,7 +77,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(exit_status(error))
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -136,6 +136,7 @@ def expand_user(value: object) -> object:
 def command(main: Callable, options_type: type, description: str) -> None:
     """Reads the command line into `options_type` and calls `main(options)`."""
     sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
+    StopSignal.ends_process = True
     with quiet_pipe():
         options = parse(options_type, description)
         with one_line_errors(options.debug):

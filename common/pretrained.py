@@ -1,5 +1,6 @@
 """The trained networks that come with the project: pretrained/<name>.safetensors, each with a model card."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -9,27 +10,32 @@ from common.provenance import ROOT
 from common.runtime import RunError
 
 FOLDER = ROOT / "pretrained"
-MOST_BYTES = 25_000_000  # of one file; safetensors hold no code, and their header no more than its own length
+MOST_BYTES = 25_000_000  # of one file, which holds no code
+ABOUT = ("format", "question", "architecture", "options", "epoch", "facts", "rows")  # what describes it
 
 
 def names(question: str | None = None) -> list[str]:
     """The names of the networks that are there, of one question or of all."""
-    found = sorted(path.stem for path in FOLDER.glob("*.safetensors"))
-    return [name for name in found if question in (None, read(FOLDER / f"{name}.safetensors")["question"])]
+    found = []
+    for path in sorted(FOLDER.glob("*.safetensors")):
+        with contextlib.suppress(RunError):  # a damaged one is of no question
+            if question is None or read(path)["question"] == question:
+                found.append(path.stem)
+    return found
 
 
-def locate(checkpoint: Path | str) -> Path:
+def locate(checkpoint: Path | str, question: str | None = None) -> Path:
     """The file of a checkpoint given as a path or as the name of a network in pretrained/.
 
     Raises:
-        RunError: there is neither.
+        RunError: there is neither; the message names the networks of `question`.
     """
     path, named = Path(checkpoint), FOLDER / f"{checkpoint}.safetensors"
     if path.is_file():
         return path
     if len(path.parts) == 1 and named.is_file():
         return named
-    known = ", ".join(path.stem for path in sorted(FOLDER.glob("*.safetensors"))) or "none in this checkout"
+    known = ", ".join(names(question)) or "none in this checkout"
     advice = "train one with train.py and give its file, logs/<question>/<run>/checkpoints/last.pt"
     raise RunError(f"no checkpoint at {path}; networks that come with the project: {known}; {advice}")
 
@@ -53,8 +59,8 @@ def write(path: Path, state: dict, model: dict[str, torch.Tensor], rows: list[di
         name: (value.half() if half and value.is_floating_point() else value).contiguous()
         for name, value in model.items()
     }
-    about = {key: state[key] for key in ("format", "question", "architecture", "options", "epoch")}
-    about |= {"facts": state.get("facts", {}), "rows": rows}
+    about = {key: value for key, value in state.items() if key in ABOUT} | {"rows": rows}
+    about.setdefault("facts", {})
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path, {"four_papers": json.dumps(about)})
     if path.stat().st_size > MOST_BYTES:
@@ -65,13 +71,16 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict:
     """The contents as in a checkpoint: "model" in fp32, "question", "architecture", "options", "rows" ...
 
     Raises:
-        RunError: the file is damaged, or not one of this project's.
+        RunError: the file is damaged, too large, or not one of this project's.
     """
     from safetensors import SafetensorError, safe_open
 
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise RunError(f"{path} has {size:,} bytes; a network of this project has at most {MOST_BYTES:,}")
     try:
         with safe_open(path, "pt", device=str(device)) as file:
-            about = {**json.loads((file.metadata() or {})["four_papers"])}
+            about = json.loads((file.metadata() or {})["four_papers"])
+            about = {key: about[key] for key in ABOUT}
             model = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged, or not a network of this project") from error

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -22,38 +21,10 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from common import checkpoint
+from common.options import FREE_ON_RESUME, RunOptions, plain
 from common.provenance import provenance, script_here
 from common.results import Table, write_json
-from common.runtime import OUT_OF_MEMORY, RunError, Runtime, ScriptOptions, StopSignal, UsageError
-
-
-@dataclass
-class RunOptions(ScriptOptions):
-    """Options of every training script."""
-
-    data_root: Path = Path("data")  # folder of the data sets
-    log_root: Path = Path("logs")  # folder of the run folders
-    figure_root: Path = Path("figures")  # folder of the pictures
-    run_name: str = ""  # name of the run folder (default: made from the settings)
-    resume: bool = False  # continue the run of this name exactly where its last checkpoint was saved
-    overwrite: bool = False  # delete the run of this name first
-    start_from: Path | None = None  # a checkpoint, or a name in pretrained/: its networks are trained on
-    compile: bool = False  # torch.compile the network (worth it on a GPU)
-    smoke: bool = False  # a tiny run on synthetic data to check that everything works (seconds)
-
-    def check(self) -> None:
-        super().check()
-        if self.resume and self.overwrite:
-            raise UsageError("--resume continues a run and --overwrite deletes it: give only one of them")
-        if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
-            raise UsageError(f"--run_name must be the name of a folder, without a path: {self.run_name}")
-
-
-# These may differ between the legs of a run; any other option would make it another run.
-# Data in `folder` and `pairs` are compared by content instead, q3 compares its schedule itself, and `_claim`
-# looks at --start_from and at --epochs that would end before the run's last one.
-FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root"}
-FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs", "constant_epochs", "start_from"}
+from common.runtime import OUT_OF_MEMORY, RunError, Runtime, StopSignal, UsageError
 
 
 class Run:
@@ -91,14 +62,18 @@ class Run:
         self.stop_signal = StopSignal()
         self.writing = runtime.rank == 0
         self.restarted = runtime.on_any_rank(self.writing and self._restarted())
-        self.facts = json.loads(json.dumps(facts, default=str))
-        self.tables, self.boards, self.warnings = {}, {}, []  # filled by `restore` and `_claim`
+        self.facts = plain(facts)
+        self.tables, self.boards, self.warnings = {}, {}, []
         words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
         launcher = ["python"] if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world)]
         self.resume_command = shlex.join([*launcher, script_here(sys.argv[0]), *words, "--resume"])
-        if not self.writing:
-            return
-        if options.resume and not self.config.exists():
+        with runtime.ending_together():
+            if self.writing:
+                self._open(FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
+
+    def _open(self, free: set[str]) -> None:
+        """Takes the folder for this process alone, and adds a leg to its config.json."""
+        if self.options.resume and not self.config.exists():
             known = sorted(path.parent.name for path in self.folder.parent.glob("*/config.json"))
             there = f"the runs there are {', '.join(known)}" if known else "there are no runs in that folder"
             raise UsageError(f"--resume: there is no run {self.folder}; {there}")
@@ -109,29 +84,31 @@ class Run:
         except filelock.Timeout as error:
             advice = "wait for it, or give another --run_name"
             raise RunError(f"another process is writing {self.folder}: {advice}") from error
-        self._claim(options, FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
+        self._claim(free)
         self.figures.mkdir(parents=True, exist_ok=True)
         self.config_before = self.config.read_text() if self.config.exists() else ""
         legs = json.loads(self.config_before)["legs"] if self.config_before else []
         torchrun = os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
-        leg = {"torchrun": torchrun, **provenance(), "device": runtime.device_name}
-        leg |= {"processes": runtime.world, "precision": runtime.precision}
-        about = {"question": question, "options": plain(self.options), **self.facts, "legs": [*legs, leg]}
-        write_json(self.config, about)
+        leg = {"torchrun": torchrun, **provenance(), "device": self.runtime.device_name}
+        leg |= {"processes": self.runtime.world, "precision": self.runtime.precision}
+        about = {"question": self.question, "options": plain(vars(self.options)), **self.facts}
+        write_json(self.config, about | {"legs": [*legs, leg]})
 
     def __enter__(self) -> "Run":
         self.stop_signal.__enter__()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
-        self.stop_signal.__exit__()
         if self.writing:
             for file in [*(table.file for table in self.tables.values()), *self.boards.values()]:
                 file.close()
-            refused = isinstance(error, UsageError) and self.config_before
-            if refused or (error and not self.tables):  # it never began
-                self.config.write_text(self.config_before) if self.config_before else self.config.unlink()
+            if error and (isinstance(error, UsageError) or not self.tables):  # refused, or it never began
+                if self.config_before:
+                    self.config.write_text(self.config_before)
+                elif not self.tables:
+                    self.config.unlink()
             self.lock.release()
+        self.stop_signal.__exit__()
         if isinstance(error, torch.OutOfMemoryError):
             kept = " (start again with --overwrite). What was trained is kept: with room on the GPU, "
             kept += f"{self.resume_command} continues it"
@@ -143,11 +120,12 @@ class Run:
             return False
         return json.loads(self.config.read_text())["legs"][-1].get("torchrun") == os.getppid()
 
-    def _claim(self, options: RunOptions, free: set[str]) -> None:
+    def _claim(self, free: set[str]) -> None:
         """Makes sure that the folder may be written: a new one, one to delete, or one to continue."""
         files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
         if not files:
             return
+        options = self.options
         try:
             before = json.loads(self.config.read_text())
             own = before["question"] == self.question and "options" in before and before["legs"]
@@ -158,50 +136,49 @@ class Run:
             raise UsageError(f"{self.folder} holds {what}: give another --run_name")
         afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
         if afresh and not self.restarted:
-            for file in sorted(
-                files, key=lambda file: file == self.config
-            ):  # last: it says whose folder it is
+            files.sort(key=self.config.__eq__)  # config.json last: it says whose folder it is
+            for file in files:
                 shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
-            changed = [f"its {key} changed" for key, x in self.facts.items() if before.get(key, x) != x]
-            leg, before, now = before["legs"][-1], before["options"], plain(options)
-            for key in sorted(before.keys() & now.keys() - free):
-                if before[key] != now[key]:
-                    why = " (the learning rate's schedule spans all epochs; --start_from begins a new run)"
-                    why = why if key == "epochs" else ""
-                    changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}{why}")
-            began, given = before.get("start_from"), now["start_from"]
-            if given != began and (given or not self._saved):
-                changed.append(f"--start_from was {began!r}, now {given!r}")
-            self.options = dataclasses.replace(options, start_from=began and Path(began))
-            done = self._epochs_done()
-            if "epochs" in free and now.get("epochs", done) < done:
-                changed.append(f"{done} epochs are done, more than --epochs {now['epochs']}")
-            if leg["processes"] != self.runtime.world:
-                changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
-            if changed:
-                needed = "the options and data the run began with"
-                raise UsageError(f"--resume needs {needed}: {'; '.join(changed)}")
-            if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
-                self.warnings.append(
-                    f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with "
-                    "other random numbers and no longer repeats an undisturbed run to the bit"
-                )
+            self._continue(before, free)
         else:
             raise UsageError(
                 f"the run {self.folder} exists: --resume continues it, --overwrite starts it again, "
                 "--run_name NAME keeps both"
             )
 
+    def _continue(self, config: dict, free: set[str]) -> None:
+        """Makes sure that a run with this config.json may go on with these options, data and machine."""
+        changed = [f"its {key} changed" for key, x in self.facts.items() if config.get(key, x) != x]
+        leg, before, now = config["legs"][-1], config["options"], plain(vars(self.options))
+        for key in sorted(before.keys() & now.keys() - free):
+            if before[key] != now[key]:
+                changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}")
+                if key == "epochs":
+                    changed[-1] += " (the learning rate's schedule spans them; --start_from begins a new run)"
+        began, given = before.get("start_from"), now["start_from"]
+        if given != began and (given or not self._saved):
+            changed.append(f"--start_from was {began!r}, now {given!r}")
+        self.options = dataclasses.replace(self.options, start_from=began and Path(began))
+        metrics = self.folder / "metrics.csv"
+        done = len(metrics.read_text().splitlines()) - 1 if metrics.exists() else 0  # after the head
+        if "epochs" in free and now.get("epochs", done) < done:
+            changed.append(f"{done} epochs are done, more than --epochs {now['epochs']}")
+        if leg["processes"] != self.runtime.world:
+            changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
+        if changed:
+            raise UsageError(f"--resume needs the options and data the run began with: {'; '.join(changed)}")
+        if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
+            self.warnings.append(
+                f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with "
+                "other random numbers and no longer repeats an undisturbed run to the bit"
+            )
+
     @property
     def _saved(self) -> bool:
         """There is a checkpoint to resume from."""
         return self.last.exists() or checkpoint.previous(self.last).exists()
-
-    def _epochs_done(self) -> int:
-        metrics = self.folder / "metrics.csv"  # a head, and one row per epoch
-        return max(0, len(metrics.read_text().splitlines()) - 1) if metrics.exists() else 0
 
     def start_from(self, networks: dict[str, torch.nn.Module], remade: tuple[str, ...] = ()) -> None:
         """Loads --start_from into new networks, unless the run resumes; call it before `restore`.
@@ -230,24 +207,28 @@ class Run:
         if self.options.resume or self.restarted:
             about = self.question, self.architecture, self.runtime.device
             saved, warning = checkpoint.load_last(self.last, *about)
-        position = saved["position"] if saved else {}
-        self.options_before = saved["options"] if saved else plain(self.options)  # of the leg before this one
-        for name, part in parts.items():
-            if not saved or part is None:
-                continue
-            if not isinstance(part, torch.Generator):
-                part.load_state_dict(saved[name])
-            elif len(saved[name]) == len(part.get_state()):
-                part.set_state(saved[name].cpu())
-            else:  # the state of another kind of device
-                part.manual_seed(part.initial_seed() + 10**6 * position["epoch"] + position["step"])
-        self._seconds_before, self._opened = (saved["seconds"] if saved else 0.0), time.perf_counter()
-        if self.writing:
-            sizes = saved["tables"] if saved else {}
-            for name in ("metrics", "steps"):
-                self.tables[name] = Table(self.folder / f"{name}.csv", sizes.get(name, 0))
-                purge = position.get("epoch", 0) if name == "metrics" else None  # an epoch that begins again
-                self.boards[name] = SummaryWriter(self.folder / "tensorboard" / name, purge_step=purge)
+        position, sizes, self._seconds_before = {}, {}, 0.0
+        self.options_before = plain(vars(self.options))  # of the leg before this one
+        if saved:
+            parts = {name: part for name, part in parts.items() if part is not None}
+            if lacking := {*parts, "position", "tables", "seconds", "options"} - saved.keys():
+                raise RunError(f"{self.last} cannot be resumed: it lacks {', '.join(sorted(lacking))}")
+            position, sizes, self._seconds_before = saved["position"], saved["tables"], saved["seconds"]
+            self.options_before = saved["options"]
+            for name, part in parts.items():
+                if not isinstance(part, torch.Generator):
+                    checkpoint.load_state(part, saved[name], self.last)
+                elif len(saved[name]) == len(part.get_state()):
+                    part.set_state(saved[name].cpu())
+                else:  # the state of another kind of device
+                    part.manual_seed(part.initial_seed() + 10**6 * position["epoch"] + position["step"])
+        self._opened = time.perf_counter()
+        with self.runtime.ending_together():
+            if self.writing:
+                for name in ("metrics", "steps"):
+                    self.tables[name] = Table(self.folder / f"{name}.csv", sizes.get(name, 0))
+                    purge = position.get("epoch", 0) if name == "metrics" else None  # it begins again
+                    self.boards[name] = SummaryWriter(self.folder / "tensorboard" / name, purge_step=purge)
         for text in filter(None, [*self.warnings, warning]):
             self.log(f"warning: {text}")
         return position
@@ -272,19 +253,21 @@ class Run:
 
     def save_last(self, parts: dict[str, object], **position: object) -> None:
         """Saves all that is needed to resume: the parts' states, the tables' sizes, the position."""
-        if not self.writing:
-            return
-        self._continues()
-        # at the start of an epoch the one before is trained
-        done = position["epoch"] - (position.get("step") == 0)
-        states = {}
-        for name, part in parts.items():
-            if isinstance(part, torch.nn.Module):
-                self._check_weights(part, done)
-            if part is not None:
-                states[name] = part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
-        sizes = {name: table.sync() for name, table in self.tables.items()}
-        self._save(self.last, done, **states, position=position, tables=sizes, seconds=self.seconds)
+        with self.runtime.ending_together():
+            if not self.writing:
+                return
+            self._continues()
+            # at the start of an epoch the one before is trained
+            done = position["epoch"] - (position.get("step") == 0)
+            states = {}
+            for name, part in parts.items():
+                if isinstance(part, torch.nn.Module):
+                    self._check_weights(part, done)
+                if part is not None:
+                    generator = isinstance(part, torch.Generator)
+                    states[name] = part.get_state() if generator else part.state_dict()
+            sizes = {name: table.sync() for name, table in self.tables.items()}
+            self._save(self.last, done, **states, position=position, tables=sizes, seconds=self.seconds)
 
     def save_network(self, name: str, model: torch.nn.Module, epoch: int) -> None:
         """Saves a network alone as checkpoints/<name>.pt: "best" is the best so far."""
@@ -293,18 +276,19 @@ class Run:
             self._save(self.last.with_name(f"{name}.pt"), epoch, model=model.state_dict())
 
     def _check_weights(self, model: torch.nn.Module, epoch: int) -> None:
-        if not all(p.isfinite().all() for p in model.parameters()):
+        if not checkpoint.is_finite(model):
             raise RunError(f"the weights are not finite at epoch {epoch} and were not saved; {self.advice}")
 
     def _save(self, path: Path, epoch: int, **state: object) -> None:
-        about = {"options": plain(self.options), "facts": self.facts, "epoch": epoch}
+        about = {"options": plain(vars(self.options)), "facts": self.facts, "epoch": epoch}
         checkpoint.save(path, self.question, self.architecture, **about, **state)
 
     def load_network(self, name: str, model: torch.nn.Module) -> None:
         """Loads a network saved by `save_network` into `model`, on every rank once rank 0 has written it."""
         self.runtime.barrier()
-        path, device = self.last.with_name(f"{name}.pt"), self.runtime.device
-        model.load_state_dict(checkpoint.load(path, self.question, self.architecture, device)["model"])
+        path = self.last.with_name(f"{name}.pt")
+        saved = checkpoint.load(path, self.question, self.architecture, self.runtime.device)
+        checkpoint.load_state(model, saved.get("model"), path)
         self.runtime.barrier()  # rank 0 may replace the file from here on
 
     def _continues(self) -> None:
@@ -356,8 +340,3 @@ class Run:
         for table in self.tables.values():
             if table.columns is None:
                 Path(table.file.name).unlink()
-
-
-def plain(options: object) -> dict:
-    """A dataclass as JSON holds it."""
-    return json.loads(json.dumps(dataclasses.asdict(options), default=str))

@@ -31,6 +31,11 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM, after everything was saved: exit status 130."""
 
 
+def exit_status(error: Exception) -> int:
+    """The status with which a script ends in this error."""
+    return 2 if isinstance(error, UsageError) else 1
+
+
 @dataclass
 class ScriptOptions:
     """What every script takes."""
@@ -64,7 +69,8 @@ class Runtime:
     def device_name(self) -> str:
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        return f"CPU, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        return "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads"
 
     def autocast(self) -> torch.autocast:
         """The forward pass in bf16 where that was chosen; losses and distances stay in fp32 outside of it."""
@@ -104,18 +110,38 @@ class Runtime:
     def one_first(self, data_root: Path) -> Iterator[None]:
         """Rank 0 goes first and others wait: only one process downloads and fills caches in `data_root`."""
         if self.rank > 0:
-            self.barrier()
+            self._follow_rank_0(0)
             yield
             return
         lock = filelock.FileLock(data_root / ".lock")
         with contextlib.suppress(OSError):  # a read-only folder needs no lock
             data_root.mkdir(parents=True, exist_ok=True)
             lock.acquire()
+        with self.ending_together():
+            try:
+                yield
+            finally:
+                lock.release()
+
+    @contextlib.contextmanager
+    def ending_together(self) -> Iterator[None]:
+        """Around what rank 0 alone does: where it raises, the others end as well, silently, with its status.
+
+        All ranks wait for rank 0 at the end.
+        """
         try:
             yield
-        finally:
-            lock.release()
-        self.barrier()
+        except Exception as error:
+            self._follow_rank_0(exit_status(error))
+            raise
+        self._follow_rank_0(0)
+
+    def _follow_rank_0(self, status: int) -> None:
+        if self.world > 1:
+            told = torch.tensor(status, device=self.device)
+            dist.broadcast(told, 0)
+            if self.rank > 0 and told > 0:
+                sys.exit(int(told))
 
     def barrier(self) -> None:
         """Waits until every process of torchrun has come this far."""
@@ -203,6 +229,7 @@ class StopSignal:
     """Turns the first Ctrl-C or SIGTERM into a flag that loops read between steps; a second ends at once."""
 
     requested = False
+    ends_process = False  # after a stop; set by cli.command
 
     def _handle(self, number: int, frame: object) -> None:
         if self.requested and time.monotonic() - self._since < 1:
@@ -218,8 +245,9 @@ class StopSignal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        ending = self.requested and self.ends_process  # the same stop, sent twice, must not change its status
         for number, handler in self._previous.items():
-            signal.signal(number, signal.SIG_IGN if self.requested else handler)  # it is ending already
+            signal.signal(number, signal.SIG_IGN if ending else handler)
 
 
 OUT_OF_MEMORY = (

@@ -230,11 +230,6 @@ def class_names(state: dict) -> list[str]:
 
 def load_generator(path: Path | str, runtime: Runtime) -> tuple[Generator, dict]:
     """The generator of a checkpoint (its moving average where there is one) and the checkpoint's contents."""
-    state = checkpoint.load(path, QUESTION, device=runtime.device)
-    generator = Generator(**state["architecture"]).to(runtime.device)
-    weights = state.get("model", state.get("generator"))
-    if "average" in state:  # of an AveragedModel, which has "module." before each name
-        average = state["average"].items()
-        weights = {name[7:]: value for name, value in average if name.startswith("module.")}
-    generator.load_state_dict(weights)
+    parts = "average", "model", "generator"
+    generator, state = checkpoint.load_network(path, QUESTION, Generator, runtime.device, parts)
     return generator.eval(), state

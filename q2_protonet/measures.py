@@ -201,9 +201,6 @@ def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:
     """The network of a checkpoint, on the device, and the checkpoint's other contents.
 
     Raises:
-        RunError: as `checkpoint.load`.
+        RunError: as `checkpoint.load_network`.
     """
-    state = checkpoint.load(path, QUESTION, device=runtime.device)
-    model = ProtoNet(**state["architecture"]).to(runtime.device)
-    model.load_state_dict(state["model"])
-    return model, state
+    return checkpoint.load_network(path, QUESTION, ProtoNet, runtime.device)

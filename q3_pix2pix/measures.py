@@ -36,12 +36,14 @@ def load_generator(path: Path, runtime: Runtime) -> tuple[UNet, dict]:
     """The generator of a checkpoint in eval mode, on the device, and the checkpoint's contents.
 
     Raises:
-        RunError: as `checkpoint.load`.
+        RunError: as `checkpoint.load_network`.
     """
-    state = checkpoint.load(path, QUESTION, device=runtime.device)
-    shape = state["architecture"]
-    generator = UNet(shape["image_size"], shape["base_channels"]).to(runtime.device)
-    generator.load_state_dict(state.get("model", state.get("generator")))
+
+    def build(image_size: int, base_channels: int, direction: str = "") -> UNet:  # part of the data
+        return UNet(image_size, base_channels)
+
+    parts = "model", "generator"
+    generator, state = checkpoint.load_network(path, QUESTION, build, runtime.device, parts)
     return generator.eval(), state
 
 

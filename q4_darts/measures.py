@@ -65,16 +65,15 @@ def load_network(path: Path, runtime: Runtime) -> tuple[Network | Supernet, dict
     """The network of a checkpoint on the device, and the checkpoint's contents.
 
     Raises:
-        RunError: as `checkpoint.load`.
+        RunError: as `checkpoint.load_network`.
     """
-    state = checkpoint.load(path, QUESTION, device=runtime.device)
-    numbers = dict(state["architecture"])
-    if "genotype" in numbers:
-        model = Network(**numbers | {"genotype": parse(numbers["genotype"])})
-    else:
-        model = Supernet(**numbers)
-    model.load_state_dict(state["model"])
-    return model.to(runtime.device), state
+
+    def build(**numbers: object) -> Network | Supernet:
+        if "genotype" in numbers:
+            return Network(**numbers | {"genotype": parse(numbers["genotype"])})
+        return Supernet(**numbers)
+
+    return checkpoint.load_network(path, QUESTION, build, runtime.device)
 
 
 def class_names(state: dict) -> list[str]:

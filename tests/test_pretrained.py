@@ -71,6 +71,29 @@ def test_missing_and_damaged_networks(tmp_path, monkeypatch):
         save_file({"a": torch.zeros(1)}, path, {"four_papers": about})
         with pytest.raises(RunError, match="damaged, or not a network"):
             checkpoint.load("broken", "q2_protonet")
+    save_file({"a": torch.zeros(1)}, path, {"four_papers": "{}"})
+    assert pretrained.names() == ["broken"] and pretrained.names("q2_protonet") == []
+    with pytest.raises(RunError, match="broken.safetensors is damaged, or not a network"):
+        verify.main(verify.Options(device="cpu"))
+    with open(path, "wb") as file:
+        file.truncate(10**12)  # of zeros that take no space
+    with pytest.raises(RunError, match="broken.safetensors has 1,000,000,000,000 bytes"):
+        checkpoint.load("broken", "q2_protonet")
+
+
+def test_the_networks_named_are_those_of_the_question(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    for question in ("q1_dcgan", "q2_protonet"):
+        about = {
+            "format": checkpoint.FORMAT,
+            "question": question,
+            "architecture": {},
+            "options": {},
+            "epoch": 1,
+        }
+        pretrained.write(tmp_path / f"a_{question}.safetensors", about, {"w": torch.zeros(1)}, [], half=False)
+    with pytest.raises(RunError, match="come with the project: a_q2_protonet;"):
+        checkpoint.load("nothing", "q2_protonet")
 
 
 @pytest.mark.parametrize(

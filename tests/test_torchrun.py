@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -168,6 +169,37 @@ def test_a_worker_ends(roots, tmp_path, command, number, restarts, status):
         assert log.count("from epoch") == 2 and log.count("from epoch 1, step 0") == 1
     if number == signal.SIGTERM:
         assert errors.count("Stopped and saved at epoch") == 2  # both, and the one that was not asked
+
+
+REFUSALS = {  # what rank 0 alone notices -> the status, and what it says
+    "no such run": (["--resume"], 2, "--resume: there is no run"),
+    "no data": (["--dataset", "folder", "--folder", "{0}"], 1, "no images in"),
+    "a changed table": (["--resume"], 1, "metrics.csv was changed"),
+}
+
+
+@pytest.mark.parametrize("words, status, said", REFUSALS.values(), ids=REFUSALS)
+def test_where_rank_0_refuses_all_end_with_its_status_and_one_message(roots, tmp_path, words, status, said):
+    if said.startswith("metrics"):
+        train("q2_protonet/a", tmp_path)
+        config = tmp_path / "logs/q2_protonet/a/config.json"
+        config.write_text(config.read_text().replace('"processes": 1', '"processes": 2'))
+        (config.parent / "metrics.csv").write_text("")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [f"--{name}={value}" for name, value in PROTONET.items()]
+    options += [f"--data_root={tmp_path}/data", "--dataset=synthetic", "--epochs=1", "--run_name=a"]
+    options += ["--device=cpu", *roots, *(word.format(tmp_path) for word in words)]
+    ranks = []
+    for rank in ("0", "1"):
+        where = {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        command = [sys.executable, "q2_protonet/train.py", *options]
+        pipe = {"stderr": subprocess.PIPE, "text": True}
+        ranks.append(subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT | where, **pipe))
+    errors = [process.communicate(timeout=300)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [status, status], errors
+    assert said in errors[0] and len(errors[0].splitlines()) == 1 and errors[1] == ""
 
 
 if __name__ == "__main__":

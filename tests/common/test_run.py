@@ -232,6 +232,45 @@ def test_a_run_that_moves_to_another_device_continues_with_a_warning(options, mo
     assert torch.equal(torch.rand(3, generator=draws), torch.rand(3, generator=again))
 
 
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(options, tmp_path):
+    net = nn.Linear(2, 1)
+    with opened(options) as run:
+        run.restore({"net": net})
+        run.save_last({"net": net}, epoch=1)
+    draws, infinite = torch.Generator(), net.state_dict() | {"bias": torch.tensor([torch.inf])}
+    for parts, change, said in (
+        ({"net": nn.Linear(3, 1)}, {}, "does not fit .* size mismatch for weight"),
+        ({"net": torch.optim.Adam(net.parameters())}, {}, "does not fit"),
+        ({"net": net, "draws": draws}, {}, "lacks draws"),
+        ({"net": net}, {"net": infinite}, "holds weights that are not finite"),
+    ):
+        saved = torch.load(run.last, weights_only=True)
+        torch.save(saved | change, run.last)
+        with (
+            pytest.raises(RunError, match=f"{run.last} .*{said}"),
+            opened(replace(options, resume=True)) as again,
+        ):
+            again.restore(parts)
+    checkpoint.save(run.last.with_name("best.pt"), "q", {"width": 1}, model=infinite)
+    with pytest.raises(RunError, match="best.pt holds weights that are not finite"):
+        run.load_network("best", net)
+    with pytest.raises(RunError, match="best.pt holds weights that are not finite"):
+        checkpoint.start_from(run.last.with_name("best.pt"), "q", {}, {"model": net})
+
+
+def test_a_cpu_stays_a_cpu_however_its_threads_are_counted(options, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert CPU.device_name == "CPU, 1 thread"
+    with opened(options) as run:
+        run.restore({})
+        run.save_last({}, epoch=1)
+    run.config.write_text(run.config.read_text().replace("1 thread", "1 threads"))  # as of old
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    with opened(replace(options, resume=True)) as run:
+        run.restore({})
+    assert CPU.device_name == "CPU, 2 threads" and not run.warnings
+
+
 def test_resume_must_keep_the_data_which_are_known_by_their_content(options, tmp_path):
     @dataclass
     class WithFolder(Options):

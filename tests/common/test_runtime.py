@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from common.cli import at_least, one_line_errors
-from common.runtime import RunError, ScriptOptions, Stopped, UsageError, choose_device, start
+from common.runtime import RunError, ScriptOptions, Stopped, StopSignal, UsageError, choose_device, start
 
 ERRORS = [
     (UsageError("fewer"), 2, "error: fewer"),
@@ -42,6 +43,37 @@ def test_output_that_nobody_reads_ends_quietly(script, words):
     pipes = {"capture_output": False, "stdout": writer, "stderr": subprocess.PIPE}
     assert script(*words, status=1, **pipes).stderr == ""
     os.close(writer)
+
+
+STOPPED = """
+import os, signal, sys, time
+from common.cli import command
+from common.runtime import ScriptOptions, Stopped, StopSignal
+
+def main(options):
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        os.kill(os.getpid(), signal.SIGINT)  # the same stop, by way of the parent
+    os.kill(os.getpid(), signal.SIGTERM)  # after the save
+    raise Stopped("saved")
+
+command(main, ScriptOptions, "")
+"""
+
+
+def test_a_stop_sent_twice_ends_with_its_status(script):
+    assert script("-c", STOPPED, status=130).stderr.endswith("saved\n")
+
+
+def test_after_a_stop_a_caller_has_its_signals_back():
+    """In a notebook or a test, where the process goes on."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_debug_shows_the_traceback():

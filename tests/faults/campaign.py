@@ -4,7 +4,7 @@ python tests/faults/campaign.py --kills 20            # the long form: make soak
 
 A server process imports torch once and forks a child for every start of a script, so that a start costs
 nothing and there is time for many kills. A child dies at a random time, or at its n-th durable act: half of
-the bytes of a file that torch.save writes, a flush to the disk, or a renaming, where a crash could do harm.
+the bytes of a checkpoint or cache, a flush to the disk, or a renaming, where a crash could do harm.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from reproduction.presets import Row
@@ -85,12 +85,12 @@ def draw_data(folder: Path) -> None:
 
 def armed(deadly: int, tally: str) -> None:
     """Makes this process die at its `deadly`-th durable act (0: never), or count them in the file `tally`."""
-    import torch
+    from common import checkpoint
 
     count = 0
-    real_save, real_replace, real_fsync = torch.save, os.replace, os.fsync
+    real_write, real_replace, real_fsync = checkpoint.write, os.replace, os.fsync
 
-    def act(half_of: Path | None = None) -> None:
+    def act(half_of: str = "") -> None:
         nonlocal count
         count += 1
         if tally:
@@ -100,9 +100,10 @@ def armed(deadly: int, tally: str) -> None:
                 os.truncate(half_of, os.path.getsize(half_of) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def save(contents: object, file: object, *rest: object, **more: object) -> None:
-        real_save(contents, file, *rest, **more)
-        act(file if isinstance(file, (str, Path)) else file.name)
+    def write(contents: dict, file: BinaryIO) -> None:
+        real_write(contents, file)
+        file.flush()
+        act(file.name)
 
     def replace(*names: object) -> None:
         act()
@@ -113,7 +114,7 @@ def armed(deadly: int, tally: str) -> None:
         act()
         real_fsync(descriptor)
 
-    torch.save, os.replace, os.fsync = save, replace, fsync
+    checkpoint.write, os.replace, os.fsync = write, replace, fsync
 
 
 def child(order: dict) -> None:

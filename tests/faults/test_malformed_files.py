@@ -14,10 +14,18 @@ from PIL import Image
 
 from common import checkpoint
 from common.runtime import RunError, UsageError
+from q1_dcgan import evaluate as q1_evaluate
 from q1_dcgan import mnist_dataset
+from q1_dcgan.dcgan import Generator
+from q2_protonet import evaluate as q2_evaluate
 from q2_protonet import omniglot_dataset, splits
+from q2_protonet.protonet import ProtoNet
+from q3_pix2pix import evaluate as q3_evaluate
 from q3_pix2pix import maps_dataset
+from q3_pix2pix.pix2pix import UNet
+from q4_darts import evaluate as q4_evaluate
 from q4_darts import genotypes
+from q4_darts.model_search import Supernet
 from tests.common.test_images import png
 
 
@@ -186,6 +194,40 @@ def test_checkpoints_of_odd_contents(tmp_path, content):
     torch.save(content, tmp_path / "last.pt")
     with pytest.raises(RunError, match="last.pt is not a checkpoint of this project"):
         checkpoint.load(tmp_path / "last.pt", "q", {"width": 3})
+
+
+NETWORKS = {  # a script that loads one, the numbers of a small one, and the network
+    "q1_dcgan": (q1_evaluate, {"latent_size": 2, "classes": 2, "base_channels": 1}, Generator),
+    "q2_protonet": (q2_evaluate, {"hidden_channels": 2}, ProtoNet),
+    "q3_pix2pix": (q3_evaluate, {"image_size": 32, "base_channels": 1}, UNet),
+    "q4_darts": (q4_evaluate, {"channels": 4, "layers": 3, "classes": 2}, Supernet),
+}
+WRONG = ("a key is missing", "a foreign key", "another shape", "a NaN", "an infinite statistic", "no network")
+WRONG += ("no tensor", "a number of the architecture that the network does not know")
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("question", NETWORKS)
+def test_weights_that_are_not_those_of_the_architecture_are_refused_by_name(tmp_path, question, wrong):
+    script, numbers, build = NETWORKS[question]
+    weights = build(**numbers).state_dict()
+    first, last = list(weights)[0], [name for name in weights if name.endswith("running_var")][-1]
+    if wrong == "a key is missing":
+        del weights[first]
+    elif wrong == "no network":
+        weights = None
+    elif wrong.startswith("a number"):
+        numbers = numbers | {"depth": 3}
+    else:
+        changed = {"a foreign key": ("odd", torch.zeros(1)), "another shape": (first, torch.zeros(1, 2))}
+        changed |= {"a NaN": (first, weights[first] * torch.nan), "no tensor": (first, [1])}
+        changed |= {"an infinite statistic": (last, weights[last] / 0)}
+        name, value = changed[wrong]
+        weights[name] = value
+    checkpoint.save(tmp_path / "best.pt", question, numbers, model=weights, options={}, facts={}, epoch=1)
+    said = "not finite" if "NaN" in wrong or "infinite" in wrong else "can be built|does not fit"
+    with pytest.raises(RunError, match=f"{tmp_path}/best.pt .*({said})"):
+        script.main(script.Options(checkpoint=tmp_path / "best.pt", device="cpu", data_root=tmp_path))
 
 
 def test_a_compressed_checkpoint_is_a_bomb(tmp_path):
