@@ -1,6 +1,5 @@
-"""The judge of the samples: a small classifier, trained on real pictures by recipe, kept with its hash."""
+"""The judge of the samples: a small classifier, trained on real pictures by a fixed recipe and cached."""
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -10,8 +9,9 @@ from tqdm import tqdm
 
 from common import checkpoint
 from common.cache import write_cache
+from common.pictures import Pictures, fingerprint
 from common.runtime import RunError, Runtime, no_tf32
-from q1_dcgan.mnist_dataset import SIZE, Pictures, prepare
+from q1_dcgan.mnist_dataset import SIZE, prepare
 
 EPOCHS, BATCH, FEATURES = 8, 128, 128
 LEAST_ACCURACY = 0.993  # on MNIST's test set
@@ -23,8 +23,8 @@ class Classifier(nn.Module):
     """Pictures (n, channels, 28, 28) in [-1, 1] -> logits; `features` gives the penultimate layer, (n, 128).
 
     Args:
-        classes: of the pictures. With fewer than two it learns instead which of four ways up a picture is
-            (Gidaris et al. 2018), for the sake of its features.
+        classes: how many the pictures have. With fewer than two it learns which of four ways up a picture
+            is (Gidaris et al. 2018), for the sake of its features.
         channels: 1 or 3.
     """
 
@@ -54,15 +54,10 @@ def judge(classifier: Classifier, images: Tensor, batch: int = 1000) -> tuple[Te
     return features, classifier.score(features).softmax(1)
 
 
-def accuracy(classifier: Classifier, pictures: Pictures) -> float:
-    """Share of the pictures that are classified as their label."""
-    return float((judge(classifier, pictures.images)[1].argmax(1) == pictures.labels).float().mean())
-
-
 def trained_classifier(
     parts: dict[str, Pictures], data_root: Path, runtime: Runtime, least: float = 0
 ) -> tuple[Classifier, dict]:
-    """The judge for these pictures: from `data_root/cache` if its hash is right, else trained now.
+    """The judge of these pictures: from `data_root/cache` if its hash is right, otherwise trained now.
 
     Raises:
         RunError: its test accuracy is below `least`.
@@ -70,14 +65,14 @@ def trained_classifier(
     Returns:
         The classifier on the device, and facts on it: {"recipe", "sha256" of the weights, "test_accuracy"}.
     """
-    classes, channels = len(parts["train"].names), parts["train"].channels
+    classes, channels = len(parts["train"].names), prepare(parts["train"].images[:1]).shape[1]
     train, test = (part if classes > 1 else four_ways_up(part) for part in (parts["train"], parts["test"]))
     classifier = Classifier(classes, channels).to(runtime.device)
-    key = hashlib.sha256((RECIPE + train.fingerprint()).encode()).hexdigest()[:16]
-    cache = data_root / "cache" / f"classifier-{key}.pt"
+    cache = data_root / "cache" / f"classifier-{fingerprint([RECIPE + train.fingerprint()])[:16]}.pt"
 
     def facts(test_accuracy: float) -> dict:
-        return {"recipe": RECIPE, "sha256": weights_hash(classifier), "test_accuracy": test_accuracy}
+        sha256 = fingerprint(*classifier.state_dict().values())
+        return {"recipe": RECIPE, "sha256": sha256, "test_accuracy": test_accuracy}
 
     try:
         saved = checkpoint.read(cache, runtime.device)
@@ -87,12 +82,12 @@ def trained_classifier(
     except Exception:  # missing or damaged: train it again
         pass
     fit(classifier, train, runtime)
-    found = facts(accuracy(classifier, test))
-    if found["test_accuracy"] < least:
-        reads = f"{found['test_accuracy']:.2%} of the test pictures, less than {least:.2%}"
+    accuracy = float((judge(classifier, test.images)[1].argmax(1) == test.labels).float().mean())
+    if accuracy < least:
+        reads = f"{accuracy:.2%} of the test pictures, less than {least:.2%}"
         raise RunError(f"the classifier that judges the samples recognises {reads}")
-    write_cache(cache, {"model": classifier.state_dict(), "facts": found})
-    return classifier, found
+    write_cache(cache, {"model": classifier.state_dict(), "facts": facts(accuracy)})
+    return classifier, facts(accuracy)
 
 
 def four_ways_up(pictures: Pictures) -> Pictures:
@@ -130,9 +125,3 @@ def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
                     optimizer.step()
                     schedule.step()
                     bar.update()
-
-
-def weights_hash(classifier: Classifier) -> str:
-    """SHA-256 of the weights."""
-    weights = [value.cpu().numpy().tobytes() for value in classifier.state_dict().values()]
-    return hashlib.sha256(b"".join(weights)).hexdigest()

@@ -1,6 +1,5 @@
 """Pictures and labels as uint8 tensors on the device: MNIST, Fashion-MNIST, a folder, or drawn digits."""
 
-import hashlib
 import math
 import pickle
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor
 from common import archive
 from common.cache import cached_images
 from common.images import Depth, find_parts, list_folders, list_images, list_labelled, own_folder, read_image
+from common.pictures import Pictures
 from common.runtime import RunError, UsageError
 
 SIZE = 28
@@ -48,32 +48,8 @@ class DataOptions:
     synthetic_pictures: int = 8192  # for --dataset synthetic: how many training pictures to draw
 
 
-@dataclass
-class Pictures:
-    """images: uint8, grey (n, 28, 28) or RGB (n, 28, 28, 3); labels: (n,) int64; names: one per class."""
-
-    images: Tensor
-    labels: Tensor
-    names: list[str]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def channels(self) -> int:
-        return 1 if self.images.ndim == 3 else 3
-
-    def to(self, device: torch.device | str) -> "Pictures":
-        return Pictures(self.images.to(device), self.labels.to(device), self.names)
-
-    def fingerprint(self) -> str:
-        """SHA-256 of pixels and labels."""
-        parts = (tensor.cpu().numpy().tobytes() for tensor in (self.images, self.labels))
-        return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
 def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
-    """The parts "train" and "test" of a data set.
+    """The parts "train" and "test" of a data set: pictures of 28 x 28 pixels, grey or in colour.
 
     Args:
         data_root: torchvision's sets are looked for here and downloaded when missing.
@@ -86,33 +62,27 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
     """
     own_folder(options.dataset, options.folder, "a tree <class>/<image> or a folder of images")
     if options.dataset == "synthetic":
-        return {
-            "train": draw_digits(options.synthetic_pictures, seed),
-            "test": draw_digits(options.synthetic_pictures // 4, seed + 1),
-        }
+        count = options.synthetic_pictures
+        return {"train": draw_digits(count, seed), "test": draw_digits(count // 4, seed + 1)}
     if options.dataset == "folder":
         return load_folder(data_root, options.folder, seed, options.channels)
     from torchvision import datasets  # takes a second to import
 
     kind = datasets.MNIST if options.dataset == "mnist" else datasets.FashionMNIST
-    folder = data_root / kind.__name__ / "raw"
-    md5 = MD5[kind.__name__]
+    folder, md5 = data_root / kind.__name__ / "raw", MD5[kind.__name__]
     if not all((folder / name).exists() for name in md5):
         try:
             kind(str(data_root), download=True)
         except (OSError, RuntimeError, ValueError, AssertionError, pickle.UnpicklingError) as error:
-            files = ", ".join(name for name, _ in kind.resources)
-            files += f", from {kind.mirrors[0]}"
+            files = f"{', '.join(name for name, _ in kind.resources)}, from {kind.mirrors[0]}"
             script = "q1_dcgan/train.py"
             raise archive.not_downloaded(kind.__name__, error, script, folder, files) from error
-    parts = {}
+    parts, names = {}, [name.split(" - ")[0] for name in kind.classes]
     for part, prefix, count in (("train", "train", 60_000), ("test", "t10k", 10_000)):
-        images, labels = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
-        parts[part] = Pictures(
-            read_idx(folder / images, md5[images], (count, SIZE, SIZE)),
-            read_idx(folder / labels, md5[labels], (count,)).long(),
-            [name.split(" - ")[0] for name in kind.classes],
-        )
+        files = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+        shapes = (count, SIZE, SIZE), (count,)
+        images, labels = (read_idx(folder / file, md5[file], shape) for file, shape in zip(files, shapes))
+        parts[part] = Pictures(images, labels.long(), names)
     return parts
 
 
@@ -184,10 +154,8 @@ def load_folder(data_root: Path, folder: Path, seed: int, channels: int = 1) -> 
             testing[own[torch.randperm(len(own), generator=draws)[:count]]] = True
         if not testing.any():
             raise RunError(f"no class of {folder} has the two images that training and testing need")
-    return {
-        part: Pictures(pixels[chosen], labels[chosen], names)
-        for part, chosen in (("train", ~testing), ("test", testing))
-    }
+    whole = Pictures(pixels, labels, names)
+    return {"train": whole[~testing], "test": whole[testing]}
 
 
 def draw_digits(count: int, seed: int) -> Pictures:

@@ -17,6 +17,7 @@ import common  # noqa: F401  # isort: skip
 import numpy as np
 
 from common.cli import at_least, command
+from common.images import folder_now
 from common.results import add_evaluation, print_rows, results_to_extend, run_name
 from common.runtime import ScriptOptions, UsageError, start
 from q3_pix2pix import measures
@@ -40,64 +41,38 @@ class Options(ScriptOptions):
     figure_root: Path = Path("figures")  # folder of the pictures
 
 
-def data_options(options: Options, trained: dict) -> DataOptions:
-    """The data a checkpoint was trained on.
-
-    Args:
-        trained: the options in the checkpoint.
-
-    Raises:
-        UsageError: --pairs for another data set, or its folder is not where it was.
-    """
-    folder = trained["dataset"] == "folder"
-    if options.pairs is not None and not folder:
-        raise UsageError(f"--pairs needs a run with --dataset folder, not --dataset {trained['dataset']}")
-    pairs = options.pairs or (Path(trained["pairs"]) if folder else None)
-    if pairs is not None and not pairs.is_dir():
-        raise UsageError(f"there is no folder {pairs} (from {Path.cwd()}): give its place now as --pairs DIR")
-    return DataOptions(trained["dataset"], pairs, trained.get("resize"), trained["direction"])
-
-
 def main(options: Options) -> list[dict]:
     at_least(1, options, "triplets")
     results = results_to_extend(options.checkpoint, QUESTION)
     runtime = start(options)
     generator, state = load_generator(options.checkpoint, runtime)
-    trained = state["options"]
+    trained, architecture = state["options"], state["architecture"]
     if options.l1_checkpoint:
         control, other = load_generator(options.l1_checkpoint, runtime)
-        if other["architecture"] != state["architecture"]:
-            raise UsageError(
-                f"--l1_checkpoint holds the network {other['architecture']}, not {state['architecture']}"
-            )
+        if other["architecture"] != architecture:
+            raise UsageError(f"--l1_checkpoint holds the network {other['architecture']}, not {architecture}")
         if other["options"]["gan_weight"] or other["options"]["dataset"] != trained["dataset"]:
-            raise UsageError(
-                f"--l1_checkpoint must come from a run with --gan_weight 0 on {trained['dataset']}"
-            )
-    data, size = data_options(options, trained), state["architecture"]["image_size"]
+            needed = f"a run with --gan_weight 0 on {trained['dataset']}"
+            raise UsageError(f"--l1_checkpoint must come from {needed}")
+    pairs = folder_now(options.pairs, trained, "--pairs")
+    data = DataOptions(trained["dataset"], pairs, trained.get("resize"), trained["direction"])
     with runtime.one_first(options.data_root):
-        parts = load(options.data_root, data, size, trained["seed"])
+        parts = load(options.data_root, data, architecture["image_size"], trained["seed"])
     train, validation = (parts[name].to(runtime.device) for name in ("train", "val"))
     photos, maps = validation.images.split(3, 1)
-    maps = maps.float() / 255
-    palette = measures.find_palette(train.images[:200, 3:])
 
-    outputs = translate(generator, photos)
-    rows = measures.rows(outputs, maps, palette, INFERENCE["paper"])
-    for inference in ("no_dropout", "eval"):
-        rows += measures.rows(translate(generator, photos, inference), maps, palette, INFERENCE[inference])
+    made = {inference: translate(generator, photos, inference) for inference in INFERENCE}
+    candidates = {INFERENCE[inference]: outputs for inference, outputs in made.items()}
     if options.l1_checkpoint:
-        name = "L1-only network, train-mode inference"
-        rows += measures.rows(translate(control, photos), maps, palette, name)
-    for name, images in measures.controls(train, validation).items():
-        rows += measures.rows(images, maps, palette, name)
+        candidates["L1-only network, train-mode inference"] = translate(control, photos)
+    rows = measures.rows(candidates, train, validation)
 
-    ranked = measures.measure(outputs, maps)["l1"].argsort().tolist()
+    ranked = measures.measure(made["paper"], maps.float() / 255)["l1"].argsort().tolist()
     count = min(options.triplets, len(ranked))
     shuffled = np.random.default_rng(options.seed).permutation(len(ranked)).tolist()
     orders = {"first": list(range(len(ranked))), "random": shuffled, "best": ranked}
     folder = options.figure_root / QUESTION / run_name(options.checkpoint)
-    triplets = validation.names, photos.float() / 255, maps, outputs
+    triplets = validation, made["paper"]
     title = f"The {options.choose} {count} of {len(ranked)} validation pairs"
     plot_triplets(folder / "triplets.png", title, orders[options.choose][:count], *triplets)
     title = f"The {count} of {len(ranked)} validation pairs with the highest L1"

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from common import plots
+from q3_pix2pix.maps_dataset import Pairs
 
 LOSSES = {  # column of steps.csv -> panel of losses.png
     "g_gan": ("generator, adversarial (nats)", "#1f77b4"),
@@ -33,19 +35,17 @@ def plot_losses(folder: Path, figures: Path, title: str) -> Path:
     return plots.save(canvas, figures / "losses.png")
 
 
-def write_samples(path: Path, inputs: Tensor, targets: Tensor, outputs: Tensor) -> None:
+def write_samples(path: Path, pairs: Tensor, outputs: Tensor) -> None:
     """One JPEG of input, ground truth and output from top to bottom, one column per pair.
 
     Args:
-        inputs, targets, outputs: (n, 3, size, size) in [0, 1].
+        pairs: (n, 6, size, size) uint8.
+        outputs: (n, 3, size, size) in [0, 1].
     """
-    n, _, size, _ = inputs.shape
-    columns = np.stack(
-        [images.cpu().numpy() for images in (inputs, targets, outputs)]
-    )  # (3, n, 3, size, size)
-    sheet = columns.transpose(0, 3, 1, 4, 2).reshape(3 * size, n * size, 3)
+    columns = torch.cat([pairs / 255, outputs], 1).unflatten(1, (3, 3))  # (n, 3, 3, size, size)
+    sheet = columns.permute(1, 3, 0, 4, 2).flatten(2, 3).flatten(0, 1)  # (3 * size, n * size, 3)
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray((sheet * 255).astype(np.uint8)).save(path, quality=90)
+    Image.fromarray((sheet * 255).byte().cpu().numpy()).save(path, quality=90)
 
 
 def write_gif(folder: Path, figures: Path) -> Path:
@@ -55,26 +55,18 @@ def write_gif(folder: Path, figures: Path) -> Path:
     return plots.write_gif(frames, figures / "samples.gif")
 
 
-def plot_triplets(
-    path: Path,
-    title: str,
-    order: list[int],
-    names: list[str],
-    inputs: Tensor,
-    targets: Tensor,
-    outputs: Tensor,
-) -> Path:
+def plot_triplets(path: Path, title: str, order: list[int], pairs: Pairs, outputs: Tensor) -> Path:
     """One row per pair in `order`: input, ground truth and output with its L1.
 
     Args:
-        inputs, targets, outputs: (n, 3, size, size) in [0, 1].
+        outputs: the maps of all pairs, (n, 3, size, size) in [0, 1].
     """
     canvas, axes = plots.figure(len(order), 3, (2.3, 2.35))
     for row, i in zip(axes, order):
-        error = float((outputs[i] - targets[i]).abs().mean() * 255)
-        for axis, image, below in zip(
-            row, (inputs[i], targets[i], outputs[i]), (plots.short(names[i], 28), "", f"L1 {error:.1f}")
-        ):
+        photo, target = (pairs.images[i] / 255).split(3)
+        error = float((outputs[i] - target).abs().mean() * 255)
+        texts = plots.short(pairs.names[i], 28), "", f"L1 {error:.1f}"
+        for axis, image, below in zip(row, (photo, target, outputs[i]), texts):
             plots.show(axis, image.permute(1, 2, 0).cpu().numpy(), below)
     for axis, head in zip(axes[0], ("input", "ground truth", "generated")):
         axis.set_title(head)

@@ -58,18 +58,15 @@ def largest_share(image: Image.Image) -> float:
 def main(options: Options) -> None:
     tiles, target = options.source / "phsi" / "imageset", options.data_root / "aerial_maps"
     if not tiles.is_dir():
-        raise UsageError(
-            f"--source: {options.source} has no folder phsi/imageset; the clone is made by\n"
-            "    git clone --depth 1 https://github.com/henriquejandrade/map-synth"
-        )
+        clone = "git clone --depth 1 https://github.com/henriquejandrade/map-synth"
+        raise UsageError(f"--source: {options.source} has no folder phsi/imageset; make it by\n    {clone}")
     if target.exists():
         raise UsageError(f"{target} exists already: move it away to have it made again")
     parts = list_parts()
     missing = [number for number in parts if not (tiles / f"({number}).png").exists()]
     if missing:
-        raise RunError(
-            f"{len(missing)} of {len(parts)} tiles are missing in {tiles}, the first one ({missing[0]}).png"
-        )
+        first = f"the first one ({missing[0]}).png"
+        raise RunError(f"{len(missing)} of {len(parts)} tiles are missing in {tiles}, {first}")
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     counts = dict.fromkeys(COMMITTED_RUNS, 0)

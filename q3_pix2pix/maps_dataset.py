@@ -78,10 +78,8 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
     own_folder(options.dataset, options.pairs, f"with {layout}", "--pairs")
     sides = {"train": load_side(image_size), "val": image_size}
     if options.dataset == "synthetic":
-        parts = {
-            part: draw_towns(count, sides[part], seed + offset)
-            for part, count, offset in (("train", 64, 0), ("val", 16, 10**6))
-        }
+        parts = {"train": draw_towns(64, sides["train"], seed)}
+        parts["val"] = draw_towns(16, sides["val"], seed + 10**6)
     else:
         if options.dataset == "maps":
             fetch_maps(data_root)
@@ -152,10 +150,8 @@ def list_pairs(folder: Path) -> dict[str, list[Files]]:
         pairs = {part: match(*(side[part] for side in apart)) for part in ("train", "val")}
     else:
         advice = "; data/README.md says how to make it" if folder.name == "aerial_maps" else ""
-        raise RunError(
-            f"no images of pairs in {folder}/train and {folder}/val, or trainA, trainB, valA and valB: "
-            f"{folder} holds {contents(folder)}{advice}"
-        )
+        needed = f"{folder}/train and {folder}/val, or trainA, trainB, valA and valB"
+        raise RunError(f"no images of pairs in {needed}: {folder} holds {contents(folder)}{advice}")
     for part, listed in pairs.items():
         if not listed:
             inner = together.get(part) or apart[0][part]
@@ -169,9 +165,8 @@ def match(first: Path, second: Path) -> list[Files]:
     for folder, files in zip((first, second), sides):
         for file in sorted(list_images(folder)):
             if file.stem in files:
-                raise RunError(
-                    f"{files[file.stem]} and {file} have one name: which of them belongs to the pair?"
-                )
+                both = f"{files[file.stem]} and {file}"
+                raise RunError(f"{both} have one name: which of them belongs to the pair?")
             files[file.stem] = file
     alone = [str(sides[stem not in sides[0]][stem]) for stem in sorted(sides[0].keys() ^ sides[1].keys())]
     if alone:
@@ -201,10 +196,8 @@ def check_apart(files: dict[str, list[Files]], parts: dict[str, Pairs]) -> None:
             a.shape == b.shape and np.square(a - b).mean() <= 0.04 * b.var((0, 1)).mean() + 1
             for a, b in sides
         ):
-            raise RunError(
-                f"{pairs[0][0]} is the training picture {pairs[1][0]}: "
-                "a validation on what was trained on says nothing"
-            )
+            why = "a validation on what was trained on says nothing"
+            raise RunError(f"{pairs[0][0]} is the training picture {pairs[1][0]}: {why}")
 
 
 def open_rgb(path: Path, depth: Depth | None = None) -> Image.Image:

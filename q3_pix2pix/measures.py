@@ -23,13 +23,8 @@ INFERENCE = {  # what results.json calls the ways to run a generator
     "eval": "eval mode",
 }
 # measure -> its name and unit in results.json
-ROWS = {
-    "l1": ("L1", "grey levels"),
-    "psnr": ("PSNR", "dB"),
-    "ssim": ("SSIM", "(1 is equal)"),
-    "sharpness": ("sharpness", "of the targets'"),
-    "pixel_accuracy": ("pixel accuracy", "%"),
-}
+ROWS = {"l1": ("L1", "grey levels"), "psnr": ("PSNR", "dB"), "ssim": ("SSIM", "(1 is equal)")}
+ROWS |= {"sharpness": ("sharpness", "of the targets'"), "pixel_accuracy": ("pixel accuracy", "%")}
 
 
 def load_generator(path: Path, runtime: Runtime) -> tuple[UNet, dict]:
@@ -88,15 +83,11 @@ def measure(outputs: Tensor, targets: Tensor, palette: Tensor | None = None) -> 
         return images.diff(dim=-1).abs().mean((1, 2, 3)) + images.diff(dim=-2).abs().mean((1, 2, 3))
 
     blocks = []
-    for output, target in zip(
-        outputs.split(16), targets.split(16)
-    ):  # all at once would take the memory of many
+    for output, target in zip(outputs.split(16), targets.split(16)):  # a few at a time, to save memory
         block = {"l1": 255 * (output - target).abs().mean((1, 2, 3))}
         block["psnr"] = -10 * (output - target).square().mean((1, 2, 3)).clamp_min(1e-10).log10()
-        block["ssim"] = structural_similarity_index_measure(
-            output, target, data_range=1.0, reduction="none"
-        ).reshape(-1)
-        block["sharpness"] = edges(output)
+        ssim = structural_similarity_index_measure(output, target, data_range=1.0, reduction="none")
+        block |= {"ssim": ssim.reshape(-1), "sharpness": edges(output)}
         if palette is not None:
             block["pixel_accuracy"] = 100 * pixel_accuracy(output, target, palette)
         blocks.append(block)
@@ -158,9 +149,16 @@ def controls(train: Pairs, validation: Pairs) -> dict[str, Tensor]:
     return {"mean training map": mean.contiguous(), "nearest training pair's map": maps}
 
 
-def rows(outputs: Tensor, targets: Tensor, palette: Tensor | None, name: str) -> list[dict]:
-    """Rows of results.json: the mean of each measure over the pictures, with its 95% interval."""
+def rows(candidates: dict[str, Tensor], train: Pairs, validation: Pairs) -> list[dict]:
+    """Rows of results.json: the mean of each measure over the validation pairs, with its 95% interval.
+
+    Args:
+        candidates: maps of the validation photos by name, (n, 3, size, size) in [0, 1]; `controls` are added.
+    """
+    targets, palette = validation.images[:, 3:].float() / 255, find_palette(train.images[:200, 3:])
+    count = f"{len(validation)} validation pairs"
     return [
-        mean_row(f"{ROWS[key][0]}, {name}", values, ROWS[key][1], 4, count=f"{len(values)} validation pairs")
+        mean_row(f"{ROWS[key][0]}, {name}", values, ROWS[key][1], 4, count=count)
+        for name, outputs in (candidates | controls(train, validation)).items()
         for key, values in measure(outputs, targets, palette).items()
     ]

@@ -49,9 +49,8 @@ class UNet(nn.Module):
     def __init__(self, image_size: int = 256, base_channels: int = 64):
         super().__init__()
         depth = image_size.bit_length() - 1
-        widths = [
-            base_channels * min(2**level, 8) for level in range(depth)
-        ]  # 64 128 256 512 512 512 512 512
+        # 64 128 256 512 512 512 512 512
+        widths = [base_channels * min(2**level, 8) for level in range(depth)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):  # 256 -> 128 -> ... -> 1
             plain = level in (0, depth - 1)
@@ -59,16 +58,11 @@ class UNet(nn.Module):
             layers.append(nn.Conv2d(3 if level == 0 else widths[level - 1], width, 4, 2, 1, bias=plain))
             self.down.append(nn.Sequential(*layers, *([] if plain else [Norm(width)])))
         for level in reversed(range(1, depth)):  # 1 -> 2 -> ... -> 128
-            inputs = widths[level] * (1 if level == depth - 1 else 2)
-            layers = [
-                nn.ReLU(),
-                nn.ConvTranspose2d(inputs, widths[level - 1], 4, 2, 1, bias=False),
-                Norm(widths[level - 1]),
-            ]
+            inputs, outputs = widths[level] * (1 if level == depth - 1 else 2), widths[level - 1]
+            layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), Norm(outputs)]
             self.up.append(nn.Sequential(*layers, *([nn.Dropout(0.5)] if level >= depth - 3 else [])))
-        self.up.append(
-            nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1), nn.Tanh())
-        )  # 128 -> 256
+        last = nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1)  # 128 -> 256
+        self.up.append(nn.Sequential(nn.ReLU(), last, nn.Tanh()))
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)
 

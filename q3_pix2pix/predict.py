@@ -135,10 +135,9 @@ def translate_photo(
     """
     sides = [max(2, round(side * factor)) for side, factor in zip(photo.size, scale)]
     if sides[0] * sides[1] > MOST_PIXELS:
-        raise RunError(
-            f"a photo of {photo.width:,} x {photo.height:,} pixels would have {sides[0]:,} x {sides[1]:,} at "
-            f"the scale of the training, and the most are {MOST_PIXELS:,}: shrink it, or give another --scale"
-        )
+        sizes = f"{photo.width:,} x {photo.height:,} pixels would have {sides[0]:,} x {sides[1]:,}"
+        advice = f"and the most are {MOST_PIXELS:,}: shrink it, or give another --scale"
+        raise RunError(f"a photo of {sizes} at the scale of the training, {advice}")
     scaled = np.array(photo.resize(sides, Image.Resampling.BICUBIC))  # (height, width, 3)
     mode = options.mode
     if mode == "auto":

@@ -58,14 +58,12 @@ def check(options: Options) -> Options:
     at_least(-1, options, "constant_epochs")
     above(0, options, "learning_rate")
     if options.image_size & (options.image_size - 1):
-        raise UsageError(
-            f"--image_size must be a power of two, not {options.image_size}: each layer halves it"
-        )
+        why = "each layer halves it"
+        raise UsageError(f"--image_size must be a power of two, not {options.image_size}: {why}")
     constant = options.constant_epochs if options.constant_epochs >= 0 else options.epochs // 2
     if constant > options.epochs:
         raise UsageError(f"--constant_epochs {constant} is more than --epochs {options.epochs}")
-    name = f"{options.dataset}-{options.image_size}"
-    name += "" if options.gan_weight else "-l1"
+    name = f"{options.dataset}-{options.image_size}" + ("" if options.gan_weight else "-l1")
     return replace(options, constant_epochs=constant, run_name=options.run_name or name)
 
 
@@ -172,11 +170,8 @@ def main(options: Options) -> dict:
     networks = {"generator": generator, "discriminator": discriminator}
     state = networks | {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d, "crops": crops}
     architecture = {key: getattr(options, key) for key in ("image_size", "base_channels", "direction")}
-    facts = {
-        "data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()},
-        "scale": validation.scale,
-        "depth": validation.depths[0],
-    }
+    data = {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
+    facts = {"data": data, "scale": validation.scale, "depth": validation.depths[0]}
     with Run(QUESTION, options, runtime, architecture, **facts) as run:
         run.start_from(networks)
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0, schedule=None)
@@ -207,41 +202,27 @@ def main(options: Options) -> dict:
             run.write_epoch(row | {"learning_rate": rate})
             if run.writing:
                 sheet = run.folder / "samples" / f"epoch_{epoch:03d}.jpg"
-                figures.write_samples(sheet, photos[:4].float() / 255, maps[:4], outputs[:4])
+                figures.write_samples(sheet, validation.images[:4], outputs[:4])
             if row["validation_l1"] < loop.at.best:
                 loop.at.best, loop.at.best_epoch = row["validation_l1"], epoch
                 run.save_network("best", generator, epoch)
 
-        palette = measures.find_palette(train.images[:200, 3:])
         outputs = {name: translate(generator, photos, name) for name in ("paper", "eval")}
         candidates = {INFERENCE[name]: images for name, images in outputs.items()}
-        rows = []
-        for name, images in (candidates | measures.controls(train, validation)).items():
-            rows += measures.rows(images, maps, palette, name)
+        rows = measures.rows(candidates, train, validation)
         losses = "GAN + L1" if options.gan_weight else "L1 only"
-        results = {
-            "title": f"pix2pix, {options.dataset}, {options.image_size} pixels, {losses}",
-            "rows": rows,
-            "best_epoch": loop.at.best_epoch,
-            "best_validation_l1": loop.at.best,
-            "epochs": options.epochs,
-            "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in networks.items()},
-        }
+        title = f"pix2pix, {options.dataset}, {options.image_size} pixels, {losses}"
+        results = {"title": title, "rows": rows, "epochs": options.epochs}
+        results |= {"best_epoch": loop.at.best_epoch, "best_validation_l1": loop.at.best}
+        sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+        results["parameters"] = sizes
         if run.writing:
-            title = results["title"]
             plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, loop.at.best_epoch)
             figures.plot_losses(run.folder, run.figures, title)
             figures.write_gif(run.folder, run.figures)
             first = list(range(min(10, len(validation))))
-            figures.plot_triplets(
-                run.figures / "triplets.png",
-                f"The first {len(first)} of {len(validation)} validation pairs",
-                first,
-                validation.names,
-                photos.float() / 255,
-                maps,
-                outputs["paper"],
-            )
+            about = f"The first {len(first)} of {len(validation)} validation pairs"
+            figures.plot_triplets(run.figures / "triplets.png", about, first, validation, outputs["paper"])
             run.finish(results)
             print_rows(rows)
             run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")

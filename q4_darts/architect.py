@@ -80,11 +80,8 @@ def second_order(
         with torch.no_grad():
             step = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
             if optimizer.state:  # after the first step
-                torch._foreach_add_(
-                    step,
-                    [optimizer.state[weight]["momentum_buffer"] for weight in weights],
-                    alpha=group["momentum"],
-                )
+                buffers = [optimizer.state[weight]["momentum_buffer"] for weight in weights]
+                torch._foreach_add_(step, buffers, alpha=group["momentum"])
             torch._foreach_add_(weights, step, alpha=-group["lr"])  # w'
         with autocast():
             loss = validation_loss()

@@ -71,12 +71,11 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
     elif options.dataset == "folder":
         parts = load_tree(options.folder, data_root, options.image_size)
     else:
-        parts = load_tree(data_root / TREE, data_root)
-        if (len(parts["train"]), len(parts["test"])) != (50_000, 10_000):
-            raise RunError(
-                f"{data_root / TREE} is incomplete: CIFAR-10 has 50,000 + 10,000 pictures. "
-                f"--dataset folder --folder {data_root / TREE} takes any number"
-            )
+        tree = data_root / TREE
+        parts = load_tree(tree, data_root)
+        if [len(part) for part in parts.values()] != [50_000, 10_000]:
+            advice = f"--dataset folder --folder {tree} takes any number"
+            raise RunError(f"{tree} is incomplete: CIFAR-10 has 50,000 + 10,000 pictures. {advice}")
     there = len(parts["train"])
     if options.train_pictures > there:
         raise UsageError(f"--train_pictures {options.train_pictures} is more than the {there} there are")
@@ -138,19 +137,16 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
         with contextlib.suppress(OSError, RuntimeError):  # torchvision tries the home of the set next
             if not check_integrity(str(packed), md5):
                 download_url(MIRROR, str(data_root), packed.name, md5)
+    parts = {}
     try:
-        sets = {
-            part: datasets.CIFAR10(str(data_root), train=part == "train", download=True)
-            for part in ("train", "test")
-        }
+        for part in ("train", "test"):
+            data = datasets.CIFAR10(str(data_root), part == "train", download=True)
+            parts[part] = Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         files = f"{packed.name} (MD5 {md5}), from {datasets.CIFAR10.url}"
         script = "q4_darts/train_search.py"
         raise archive.not_downloaded("CIFAR-10", error, script, data_root, files) from error
-    return {
-        part: Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes)
-        for part, data in sets.items()
-    }
+    return parts
 
 
 def read_rgb(file: Path, size: int = SIZE, depth: Depth | None = None) -> np.ndarray:

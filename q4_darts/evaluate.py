@@ -13,17 +13,11 @@ import common  # noqa: F401  # isort: skip
 
 from common import plots
 from common.cli import command
+from common.images import folder_now
 from common.results import add_evaluation, check_classes, print_rows, results_to_extend, run_name
-from common.runtime import ScriptOptions, UsageError, start
+from common.runtime import ScriptOptions, start
+from q4_darts import measures
 from q4_darts.cifar10_dataset import DataOptions, load
-from q4_darts.measures import (
-    accuracy_row,
-    count_parameters,
-    load_network,
-    multiply_adds,
-    picture_size,
-    predict,
-)
 from q4_darts.model import Network
 from q4_darts.paper import QUESTION
 
@@ -41,26 +35,22 @@ class Options(ScriptOptions):
 
 def main(options: Options) -> dict:
     runtime = start(options)
-    model, state = load_network(options.checkpoint, runtime)
+    model, state = measures.load_network(options.checkpoint, runtime)
     results = results_to_extend(options.checkpoint, QUESTION)
     trained = state["options"]
-    folder = options.folder or (Path(trained["folder"]) if trained["folder"] else None)
-    if trained["dataset"] == "folder" and not folder.is_dir():
-        raise UsageError(
-            f"the pictures are no longer in {folder.absolute()}: give their place with --folder DIR"
-        )
-    data = DataOptions(trained["dataset"], folder, picture_size(state))
+    folder = folder_now(options.folder, trained)
+    data = DataOptions(trained["dataset"], folder, measures.picture_size(state))
     test = load(options.data_root, data, trained["seed"])["test"].to(runtime.device)
     check_classes(state, test.names)
 
-    predicted = predict(model, test.images, runtime).argmax(1)
+    predicted = measures.predict(model, test.images, runtime).argmax(1)
     right = predicted == test.labels
-    row = accuracy_row(f"test, epoch {state['epoch']}", predicted, test.labels)
+    row = measures.accuracy_row(f"test, epoch {state['epoch']}", predicted, test.labels)
     by_class = {name: right[test.labels == c].double().mean().item() for c, name in enumerate(test.names)}
-    result = {"rows": [row], "by_class": by_class, "parameters": count_parameters(model)}
+    result = {"rows": [row], "by_class": by_class, "parameters": measures.count_parameters(model)}
     size = f"{result['parameters']:,} parameters"
     if isinstance(model, Network):  # the supernet's count would depend on how it is computed
-        result["multiply_adds"] = multiply_adds(model, data.image_size, runtime.device)
+        result["multiply_adds"] = measures.multiply_adds(model, data.image_size, runtime.device)
         size += f", {result['multiply_adds'] / 1e6:.1f} million multiply-adds per picture"
     figure = options.figure_root / QUESTION / run_name(options.checkpoint) / "confusion.png"
     plots.confusion(predicted, test.labels, test.names, figure)

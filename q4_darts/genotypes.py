@@ -12,16 +12,8 @@ import numpy as np
 from common.results import write_json
 from common.runtime import RunError, UsageError
 
-PRIMITIVES = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
+PRIMITIVES = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect")
+PRIMITIVES += ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
 NODES = 4  # intermediate nodes of a cell; node i has edges from the two inputs and the i nodes before it
 
 # An operation, and the state it reads: 0 and 1 are the cell's inputs, 2 and up its nodes.
@@ -37,34 +29,22 @@ class Genotype(NamedTuple):
 
 # Liu et al. 2019: first and second order; Xu et al. 2020 (PC-DARTS) on CIFAR-10.
 DARTS_V1 = Genotype(
-    normal=(
-        ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("skip_connect", 0), ("sep_conv_3x3", 1),
-        ("skip_connect", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("skip_connect", 2),
-    ),
-    reduce=(
-        ("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 0),
-        ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("avg_pool_3x3", 0),
-    ),
+    normal=(("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("skip_connect", 0), ("sep_conv_3x3", 1),
+            ("skip_connect", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("skip_connect", 2)),
+    reduce=(("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 0),
+            ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("avg_pool_3x3", 0)),
 )  # fmt: skip
 DARTS_V2 = Genotype(
-    normal=(
-        ("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("sep_conv_3x3", 1),
-        ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2),
-    ),
-    reduce=(
-        ("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 1),
-        ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("max_pool_3x3", 1),
-    ),
+    normal=(("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("sep_conv_3x3", 1),
+            ("sep_conv_3x3", 1), ("skip_connect", 0), ("skip_connect", 0), ("dil_conv_3x3", 2)),
+    reduce=(("max_pool_3x3", 0), ("max_pool_3x3", 1), ("skip_connect", 2), ("max_pool_3x3", 1),
+            ("max_pool_3x3", 0), ("skip_connect", 2), ("skip_connect", 2), ("max_pool_3x3", 1)),
 )  # fmt: skip
 PC_DARTS = Genotype(
-    normal=(
-        ("sep_conv_3x3", 1), ("skip_connect", 0), ("sep_conv_3x3", 0), ("dil_conv_3x3", 1),
-        ("sep_conv_5x5", 0), ("sep_conv_3x3", 1), ("avg_pool_3x3", 0), ("dil_conv_3x3", 1),
-    ),
-    reduce=(
-        ("sep_conv_5x5", 1), ("max_pool_3x3", 0), ("sep_conv_5x5", 1), ("sep_conv_5x5", 2),
-        ("sep_conv_3x3", 0), ("sep_conv_3x3", 3), ("sep_conv_3x3", 1), ("sep_conv_3x3", 2),
-    ),
+    normal=(("sep_conv_3x3", 1), ("skip_connect", 0), ("sep_conv_3x3", 0), ("dil_conv_3x3", 1),
+            ("sep_conv_5x5", 0), ("sep_conv_3x3", 1), ("avg_pool_3x3", 0), ("dil_conv_3x3", 1)),
+    reduce=(("sep_conv_5x5", 1), ("max_pool_3x3", 0), ("sep_conv_5x5", 1), ("sep_conv_5x5", 2),
+            ("sep_conv_3x3", 0), ("sep_conv_3x3", 3), ("sep_conv_3x3", 1), ("sep_conv_3x3", 2)),
 )  # fmt: skip
 NAMED = {"DARTS_V1": DARTS_V1, "DARTS_V2": DARTS_V2, "PC_DARTS": PC_DARTS}
 
@@ -183,10 +163,8 @@ def read(text: str) -> Genotype:
         except UnicodeDecodeError:
             content = ""
         except (OSError, ValueError) as error:  # missing, a folder, a name that no file can have
-            names = ", ".join(NAMED)
-            raise RunError(
-                f"no genotype file at {text[:200]}; the names known are {names} and random:SEED"
-            ) from error
+            known = f"the names known are {', '.join(NAMED)} and random:SEED"
+            raise RunError(f"no genotype file at {text[:200]}; {known}") from error
         name, wrong = path, RunError
     try:
         if "Genotype(" in content:
@@ -195,10 +173,8 @@ def read(text: str) -> Genotype:
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
     except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise wrong(
-            f"{name} is not a genotype (JSON with lists of [operation, state] under normal and reduce, "
-            "or Genotype(normal=[...], ...) as the published code prints it)"
-        ) from error
+        needed = "JSON with lists of [operation, state] under normal and reduce, or Genotype(...)"
+        raise wrong(f"{name} is not a genotype ({needed} as the published code prints it)") from error
 
 
 def read_printed(text: str) -> dict[str, list]:
@@ -239,11 +215,7 @@ def parse(content: dict) -> Genotype:
         ValueError, KeyError, TypeError: it is something else.
         UsageError: it breaks the rules.
     """
-    genotype = Genotype(
-        *(tuple((operation, state) for operation, state in content[kind]) for kind in Genotype._fields)
-    )
-    if not all(
-        type(operation) is str and type(state) is int for edges in genotype for operation, state in edges
-    ):
+    cells = [tuple((operation, state) for operation, state in content[kind]) for kind in Genotype._fields]
+    if not all(type(operation) is str and type(state) is int for operation, state in sum(cells, ())):
         raise TypeError("an edge is [operation, state]")
-    return check(genotype)
+    return check(Genotype(*cells))

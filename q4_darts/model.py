@@ -123,10 +123,8 @@ class Network(nn.Module):
         before_before = before = self.stem(x)
         extra = None
         for place, cell in enumerate(self.cells):
-            before_before, before = (
-                before,
-                cell(before_before, before, keep[place] if keep is not None else None),
-            )
+            kept = None if keep is None else keep[place]
+            before_before, before = before, cell(before_before, before, kept)
             if place == self.auxiliary_after and self.auxiliary is not None and self.training:
                 extra = self.auxiliary(before)
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1)), extra

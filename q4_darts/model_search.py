@@ -23,6 +23,8 @@ from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, 
 from q4_darts.operations import FactorizedReduce, ReLUConvBN
 
 EDGES = sum(range(2, NODES + 2))  # 14
+# The edges that leave each state, as rows of the alphas.
+LEAVING = [[edge_index(node, state) for node in edges_from(state)] for state in range(NODES + 1)]
 # Channels up to which a depthwise and its pointwise convolution run as one dense convolution.
 DENSE_UP_TO = {torch.float64: 32, torch.float32: 32, torch.bfloat16: 256}
 
@@ -41,9 +43,8 @@ class EdgeNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
             return super().forward(x)
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, scale, self.zero, self.training, self.momentum, self.eps
-        )
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, scale, self.zero, self.training, self.momentum, self.eps)
 
     def _load_from_state_dict(self, state: dict, prefix: str, *rest: object) -> None:
         state.pop(f"{prefix}num_batches_tracked", None)  # which older checkpoints hold
@@ -99,20 +100,16 @@ class EdgesFrom(nn.Module):
         self.sep_3_a, self.sep_5_a = (EdgeConv(edges, channels, k, stride, 1, True) for k in (3, 5))
         self.sep_3_b, self.sep_5_b = (EdgeConv(edges, channels, k, 1, 1, False) for k in (3, 5))
         self.dil_3, self.dil_5 = (EdgeConv(edges, channels, k, stride, 2, True) for k in (3, 5))
-        self.norms_a, self.norms_b = (
-            nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[-4:]}) for _ in range(2)
-        )
-        del self.norms_a["dil_conv_3x3"], self.norms_a["dil_conv_5x5"]
+        self.norms_a = nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[4:6]})  # of the separable
+        self.norms_b = nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[4:]})
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         scales = weights.t().repeat_interleave(self.channels, 1)  # (8, edges * channels)
         scale = dict(zip(PRIMITIVES, scales.unbind(0)))
         relu = F.relu(x)
-        parts = []
-        for name, first, second in (
-            ("sep_conv_3x3", self.sep_3_a, self.sep_3_b),
-            ("sep_conv_5x5", self.sep_5_a, self.sep_5_b),
-        ):
+        parts, separable = [], {"3x3": (self.sep_3_a, self.sep_3_b), "5x5": (self.sep_5_a, self.sep_5_b)}
+        for size, (first, second) in separable.items():
+            name = f"sep_conv_{size}"
             parts.append(self.norms_b[name](second(F.relu(self.norms_a[name](first(relu)))), scale[name]))
         for name, layer in (("dil_conv_3x3", self.dil_3), ("dil_conv_5x5", self.dil_5)):
             parts.append(self.norms_b[name](layer(relu), scale[name]))
@@ -154,14 +151,12 @@ class SearchCell(nn.Module):
     ):
         super().__init__()
         first = FactorizedReduce if reduction_before else ReLUConvBN
-        self.inputs = nn.ModuleList(
-            [first(before_before, channels, False), ReLUConvBN(before, channels, False)]
-        )
+        inputs = first(before_before, channels, False), ReLUConvBN(before, channels, False)
+        self.inputs = nn.ModuleList(inputs)
         self.partial, self.active = partial, channels // partial
-        self.sources = nn.ModuleList(
-            EdgesFrom(len(edges_from(state)), self.active, 2 if reduction and state < 2 else 1)
-            for state in range(NODES + 1)
-        )
+        strides = [2 if reduction and state < 2 else 1 for state in range(NODES + 1)]
+        sources = (EdgesFrom(len(rows), self.active, stride) for rows, stride in zip(LEAVING, strides))
+        self.sources = nn.ModuleList(sources)
 
     def forward(
         self, before_before: Tensor, before: Tensor, weights: Sequence[Tensor], edge_weights: Tensor
@@ -206,9 +201,8 @@ class Supernet(nn.Module):
         for place in range(layers):
             reduction = place in (layers // 3, 2 * layers // 3)
             channels *= 2 if reduction else 1
-            self.cells.append(
-                SearchCell(before_before, before, channels, reduction, reduction_before, partial)
-            )
+            cell = SearchCell(before_before, before, channels, reduction, reduction_before, partial)
+            self.cells.append(cell)
             self.reductions.append(int(reduction))
             before_before, before, reduction_before = before, NODES * channels, reduction
         self.score = nn.Linear(before, classes)
@@ -235,14 +229,8 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights, edges = self.mixing()
-        leaving = []  # for both kinds of cell, the weights of the edges that leave each state
-        for rows in (kind.unbind(0) for kind in weights):
-            leaving.append(
-                [
-                    torch.stack([rows[edge_index(node, state)] for node in edges_from(state)])
-                    for state in range(NODES + 1)
-                ]
-            )
+        rows = [kind.unbind(0) for kind in weights]  # of both kinds of cell, by edge
+        leaving = [[torch.stack([row[i] for i in edges]) for edges in LEAVING] for row in rows]
         before_before = before = self.stem(x)
         for cell, reduction in zip(self.cells, self.reductions):
             before_before, before = before, cell(before_before, before, leaving[reduction], edges[reduction])

@@ -18,15 +18,14 @@ class ReLUConvBN(nn.Sequential):
         )
 
 
-def separable(channels: int, kernel: int, stride: int, dilation: int, affine: bool) -> list[nn.Module]:
-    """ReLU - depthwise conv - pointwise conv - BatchNorm: (n, c, h, w) -> (n, c, h/stride, w/stride)."""
-    padding = dilation * (kernel - 1) // 2
-    return [
-        nn.ReLU(),
-        nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
-    ]
+def separable(channels: int, kernel: int, strides: list[int], dilation: int, affine: bool) -> nn.Sequential:
+    """ReLU - depthwise conv - pointwise conv - BatchNorm, once for each stride."""
+    layers, padding = [], dilation * (kernel - 1) // 2
+    depthwise = {"padding": padding, "dilation": dilation, "groups": channels, "bias": False}
+    for stride in strides:
+        layers += [nn.ReLU(), nn.Conv2d(channels, channels, kernel, stride, **depthwise)]
+        layers += [nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels, affine=affine)]
+    return nn.Sequential(*layers)
 
 
 class FactorizedReduce(nn.Module):
@@ -65,12 +64,8 @@ OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "skip_connect": lambda c, stride, affine: (
         nn.Identity() if stride == 1 else FactorizedReduce(c, c, affine)
     ),
-    "sep_conv_3x3": lambda c, stride, affine: nn.Sequential(
-        *separable(c, 3, stride, 1, affine), *separable(c, 3, 1, 1, affine)
-    ),
-    "sep_conv_5x5": lambda c, stride, affine: nn.Sequential(
-        *separable(c, 5, stride, 1, affine), *separable(c, 5, 1, 1, affine)
-    ),
-    "dil_conv_3x3": lambda c, stride, affine: nn.Sequential(*separable(c, 3, stride, 2, affine)),
-    "dil_conv_5x5": lambda c, stride, affine: nn.Sequential(*separable(c, 5, stride, 2, affine)),
+    "sep_conv_3x3": lambda c, stride, affine: separable(c, 3, [stride, 1], 1, affine),
+    "sep_conv_5x5": lambda c, stride, affine: separable(c, 5, [stride, 1], 1, affine),
+    "dil_conv_3x3": lambda c, stride, affine: separable(c, 3, [stride], 2, affine),
+    "dil_conv_5x5": lambda c, stride, affine: separable(c, 5, [stride], 2, affine),
 }

@@ -64,9 +64,8 @@ def check(options: Options) -> Options:
     at_least(0, options, "drop_path", below=1)
     above(0, options, "learning_rate")
     if options.init_channels % 2:
-        raise UsageError(
-            f"--init_channels must be even, not {options.init_channels}: reductions compute each half apart"
-        )
+        why = "a reduction computes each half by itself"
+        raise UsageError(f"--init_channels must be even, not {options.init_channels}: {why}")
     name = f"train-{short_name(options.genotype).replace(':', '-')}-{options.epochs}"
     return replace(options, run_name=options.run_name or name)
 
@@ -113,16 +112,12 @@ def main(options: Options) -> dict:
     train, test = parts["train"].to(device), parts["test"].to(device)
     steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
 
-    architecture = {
-        "genotype": genotype._asdict(),
-        "channels": options.init_channels,
-        "layers": options.layers,
-    }
-    architecture |= {"classes": len(train.names), "auxiliary": options.auxiliary > 0}
+    architecture = {"genotype": genotype._asdict(), "channels": options.init_channels}
+    architecture |= {"layers": options.layers, "classes": len(train.names)}
+    architecture["auxiliary"] = options.auxiliary > 0
     model = Network(**architecture | {"genotype": genotype}).to(device)
-    optimizer = torch.optim.SGD(
-        model.parameters(), options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True
-    )
+    sgd = {"lr": options.learning_rate, "momentum": 0.9, "weight_decay": 3e-4, "fused": True}
+    optimizer = torch.optim.SGD(model.parameters(), **sgd)
     # The same on all processes: each takes its part of every draw.
     draws = torch.Generator(device).manual_seed(options.seed)
     state = {"model": model, "optimizer": optimizer, "draws": draws}
@@ -170,14 +165,8 @@ def finish(run: Run, options: Options, model: Network, test: Pictures, facts: di
     rows = [accuracy_row(f"test, epoch {options.epochs}", logits.argmax(1), test.labels, **beside)]
     millions = round(facts["parameters"] / 1e6, 3)
     rows.append({"name": "parameters", "value": millions, "unit": "million, without the auxiliary head"})
-    results = {
-        "title": title,
-        "rows": rows,
-        "epochs": options.epochs,
-        "genotype": genotype._asdict(),
-        **facts,
-    }
-    results["test_loss"] = F.cross_entropy(logits, test.labels).item()
+    results = {"title": title, "rows": rows, "epochs": options.epochs, "genotype": genotype._asdict()}
+    results |= {**facts, "test_loss": F.cross_entropy(logits, test.labels).item()}
     if run.writing:
         plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
         plots.save(plot_cells(genotype, name), run.figures / "cells.png")

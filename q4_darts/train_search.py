@@ -73,15 +73,11 @@ def check(options: Options) -> Options:
     at_least(-1, options, "warm_up_epochs")
     one_in = options.partial_channels
     if options.init_channels % (2 * one_in):
-        raise UsageError(
-            f"--init_channels must be a multiple of {2 * one_in} with --partial_channels {one_in}, "
-            f"not {options.init_channels}"
-        )
+        needed = f"a multiple of {2 * one_in} with --partial_channels {one_in}"
+        raise UsageError(f"--init_channels must be {needed}, not {options.init_channels}")
     if options.warm_up_epochs >= options.epochs:
-        raise UsageError(
-            f"--warm_up_epochs {options.warm_up_epochs} leaves none of the {options.epochs} epochs "
-            "for the alphas"
-        )
+        left = f"none of the {options.epochs} epochs for the alphas"
+        raise UsageError(f"--warm_up_epochs {options.warm_up_epochs} leaves {left}")
     names = ("batch_size", "learning_rate", "learning_rate_min", "arch_learning_rate")
     paper = dict(zip(names, (64, 0.025, 0.001, 3e-4) if one_in == 1 else (256, 0.1, 0.0, 6e-4)))
     paper = {name: value for name, value in paper.items() if getattr(options, name) == getattr(Options, name)}
@@ -90,11 +86,9 @@ def check(options: Options) -> Options:
     name = f"search-{options.dataset}-{options.order}-{options.epochs}"
     name += f"-pc{one_in}" if one_in > 1 else ""
     options = replace(options, run_name=options.run_name or name, **paper)
-    if not 0 <= options.learning_rate_min <= options.learning_rate < float("inf"):
-        raise UsageError(
-            f"--learning_rate_min {options.learning_rate_min} must lie between 0 and "
-            f"--learning_rate {options.learning_rate}"
-        )
+    low, high = options.learning_rate_min, options.learning_rate
+    if not 0 <= low <= high < float("inf"):
+        raise UsageError(f"--learning_rate_min {low} must lie between 0 and --learning_rate {high}")
     return options
 
 
@@ -124,12 +118,11 @@ def search_step(
     alpha_loss = None
     if batch_a is not None:  # step 1: alphas, by the gradient of L_val(w - xi dL_train/dw, alpha)
         losses = partial(loss_on, *batch), partial(loss_on, *batch_a)
+        how = {"autocast": runtime.autocast, "mean": runtime.means}
         if order == "first":  # xi = 0
-            alpha_loss = architect.first_order(model, losses[1], runtime.autocast, mean=runtime.means)
+            alpha_loss = architect.first_order(model, losses[1], **how)
         else:
-            alpha_loss = architect.second_order(
-                model, optimizer, *losses, runtime.autocast, mean=runtime.means
-            )
+            alpha_loss = architect.second_order(model, optimizer, *losses, **how)
         optimizer_a.step()
 
     x, y = batch  # step 2: weights, by the gradient of L_train(w, alpha)
@@ -157,12 +150,10 @@ def main(options: Options) -> dict:
     architecture = {"channels": options.init_channels, "layers": options.layers}
     architecture |= {"classes": len(train.names), "partial": options.partial_channels}
     model = Supernet(**architecture).to(device)
-    optimizer = torch.optim.SGD(
-        model.weights(), options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True
-    )
-    optimizer_a = torch.optim.Adam(
-        model.architecture(), options.arch_learning_rate, (0.5, 0.999), weight_decay=1e-3, fused=True
-    )
+    sgd = {"lr": options.learning_rate, "momentum": 0.9, "weight_decay": 3e-4, "fused": True}
+    adam = {"lr": options.arch_learning_rate, "betas": (0.5, 0.999), "weight_decay": 1e-3, "fused": True}
+    optimizer = torch.optim.SGD(model.weights(), **sgd)
+    optimizer_a = torch.optim.Adam(model.architecture(), **adam)
     if options.compile:
         model.compile()
     draws = torch.Generator(device).manual_seed(options.seed)
@@ -214,10 +205,8 @@ def main(options: Options) -> dict:
                 for name in (f"genotypes/epoch_{epoch:03d}.json", "genotype.json"):
                     save(genotype, run.folder / name, epoch=epoch, weights=mixing.tolist(), edges=edges)
             if searching and skips >= NODES:
-                run.log(
-                    f"warning: {skips} of the normal cell's edges are skip connections, the known collapse "
-                    "of the search; --stop_on_skips 2 stops before it"
-                )
+                collapse = "the known collapse of the search; --stop_on_skips 2 stops before it"
+                run.log(f"warning: {skips} of the normal cell's edges are skip connections, {collapse}")
             loop.at.ended = runtime.on_any_rank(searching and 0 < options.stop_on_skips <= skips)
         return finish(run, loop, options, model.genotype(), facts) if run.writing else {}
 

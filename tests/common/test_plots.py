@@ -11,6 +11,7 @@ from q2_protonet import figures as q2_figures
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.splits import make_synthetic
 from q3_pix2pix import figures as q3_figures
+from q3_pix2pix.maps_dataset import Pairs
 
 
 def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path):
@@ -31,13 +32,13 @@ def test_any_name_can_stand_in_every_figure(tmp_path, monkeypatch, name):
     names, canvases, save = [f"{name}{i}" for i in range(12)], [], plots.save
     monkeypatch.setattr(plots, "save", lambda canvas, path: canvases.append(canvas) or save(canvas, path))
     warnings.filterwarnings("error", "constrained_layout not applied")
-    few, pictures = torch.arange(12), torch.rand(3, 3, 32, 32)
+    few, pairs = torch.arange(12), Pairs(torch.ones(3, 6, 32, 32, dtype=torch.uint8), names)
     blank = torch.zeros(12, 28, 28, dtype=torch.uint8)
     q1_figures.plot_sheet(blank, 8, tmp_path / "a.png", f"12 samples of class {name}", names)
     monkeypatch.setattr(q1_figures, "judge", lambda *_: (None, torch.eye(12)))
     q1_figures.plot_histogram(blank, None, names, tmp_path / "b.png")
     plots.confusion(few, few, names, tmp_path / "c.png")
-    q3_figures.plot_triplets(tmp_path / "d.png", "three", [0, 1, 2], names, pictures, pictures, pictures)
+    q3_figures.plot_triplets(tmp_path / "d.png", "three", [0, 1, 2], pairs, torch.rand(3, 3, 32, 32))
     part = make_synthetic(0, 12, 3)
     part.names[:] = names
     q2_figures.record_episode(ProtoNet(4), part, 12, 1, 2, 0, tmp_path)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from common import checkpoint, cli
+from common.images import folder_now
 from common.results import read_table
 from common.runtime import RunError, UsageError
 from q3_pix2pix import evaluate, figures, predict, train
@@ -299,11 +300,11 @@ def test_an_evaluation_looks_before_it_works(trained, tmp_path, monkeypatch):
 def test_an_evaluation_finds_data_that_moved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trained = {"dataset": "folder", "pairs": "my/pairs", "direction": "AtoB"}
-    with pytest.raises(UsageError, match=f"no folder my/pairs \\(from {tmp_path}\\).*--pairs DIR"):
-        evaluate.data_options(evaluate.Options(), trained)
-    assert evaluate.data_options(evaluate.Options(pairs=Path(".")), trained).pairs == Path(".")
+    with pytest.raises(UsageError, match=f"no longer in {tmp_path}/my/pairs.*--pairs DIR"):
+        folder_now(None, trained, "--pairs")
+    assert folder_now(Path("."), trained, "--pairs") == Path(".")
     with pytest.raises(UsageError, match="--pairs needs a run with --dataset folder"):
-        evaluate.data_options(evaluate.Options(pairs=tmp_path), trained | {"dataset": "maps"})
+        folder_now(tmp_path, trained | {"dataset": "maps"}, "--pairs")
 
 
 def test_losses_without_a_discriminator_show_one_panel(tmp_path):
