@@ -123,26 +123,6 @@ def own_folder(dataset: str, folder: Path | None, layout: str, flag: str = "--fo
         raise UsageError(f"--dataset folder needs {flag} DIR, {layout}{said}")
 
 
-def folder_now(given: Path | None, trained: dict, flag: str = "--folder") -> Path | None:
-    """Where the pictures of a run with --dataset folder are: `given`, else where they were; None for others.
-
-    Args:
-        trained: the options of the run.
-
-    Raises:
-        UsageError: no folder is there, or `given` comes with a run on another data set.
-    """
-    if trained["dataset"] != "folder":
-        if given is not None:
-            raise UsageError(f"{flag} needs a run with --dataset folder, not --dataset {trained['dataset']}")
-        return None
-    folder = given or Path(trained[flag.removeprefix("--")])
-    if not folder.is_dir():
-        where = f"the pictures are no longer in {folder.absolute()}"
-        raise UsageError(f"{where}: give their place with {flag} DIR")
-    return folder
-
-
 def find_inputs(paths: Sequence[Path], by_class: bool = False) -> list[Path]:
     """The images that --input names: files, and folders of images; each of them once.
 
@@ -166,20 +146,21 @@ def find_inputs(paths: Sequence[Path], by_class: bool = False) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def trained_folder(trained: dict, now: Path | None) -> Path | None:
+def trained_folder(trained: dict, now: Path | None, flag: str = "--folder") -> Path | None:
     """Where the pictures are that a network was trained on; None where they were not a user's own.
 
     Args:
         trained: the options of its training, from its checkpoint.
-        now: --folder, for pictures that have moved.
+        now: the value of `flag`, for pictures that have moved.
 
     Raises:
         UsageError: there is no such folder.
     """
-    folder = now or (Path(trained["folder"]) if trained["folder"] else None)
+    before = trained[flag.removeprefix("--")]
+    folder = now or (Path(before) if before else None)
     if folder is not None and not folder.is_dir():
         where = f"the pictures are no longer in {folder.absolute()}"
-        raise UsageError(f"{where}: give their place with --folder DIR")
+        raise UsageError(f"{where}: give their place with {flag} DIR")
     return folder
 
 

@@ -17,7 +17,7 @@ import common  # noqa: F401  # isort: skip
 import numpy as np
 
 from common.cli import at_least, command
-from common.images import folder_now
+from common.images import trained_folder
 from common.results import add_evaluation, print_rows, results_to_extend, run_name
 from common.runtime import ScriptOptions, UsageError, start
 from q3_pix2pix import measures
@@ -54,7 +54,7 @@ def main(options: Options) -> list[dict]:
         if other["options"]["gan_weight"] or other["options"]["dataset"] != trained["dataset"]:
             needed = f"a run with --gan_weight 0 on {trained['dataset']}"
             raise UsageError(f"--l1_checkpoint must come from {needed}")
-    pairs = folder_now(options.pairs, trained, "--pairs")
+    pairs = trained_folder(trained, options.pairs, "--pairs")
     data = DataOptions(trained["dataset"], pairs, trained.get("resize"), trained["direction"])
     with runtime.one_first(options.data_root):
         parts = load(options.data_root, data, architecture["image_size"], trained["seed"])

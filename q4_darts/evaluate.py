@@ -13,7 +13,7 @@ import common  # noqa: F401  # isort: skip
 
 from common import plots
 from common.cli import command
-from common.images import folder_now
+from common.images import trained_folder
 from common.results import add_evaluation, check_classes, print_rows, results_to_extend, run_name
 from common.runtime import ScriptOptions, start
 from q4_darts import measures
@@ -38,7 +38,7 @@ def main(options: Options) -> dict:
     model, state = measures.load_network(options.checkpoint, runtime)
     results = results_to_extend(options.checkpoint, QUESTION)
     trained = state["options"]
-    folder = folder_now(options.folder, trained)
+    folder = trained_folder(trained, options.folder)
     data = DataOptions(trained["dataset"], folder, measures.picture_size(state))
     test = load(options.data_root, data, trained["seed"])["test"].to(runtime.device)
     check_classes(state, test.names)

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from common import checkpoint, cli
-from common.images import folder_now
+from common.images import trained_folder
 from common.results import read_table
 from common.runtime import RunError, UsageError
 from q3_pix2pix import evaluate, figures, predict, train
+from q3_pix2pix.maps_dataset import DataOptions, load
 from q3_pix2pix.pix2pix import PatchGAN
 from tests.conftest import ENVIRONMENT, ROOT
 
@@ -301,10 +302,11 @@ def test_an_evaluation_finds_data_that_moved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trained = {"dataset": "folder", "pairs": "my/pairs", "direction": "AtoB"}
     with pytest.raises(UsageError, match=f"no longer in {tmp_path}/my/pairs.*--pairs DIR"):
-        folder_now(None, trained, "--pairs")
-    assert folder_now(Path("."), trained, "--pairs") == Path(".")
-    with pytest.raises(UsageError, match="--pairs needs a run with --dataset folder"):
-        folder_now(tmp_path, trained | {"dataset": "maps"}, "--pairs")
+        trained_folder(trained, None, "--pairs")
+    assert trained_folder(trained, Path("."), "--pairs") == Path(".")
+    trained |= {"dataset": "maps", "pairs": None}
+    with pytest.raises(UsageError, match="--pairs needs --dataset folder"):
+        load(tmp_path, DataOptions("maps", trained_folder(trained, tmp_path, "--pairs")), 32)
 
 
 def test_losses_without_a_discriminator_show_one_panel(tmp_path):
