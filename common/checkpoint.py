@@ -167,7 +167,7 @@ def read(path: Path, device: Device = "cpu") -> object:
 
 
 def start_from(
-    path: Path, question: str, architecture: dict, networks: dict[str, nn.Module], remade: tuple = ()
+    path: Path, saved: dict, architecture: dict, networks: dict[str, nn.Module], remade: tuple = ()
 ) -> list[str]:
     """Loads the weights of a checkpoint, or a network of pretrained/, into new networks, to train them on.
 
@@ -175,6 +175,7 @@ def start_from(
     "model" and gives it to the first of `networks`.
 
     Args:
+        path, saved: the checkpoint and what `load` read from it.
         architecture: what the new networks were made from, for the message.
         networks: name in the checkpoint -> network.
         remade: parameters whose names begin so stay new where their shapes differ, such as ("classifier.",)
@@ -185,9 +186,7 @@ def start_from(
 
     Raises:
         UsageError: the checkpoint's network has another shape.
-        Damaged, RunError: as `load`.
     """
-    saved = load(path, question)
     first, found, loaded, new = next(iter(networks)), {}, [], []
     for name, network in networks.items():
         weights = saved.get(name, saved.get("model") if name == first else None)

@@ -41,7 +41,7 @@ class Run:
     Raises:
         UsageError: the folder exists and neither --resume nor --overwrite was given; --resume and there is
             no such run, or its options were different; the folder belongs to something else.
-        RunError: another process is writing this run.
+        RunError: another process is writing this run; --start_from cannot be read, or is another question's.
     """
 
     def __init__(
@@ -64,6 +64,10 @@ class Run:
         self.restarted = runtime.on_any_rank(self.writing and self._restarted())
         self.facts = plain(facts)
         self.tables, self.boards, self.warnings = {}, {}, []
+        self.start = None  # what --start_from holds, read before --overwrite deletes it with its run
+        if options.start_from and not ((options.resume or self.restarted) and self._saved):
+            self.start = checkpoint.load(options.start_from, question)
+            runtime.barrier()
         words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
         launcher = ["python"] if runtime.world == 1 else ["torchrun", "--nproc_per_node", str(runtime.world)]
         self.resume_command = shlex.join([*launcher, script_here(sys.argv[0]), *words, "--resume"])
@@ -183,12 +187,11 @@ class Run:
     def start_from(self, networks: dict[str, torch.nn.Module], remade: tuple[str, ...] = ()) -> None:
         """Loads --start_from into new networks, unless the run resumes; call it before `restore`.
 
-        Arguments and errors are those of `checkpoint.start_from`.
+        Arguments and the error are those of `checkpoint.start_from`.
         """
-        path = self.options.start_from
-        resumes = (self.options.resume or self.restarted) and self._saved
-        if path is not None and not resumes:
-            for text in checkpoint.start_from(path, self.question, self.architecture, networks, remade):
+        if self.start is not None:
+            path, self.start, saved = self.options.start_from, None, self.start
+            for text in checkpoint.start_from(path, saved, self.architecture, networks, remade):
                 self.log(text)
 
     def restore(self, parts: dict[str, object]) -> dict:

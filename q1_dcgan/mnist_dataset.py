@@ -41,8 +41,8 @@ class DataOptions:
 
     # synthetic is drawn on the spot, folder is your own
     dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = "mnist"
-    # for --dataset folder: images of one size, in one folder per class or without classes; it may be divided
-    # into train/ and test/
+    # for --dataset folder: images of one shape, such as squares, in one folder per class or without classes;
+    # it may be divided into train/ and test/
     folder: Path | None = None
     channels: int = 1  # for --dataset folder: 1 for grey, 3 for colour
     synthetic_pictures: int = 8192  # for --dataset synthetic: how many training pictures to draw
@@ -123,7 +123,7 @@ def load_folder(data_root: Path, folder: Path, seed: int, channels: int = 1) -> 
     A folder of images without classes gives pictures all labelled 0, and no names.
 
     Raises:
-        UsageError: the images are not all of one size.
+        UsageError: the images are not all of one shape: some would be distorted more than others.
         RunError: no images, too few to divide, or one that cannot be read.
     """
     trees = find_parts(folder, "train", "test") or {"train": folder}
@@ -137,9 +137,9 @@ def load_folder(data_root: Path, folder: Path, seed: int, channels: int = 1) -> 
 
     def read_one(file: Path) -> np.ndarray:
         image = read_image(file, mode, depth)
-        if image.size != first:
-            sizes = f"{files[0]} is {first}, {file} is {image.size}"
-            raise UsageError(f"the images of {folder} must have one size: {sizes}")
+        if abs(image.width * first[1] - image.height * first[0]) > max(first):  # rounded to a pixel
+            sizes = " and ".join(f"{f} {w} x {h}" for f, (w, h) in ((files[0], first), (file, image.size)))
+            raise UsageError(f"the images of {folder} must have one size or one shape: {sizes} pixels")
         return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
     shape = (SIZE, SIZE) if channels == 1 else (SIZE, SIZE, 3)

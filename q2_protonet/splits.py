@@ -83,10 +83,17 @@ def load_folder(data_root: Path, folder: Path, least: int, seed: int) -> dict[st
     """A user's own tree: <class>/<image>, split at random, or train/, validation/ and test/ of such trees.
 
     Classes with fewer than `least` images are left out before they are divided.
+
+    Raises:
+        UsageError: too few classes to be divided, or one that is in several parts.
     """
     found = find_parts(folder, *PARTS)
     if not found:
-        return split_at_random(decode(list_classes(folder, least), data_root), seed)
+        classes = list_classes(folder, least)
+        if len(classes) < 5:  # three train, one validates, one tests
+            why = "no class is in two of training, validation and test, which take 5 or more"
+            raise UsageError(f"{folder} has {len(classes)} classes ({', '.join(classes)}): {why}")
+        return split_at_random(decode(classes, data_root), seed)
     parts = {part: decode(list_classes(inner, least), data_root) for part, inner in found.items()}
     names = [name for part in parts.values() for name in part.names]
     shared = sorted({name for name in names if names.count(name) > 1})

@@ -106,14 +106,15 @@ def test_start_from_loads_what_fits_and_says_what_starts_anew(tmp_path):
     checkpoint.save(best, "q", {"width": 4}, model=old["generator"].state_dict())
 
     new = networks()
-    assert checkpoint.start_from(path, "q", {}, new) == [f"starts from generator, judge of {path}"]
+    saved = checkpoint.load(path, "q")
+    assert checkpoint.start_from(path, saved, {}, new) == [f"starts from generator, judge of {path}"]
     for name, network in new.items():
         for key, value in network.state_dict().items():
             assert torch.equal(value, old[name].state_dict()[key])
 
     new = networks(classes=5)
     head = new["generator"]["head"].weight.clone()
-    said = checkpoint.start_from(best, "q", {}, new, ("head.",))
+    said = checkpoint.start_from(best, checkpoint.load(best, "q"), {}, new, ("head.",))
     anew = ["generator head.bias, (5,)", "generator head.weight, (5, 4)", "the judge, which it lacks"]
     assert said == [f"starts from generator of {best}", *(f"starts anew: {what}" for what in anew)]
     assert torch.equal(new["generator"]["head"].weight, head)
@@ -122,4 +123,4 @@ def test_start_from_loads_what_fits_and_says_what_starts_anew(tmp_path):
     for wrong, remade in ((networks(classes=5), ()), (networks(width=6), ("head.",))):
         both = "holds the network {'width': 4}, and this run trains {'width': 6}"
         with pytest.raises(UsageError, match=both):
-            checkpoint.start_from(path, "q", {"width": 6}, wrong, remade)
+            checkpoint.start_from(path, saved, {"width": 6}, wrong, remade)

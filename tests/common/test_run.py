@@ -163,7 +163,22 @@ def test_a_start_that_is_refused_leaves_the_name_free(options, tmp_path):
     finished(options)
 
 
+def test_overwriting_reads_what_to_start_from_first(options, tmp_path):
+    folder = finished(options)
+    net = nn.Linear(1, 1)
+    with pytest.raises(RunError, match="no checkpoint at"):
+        opened(replace(options, overwrite=True, start_from=tmp_path / "missing.pt"))
+    assert (folder / "results.json").exists()
+    checkpoint.save(folder / "checkpoints" / "last.pt", "q", {}, model=net.state_dict())
+    with opened(replace(options, overwrite=True, start_from=folder / "checkpoints" / "last.pt")) as run:
+        new = nn.Linear(1, 1)
+        run.start_from({"model": new})
+        run.restore({})
+    assert torch.equal(new.weight, net.weight) and not run.last.exists()
+
+
 def test_a_resumed_run_remembers_what_it_started_from(options, tmp_path):
+    checkpoint.save(tmp_path / "a.pt", "q", {})
     with opened(replace(options, start_from=tmp_path / "a.pt")) as run:
         pass
         run.restore({})
@@ -255,7 +270,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(options, tmp_path):
     with pytest.raises(RunError, match="best.pt holds weights that are not finite"):
         run.load_network("best", net)
     with pytest.raises(RunError, match="best.pt holds weights that are not finite"):
-        checkpoint.start_from(run.last.with_name("best.pt"), "q", {}, {"model": net})
+        best = run.last.with_name("best.pt")
+        checkpoint.start_from(best, checkpoint.load(best, "q"), {}, {"model": net})
 
 
 def test_a_cpu_stays_a_cpu_however_its_threads_are_counted(options, monkeypatch):

@@ -178,6 +178,9 @@ def test_folder(tmp_path):
         Image.fromarray(np.full((32, 32), 257 * 10 * i, np.uint16)).save(tmp_path / "a" / f"{i}.png")
     again = load(tmp_path, DataOptions("folder", tmp_path))
     assert torch.equal(again["train"].images, parts["train"].images)
+    Image.new("L", (64, 64), 60).save(tmp_path / "a" / "6.png")  # another size of the same shape
+    again = load(tmp_path, DataOptions("folder", tmp_path))
+    assert torch.equal(again["train"].images, parts["train"].images)
     Image.new("L", (20, 32)).save(tmp_path / "a" / "9.png")
     with pytest.raises(UsageError, match="must have one size.*9.png"):
         load(tmp_path, DataOptions("folder", tmp_path))

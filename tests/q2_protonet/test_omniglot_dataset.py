@@ -1,3 +1,4 @@
+import shutil
 import zipfile
 
 import numpy as np
@@ -137,6 +138,10 @@ def test_folder_is_split_without_overlap(tree):
     names = [name for part in parts.values() for name in part.names]
     assert sorted(names) == [f"c{i:02d}" for i in range(12)]
     assert [len(part) for part in parts.values()] == [8, 1, 3]
+    for i in range(4, 12):
+        shutil.rmtree(tree / f"c{i:02d}")
+    with pytest.raises(UsageError, match=r"has 4 classes \(c00, c01, c02, c03\): .* take 5 or more"):
+        load(tree.parent, DataOptions("folder", folder=tree))
 
 
 def test_small_classes_are_left_out_by_name(tree, capsys):
