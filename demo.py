@@ -320,7 +320,7 @@ def build(options: Options, runtime: Runtime) -> gr.Blocks:
             checkpoint = getattr(options, flag)
             with gr.Tab(title):
                 try:
-                    pretrained.locate(checkpoint)
+                    pretrained.locate(checkpoint, script.partition("/")[0])
                 except RunError as error:
                     how = f"train one, such as by `python {script} --dataset synthetic`"
                     gr.Markdown(

@@ -10,17 +10,16 @@ the bytes of a checkpoint or cache, a flush to the disk, or a renaming, where a 
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
 import random
 import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -117,61 +116,32 @@ def armed(deadly: int, tally: str) -> None:
     checkpoint.write, os.replace, os.fsync = write, replace, fsync
 
 
-def child(order: dict) -> None:
-    """Runs a script as `python <script> <words>` would, in this process, and ends it."""
-    output = os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1), os.dup2(output, 2)
-    os.setsid()
-    sys.argv = [str(ROOT / order["words"][0]), *order["words"][1:]]
-    armed(order["deadly"], order["tally"])
-    status = 0
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as end:
-        status = end.code or 0
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        status = 70
-    sys.stdout.flush(), sys.stderr.flush()
-    os._exit(status)
-
-
-def serve() -> None:
-    """Reads orders as JSON lines; forks a child for each, says its process id, and then how it ended."""
-    import torch
-    import torch._dynamo  # which an optimiser would import, for a second, in every child
-
-    torch.set_num_threads(1)
+def child(words: list[str], deadly: int, tally: str, output: Path) -> None:
+    """Runs a script as `python <words>` would, in this process."""
     from q1_dcgan import classifier
-    from q1_dcgan import train as _q1  # noqa: F401
-    from q2_protonet import train as _q2  # noqa: F401
-    from q3_pix2pix import train as _q3  # noqa: F401
-    from q4_darts import train as _q4  # noqa: F401
-    from q4_darts import train_search as _q4_search  # noqa: F401
 
     classifier.EPOCHS = 1  # a judge for which seconds are enough
-    for line in sys.stdin:
-        pid = os.fork()
-        if not pid:
-            child(json.loads(line))
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    said = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.setsid()
+    sys.argv = [str(ROOT / words[0]), *words[1:]]
+    armed(deadly, tally)
+    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 # In the campaign --------------------------------------------------------------------------------------------
 
 
 class Server:
-    """Starts scripts."""
+    """Starts scripts, one at a time, as forks of a process that has imported what they need."""
 
     def __init__(self, folder: Path):
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        words = [sys.executable, __file__, "--serve"]
-        self.process = subprocess.Popen(words, cwd=ROOT, env=environment, **pipes)
-        self.folder, self.file = folder, folder / f"output-{self.process.pid}"
+        self.folder, self.file = folder, folder / "output"
+        os.environ |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        scripts = [f"{script.question}.{script.file.removesuffix('.py')}" for script in SCRIPTS.values()]
+        self.forks = multiprocessing.get_context("forkserver")
+        self.forks.set_forkserver_preload(["torch", "torch._dynamo", *scripts])  # an optimiser imports dynamo
 
     def run(self, words: list[str], status: int = 0, **how: object) -> str:
         """Runs a script, whose exit status must be this one; what it said."""
@@ -183,26 +153,24 @@ class Server:
         """Starts a script and comes back as soon as `file` is there."""
         pid = self.start(words)
         while not file.exists():
-            assert Path(f"/proc/{pid}").exists(), f"it ended before it wrote {file}:\n{self.output()}"
+            assert self.process.is_alive(), f"it ended before it wrote {file}:\n{self.output()}"
             time.sleep(0.002)
         return pid
 
-    def start(self, words: list[str], deadly: int = 0, tally: Path | None = None) -> int:
-        order = {"words": words, "deadly": deadly, "tally": str(tally or ""), "output": str(self.file)}
+    def start(self, words: list[str], deadly: int = 0, tally: str = "") -> int:
+        """Starts a script; its process id."""
         self.file.unlink(missing_ok=True)
-        print(json.dumps(order), file=self.process.stdin, flush=True)
-        return int(self.process.stdout.readline())
+        self.process = self.forks.Process(target=child, args=(words, deadly, tally, self.file))
+        self.process.start()
+        return self.process.pid
 
     def end(self) -> int:
         """Waits for the script; its exit status, minus the signal if one killed it."""
-        return int(self.process.stdout.readline())
+        self.process.join()
+        return self.process.exitcode
 
     def output(self) -> str:
         return self.file.read_text()
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def words_of(script: Script, folder: Path, name: str) -> list[str]:
@@ -239,37 +207,34 @@ def outcome(run: Path) -> dict[str, object]:
     return found
 
 
-@dataclass
-class Tally:
-    """What a campaign did to one script."""
-
-    script: str
-    kills: int = 0
-    by_time: int = 0
-    in_writing: int = 0  # at a durable act
-    runs: int = 0  # brought to their end and compared
-    lost: int = 0  # ends that differed
-
-
-def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
+def campaign(name: str, kills: int, seed: int, server: Server) -> Counter:
     """Kills a script `kills` times in as many runs as that takes; every run must end as the undisturbed one.
+
+    Returns:
+        How many "kills" there were, "by_time" and "in_writing" (at a durable act), how many "runs" were
+        brought to their end and compared, and how many ends were different ("lost").
 
     Raises:
         AssertionError: a start after a kill did not end well, or a run ended otherwise; with what was done.
     """
-    script, folder, draws, tally = SCRIPTS[name], server.folder, random.Random(f"{name}{seed}"), Tally(name)
-    counter, began = folder / "acts", time.perf_counter()
-    server.run(words_of(script, folder, f"{name}-calm"), tally=counter)
+    script, logs, draws, tally = (
+        SCRIPTS[name],
+        server.folder / "logs",
+        random.Random(f"{name}{seed}"),
+        Counter(),
+    )
+    counter, began = server.folder / "acts", time.perf_counter()
+    server.run(words_of(script, server.folder, f"{name}-calm"), tally=str(counter))
     length, acts = time.perf_counter() - began, int(counter.read_text())
-    calm = outcome(script.run(folder / "logs", f"{name}-calm"))
-    while tally.kills < kills:
-        run = f"{name}-{tally.runs}"
-        history: list[str] = []
-        while True:
+    calm = outcome(script.run(logs, f"{name}-calm"))
+    while tally["kills"] < kills:
+        run = f"{name}-{tally['runs']}"
+        row, history = Row(script.question, run, script.file), []
+        while row.state(logs) != "done":  # it may be killed after its end
             by_time = draws.random() < 0.5
             at = draws.uniform(0, length) if by_time else draws.randint(1, acts)
-            enough = tally.kills >= kills
-            pid = server.start(words_of(script, folder, run), 0 if by_time or enough else at)
+            enough = tally["kills"] >= kills
+            pid = server.start(words_of(script, server.folder, run), 0 if by_time or enough else at)
             if by_time and not enough:
                 time.sleep(at)
                 with contextlib.suppress(ProcessLookupError):  # it was done before
@@ -278,33 +243,13 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Tally:
             history.append(f"{f'after {at:.3f} s' if by_time else f'at act {at}'}: status {status}")
             assert status in (0, -signal.SIGKILL), f"seed {seed}, {run}, {history}:\n{server.output()}"
             if status:
-                tally.kills += 1
-                tally.by_time += by_time
-                tally.in_writing += not by_time
-            if (
-                Row(script.question, run, script.file).state(folder / "logs") == "done"
-            ):  # killed after its end
-                break
-        tally.runs += 1
-        ended = outcome(script.run(folder / "logs", run))
+                tally.update(["kills", "by_time" if by_time else "in_writing"])
+        ended = outcome(script.run(logs, run))
         different = sorted(key for key in calm.keys() | ended.keys() if calm.get(key) != ended.get(key))
-        tally.lost += bool(different)
+        tally.update(["runs", "lost"] if different else ["runs"])
         assert not different, f"seed {seed}, {run}, {history}: {different[:10]} differ from the calm run"
-        shutil.rmtree(script.run(folder / "logs", run))
+        shutil.rmtree(script.run(logs, run))
     return tally
-
-
-def main(kills: int, seed: int, names: list[str]) -> Iterator[Tally]:
-    """The campaign against these scripts, one after the other."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        draw_data(folder)
-        server = Server(folder)
-        try:
-            for name in names:
-                yield campaign(name, kills, seed, server)
-        finally:
-            server.close()
 
 
 if __name__ == "__main__":
@@ -312,17 +257,15 @@ if __name__ == "__main__":
     parser.add_argument("scripts", nargs="*", help=f"of {', '.join(SCRIPTS)} (default: all)")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--serve", action="store_true", help="fork scripts as told on the standard input")
     options = parser.parse_args()
-    if options.serve:
-        serve()
-    else:
-        began = time.perf_counter()
-        print(
-            f"seed {options.seed}\n| script | kills | at a random time | in the middle of writing | ", end=""
-        )
-        print(f"runs brought to their end | ends that differed |\n{'| --- ' * 6}|", flush=True)
-        for t in main(options.kills, options.seed, options.scripts or list(SCRIPTS)):
-            cells = (t.script, t.kills, t.by_time, t.in_writing, t.runs, t.lost)
-            print(f"| {' | '.join(map(str, cells))} |", flush=True)
-        print(f"{(time.perf_counter() - began) / 60:.1f} minutes")
+    columns = {"kills": "kills", "by_time": "at a random time", "in_writing": "in the middle of writing"}
+    columns |= {"runs": "runs brought to their end", "lost": "ends that differed"}
+    began = time.perf_counter()
+    print(f"seed {options.seed}\n| script | {' | '.join(columns.values())} |\n{'| --- ' * 6}|", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        draw_data(Path(temporary))
+        server = Server(Path(temporary))
+        for name in options.scripts or SCRIPTS:
+            tally = campaign(name, options.kills, options.seed, server)
+            print(f"| {name} | {' | '.join(str(tally[column]) for column in columns)} |", flush=True)
+    print(f"{(time.perf_counter() - began) / 60:.1f} minutes")
