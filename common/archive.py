@@ -90,7 +90,5 @@ def _extract_hostile(archive: Path, temporary: str) -> None:
             if count == MOST_MEMBERS:
                 raise ValueError(_too_much())
             file.extract(member, temporary, filter="data")
-        while file.fileobj.read(
-            1 << 16
-        ):  # tarfile takes a damaged header for the end; gzip's checksum does not
+        while file.fileobj.read(1 << 16):  # a damaged header is an end to tarfile, but not to gzip's checksum
             pass

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 import tyro
 
-from common.runtime import OUT_OF_MEMORY, RunError, Stopped, StopSignal, UsageError, exit_status
+from common.runtime import OUT_OF_MEMORY, RunError, Stopped, StopSignal, UsageError
 
 
 def at_least(least: float, options: object, *names: str, below: float = float("inf")) -> None:
@@ -42,9 +42,8 @@ def as_smoke(options: object, **tiny: object) -> object:
     if own or options.dataset == "folder":
         flag = f"--{own[0]}" if own else "--dataset folder"
         raise UsageError(f"--smoke draws its own small data: it needs no {flag}")
-    return dataclasses.replace(
-        options, dataset="synthetic", **tiny | {"run_name": options.run_name or tiny["run_name"]}
-    )
+    tiny["run_name"] = options.run_name or tiny["run_name"]
+    return dataclasses.replace(options, dataset="synthetic", **tiny)
 
 
 @contextlib.contextmanager
@@ -77,7 +76,7 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         if debug:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(exit_status(error))
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import re
 import sys
 import threading
@@ -36,14 +35,12 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 def list_images(folder: Path) -> list[Path]:
     """The image files of a folder (not of its subfolders) in natural order, told by their endings."""
-    files = [Path(entry) for entry in _entries(folder) if not entry.is_dir()]
-    return [file for file in files if file.suffix.lower() in _endings()]
+    return [file for file in _entries(folder) if file.suffix.lower() in _endings() and not file.is_dir()]
 
 
 def list_folders(folder: Path) -> list[Path]:
     """The subfolders of a folder in natural order, without caches, which may lie beside a user's classes."""
-    folders = [Path(entry) for entry in _entries(folder) if entry.is_dir()]
-    return [inner for inner in folders if not (inner / "CACHEDIR.TAG").exists()]
+    return [inner for inner in _entries(folder) if inner.is_dir() and not (inner / "CACHEDIR.TAG").exists()]
 
 
 def list_classes(folder: Path, least: int = 0) -> dict[str, list[Path]]:
@@ -175,13 +172,11 @@ def natural(name: str) -> tuple:
     return [int(piece) if i % 2 else piece for i, piece in enumerate(re.split(r"(\d+)", name))], name
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
+def _entries(folder: Path) -> list[Path]:
     """What a folder holds, in natural order, without hidden files and what systems leave behind."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as inside:
-        seen = [entry for entry in inside if entry.name[0] != "." and entry.name.lower() not in JUNK]
-    return sorted(seen, key=lambda entry: natural(entry.name))
+    inside = folder.iterdir() if folder.is_dir() else ()
+    seen = [path for path in inside if path.name[0] != "." and path.name.lower() not in JUNK]
+    return sorted(seen, key=lambda path: natural(path.name))
 
 
 @functools.cache

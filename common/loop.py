@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from common.run import Run
 from common.runtime import RunError, Runtime, Stopped, UsageError
@@ -32,9 +33,7 @@ def split_batch(count: int, batch_size: int, runtime: Runtime) -> tuple[int, int
     """
     global_batch = batch_size * runtime.world
     if global_batch > count:
-        raise UsageError(
-            f"--batch_size: {global_batch} pictures per step are more than the {count} there are"
-        )
+        raise UsageError(f"--batch_size: {global_batch} pictures per step, more than the {count} there are")
     first = runtime.rank * batch_size
     return count // global_batch, global_batch, slice(first, first + batch_size)
 
@@ -94,7 +93,9 @@ class Loop:
             RunError: a recorded figure is not finite.
         """
         at, runtime = self.at, self.run.runtime
-        with self.run.progress(f"epoch {at.epoch}/{self.total}", self.step_count, at.step) as bar:
+        bar = {"desc": f"epoch {at.epoch}/{self.total}", "total": self.step_count, "initial": at.step}
+        # on rank 0 alone, and where the screen is a terminal
+        with tqdm(**bar, unit=" steps", leave=False, disable=None if self.run.writing else True) as bar:
             while at.step < self.step_count:
                 yield at.step
                 at.step += 1

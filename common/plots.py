@@ -184,10 +184,9 @@ def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -
     small = {"fontsize": 11 if len(names) <= 12 else 8}
     axis.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor", **small)
     axis.set_yticks(range(len(names)), shown, **small)
-    which = (
-        f"\nThe {len(names)} classes with the lowest accuracy of {classes}" if len(names) < classes else ""
-    )
-    title = f"Confusion on {len(labels):,} pictures (% of the true class){which}"
+    title = f"Confusion on {len(labels):,} pictures (% of the true class)"
+    if len(names) < classes:
+        title += f"\nThe {len(names)} classes with the lowest accuracy of {classes}"
     axis.set(xlabel="predicted class", ylabel="true class", title=title)
     bar = canvas.colorbar(image, ax=axis, label="% (square-root scale)", ticks=[0, 1, 3.1623, 7.0711, 10])
     bar.set_ticklabels(["0", "1", "10", "50", "100"])

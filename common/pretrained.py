@@ -55,10 +55,9 @@ def write(path: Path, state: dict, model: dict[str, torch.Tensor], rows: list[di
     """
     from safetensors.torch import save_file
 
-    weights = {
-        name: (value.half() if half and value.is_floating_point() else value).contiguous()
-        for name, value in model.items()
-    }
+    weights = {name: value.contiguous() for name, value in model.items()}
+    if half:
+        weights = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
     about = {key: value for key, value in state.items() if key in ABOUT} | {"rows": rows}
     about.setdefault("facts", {})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,11 +80,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict:
         with safe_open(path, "pt", device=str(device)) as file:
             about = json.loads((file.metadata() or {})["four_papers"])
             about = {key: about[key] for key in ABOUT}
-            model = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = [(name, file.get_tensor(name)) for name in file.keys()]
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged, or not a network of this project") from error
-    return about | {
-        "model": {
-            name: value.float() if value.is_floating_point() else value for name, value in model.items()
-        }
-    }
+    return about | {"model": {name: t.float() if t.is_floating_point() else t for name, t in tensors}}

@@ -147,10 +147,8 @@ class Run:
         elif options.resume or self.restarted:
             self._continue(before, free)
         else:
-            raise UsageError(
-                f"the run {self.folder} exists: --resume continues it, --overwrite starts it again, "
-                "--run_name NAME keeps both"
-            )
+            advice = "--resume continues it, --overwrite starts it again, --run_name NAME keeps both"
+            raise UsageError(f"the run {self.folder} exists: {advice}")
 
     def _continue(self, config: dict, free: set[str]) -> None:
         """Makes sure that a run with this config.json may go on with these options, data and machine."""
@@ -174,10 +172,10 @@ class Run:
         if changed:
             raise UsageError(f"--resume needs the options and data the run began with: {'; '.join(changed)}")
         if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
-            self.warnings.append(
-                f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with "
-                "other random numbers and no longer repeats an undisturbed run to the bit"
+            moved = (
+                f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with other "
             )
+            self.warnings.append(moved + "random numbers and no longer repeats an undisturbed run to the bit")
 
     @property
     def _saved(self) -> bool:
@@ -316,11 +314,6 @@ class Run:
         """Adds the epoch's row to metrics.csv and TensorBoard, and shows it."""
         self.write("metrics", row)
         self.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
-
-    def progress(self, what: str, total: int, done: int) -> tqdm:
-        """A progress bar on rank 0, when the screen is a terminal."""
-        disable = None if self.writing else True
-        return tqdm(desc=what, total=total, initial=done, unit=" steps", leave=False, disable=disable)
 
     def log(self, message: str) -> None:
         """Shows a line above the progress bar, and adds it to train.log with the time."""

@@ -31,11 +31,6 @@ class Stopped(Exception):
     """Ctrl-C or SIGTERM, after everything was saved: exit status 130."""
 
 
-def exit_status(error: Exception) -> int:
-    """The status with which a script ends in this error."""
-    return 2 if isinstance(error, UsageError) else 1
-
-
 @dataclass
 class ScriptOptions:
     """What every script takes."""
@@ -132,7 +127,7 @@ class Runtime:
         try:
             yield
         except Exception as error:
-            self._follow_rank_0(exit_status(error))
+            self._follow_rank_0(2 if isinstance(error, UsageError) else 1)
             raise
         self._follow_rank_0(0)
 
