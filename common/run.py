@@ -103,6 +103,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
+        self.stop_signal.__exit__()
         if self.writing:
             for file in [*(table.file for table in self.tables.values()), *self.boards.values()]:
                 file.close()
@@ -112,7 +113,6 @@ class Run:
                 elif not self.tables:
                     self.config.unlink()
             self.lock.release()
-        self.stop_signal.__exit__()
         if isinstance(error, torch.OutOfMemoryError):
             kept = " (start again with --overwrite). What was trained is kept: with room on the GPU, "
             kept += f"{self.resume_command} continues it"
@@ -142,7 +142,10 @@ class Run:
         if afresh and not self.restarted:
             files.sort(key=self.config.__eq__)  # config.json last: it says whose folder it is
             for file in files:
-                shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
+                if file.is_dir() and not file.is_symlink():
+                    shutil.rmtree(file)
+                else:
+                    file.unlink()
             shutil.rmtree(self.figures, ignore_errors=True)
         elif options.resume or self.restarted:
             self._continue(before, free)
@@ -172,10 +175,11 @@ class Run:
         if changed:
             raise UsageError(f"--resume needs the options and data the run began with: {'; '.join(changed)}")
         if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
-            moved = (
-                f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with other "
+            moved = f"the run moves from {leg['device']} to {self.runtime.device_name}"
+            loss = (
+                "it continues with other random numbers and no longer repeats an undisturbed run to the bit"
             )
-            self.warnings.append(moved + "random numbers and no longer repeats an undisturbed run to the bit")
+            self.warnings.append(f"{moved}: {loss}")
 
     @property
     def _saved(self) -> bool:

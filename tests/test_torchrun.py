@@ -96,9 +96,7 @@ def gradients() -> None:
     parts = (one, slice(None)), (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3))
 
     networks = dcgan.Generator(8, 10, base_channels=4), dcgan.Discriminator(10, base_channels=4)
-    optimizers = [
-        torch.optim.SGD(network.parameters(), 0) for network in networks
-    ]  # weights stay as they are
+    optimizers = [torch.optim.SGD(network.parameters(), 0) for network in networks]  # weights stay
     real, noise, labels = torch.rand(6, 1, 28, 28), torch.randn(6, 8), torch.randint(0, 10, (6,))
     found = []
     for where, mine in parts:

@@ -54,21 +54,6 @@ def test_both_damaged_says_what_to_do(tmp_path):
     assert checkpoint.load_last(tmp_path / "none.pt", "q", {}) == (None, "")
 
 
-class Foreign:
-    pass
-
-
-CONTENTS = [({"format": checkpoint.FORMAT, "x": Foreign()}, "refused")]
-CONTENTS += [({"x": 1}, "not a checkpoint of"), ([1], "not a checkpoint of")]
-
-
-@pytest.mark.parametrize("content, message", CONTENTS)
-def test_foreign_contents_are_refused(tmp_path, content, message):
-    torch.save(content, tmp_path / "last.pt")
-    with pytest.raises(RunError, match=message):
-        checkpoint.load(tmp_path / "last.pt", "q")
-
-
 def test_other_question_other_architecture_and_no_file(tmp_path):
     save(tmp_path / "last.pt")
     with pytest.raises(RunError, match="a checkpoint of q, not of q9"):

@@ -14,9 +14,8 @@ from common.cli import parse
 from tests.conftest import ROOT
 
 SOURCES = sorted(path for folder in (".", "q?_*", "benchmarks") for path in ROOT.glob(f"{folder}/*.py"))
-SCRIPTS = [
-    str(path.relative_to(ROOT)) for path in SOURCES if '__name__ == "__main__"' in path.read_text("utf-8")
-]
+SOURCES = [path for path in SOURCES if '__name__ == "__main__"' in path.read_text("utf-8")]
+SCRIPTS = [str(path.relative_to(ROOT)) for path in SOURCES]
 NOTEBOOK = "module://matplotlib_inline.backend_inline"
 
 

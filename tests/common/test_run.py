@@ -21,6 +21,8 @@ CPU = Runtime(torch.device("cpu"), "fp32")
 @dataclass
 class Options(RunOptions):
     rate: float = 0.1
+    epochs: int = 2
+    folder: Path | None = None
 
 
 @pytest.fixture
@@ -135,17 +137,12 @@ def test_resume_must_keep_the_options(options):
 
 
 def test_fewer_epochs_than_are_done_are_refused_and_leave_the_results(options):
-    @dataclass
-    class WithEpochs(Options):
-        epochs: int = 2
-
-    first = WithEpochs(**vars(options))
-    folder = finished(first)
+    folder = finished(options)
     before = [(folder / name).read_bytes() for name in ("config.json", "metrics.csv", "results.json")]
     with pytest.raises(UsageError, match="2 epochs are done, more than --epochs 1"):
-        opened(replace(first, resume=True, epochs=1))
+        opened(replace(options, resume=True, epochs=1))
     assert before == [(folder / name).read_bytes() for name in ("config.json", "metrics.csv", "results.json")]
-    with opened(replace(first, resume=True, epochs=3)) as run:
+    with opened(replace(options, resume=True, epochs=3)) as run:
         run.restore({})
         assert (folder / "results.json").exists()  # until it goes on
         run.write("metrics", {"epoch": 3, "train_loss": 0.25})
@@ -180,7 +177,6 @@ def test_overwriting_reads_what_to_start_from_first(options, tmp_path):
 def test_a_resumed_run_remembers_what_it_started_from(options, tmp_path):
     checkpoint.save(tmp_path / "a.pt", "q", {})
     with opened(replace(options, start_from=tmp_path / "a.pt")) as run:
-        pass
         run.restore({})
     with pytest.raises(UsageError, match="--start_from was .*a.pt', now None"):  # nothing is trained yet
         opened(replace(options, resume=True))
@@ -288,11 +284,7 @@ def test_a_cpu_stays_a_cpu_however_its_threads_are_counted(options, monkeypatch)
 
 
 def test_resume_must_keep_the_data_which_are_known_by_their_content(options, tmp_path):
-    @dataclass
-    class WithFolder(Options):
-        folder: Path | None = None
-
-    first = WithFolder(**vars(options), folder=tmp_path / "here")
+    first = replace(options, folder=tmp_path / "here")
     with Run("q", first, CPU, {}, data={"sha256": "a"}) as run:
         run.restore({})
     moved = replace(first, folder=tmp_path / "there", resume=True)

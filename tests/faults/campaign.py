@@ -41,17 +41,14 @@ class Script(NamedTuple):
         return logs / self.question / name
 
 
-DARTS = "--dataset folder --folder {data}/shapes --epochs 3 --init_channels 4 --layers 3 --batch_size 8 "
-DARTS += "--log_every 1 "
-DCGAN = (
-    "--dataset synthetic --synthetic_pictures 1000 --epochs 3 --batch_size 200 --latent_size 8 --log_every 1 "
-)
-DCGAN += "--quality_samples 0 --test_samples 200 --base_channels 4 --conditional --average_weights 0.9"
-EPISODES = "--dataset folder --folder {data}/characters --epochs 4 --iterations 3 --classes_per_it_tr 5 "
-EPISODES += (
-    "--num_support_tr 1 --num_query_tr 2 --classes_per_it_val 2 --num_support_val 1 --num_query_val 2 "
-)
-EPISODES += "--validation_episodes 3 --test_episodes 5 --hidden_channels 4 --augment --average_weights 0.9"
+DARTS = """--dataset folder --folder {data}/shapes --epochs 3 --init_channels 4 --layers 3 --batch_size 8
+    --log_every 1 """
+DCGAN = """--dataset synthetic --synthetic_pictures 1000 --epochs 3 --batch_size 200 --latent_size 8
+    --log_every 1 --quality_samples 0 --test_samples 200 --base_channels 4 --average_weights 0.9 --conditional
+"""
+EPISODES = """--dataset folder --folder {data}/characters --epochs 4 --iterations 3 --classes_per_it_tr 5
+    --num_support_tr 1 --num_query_tr 2 --classes_per_it_val 2 --num_support_val 1 --num_query_val 2
+    --validation_episodes 3 --test_episodes 5 --hidden_channels 4 --augment --average_weights 0.9"""
 MAPS = "--dataset folder --pairs {data}/pairs --epochs 3 --image_size 32 --base_channels 4 --batch_size 2 "
 SCRIPTS = {
     "q1_dcgan": Script("q1_dcgan", "train.py", DCGAN),
@@ -217,13 +214,8 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Counter:
     Raises:
         AssertionError: a start after a kill did not end well, or a run ended otherwise; with what was done.
     """
-    script, logs, draws, tally = (
-        SCRIPTS[name],
-        server.folder / "logs",
-        random.Random(f"{name}{seed}"),
-        Counter(),
-    )
-    counter, began = server.folder / "acts", time.perf_counter()
+    script, draws, tally = SCRIPTS[name], random.Random(f"{name}{seed}"), Counter()
+    logs, counter, began = server.folder / "logs", server.folder / "acts", time.perf_counter()
     server.run(words_of(script, server.folder, f"{name}-calm"), tally=str(counter))
     length, acts = time.perf_counter() - began, int(counter.read_text())
     calm = outcome(script.run(logs, f"{name}-calm"))

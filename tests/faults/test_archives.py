@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import shutil
 import stat
 import struct
 import tarfile
@@ -14,7 +13,6 @@ from common import archive
 from common.runtime import RunError
 from q2_protonet import splits
 from q3_pix2pix import maps_dataset
-from tests.faults.test_hostile_input import flips
 
 
 def write_archive(path, *hostile):
@@ -153,23 +151,3 @@ def test_both_questions_use_it(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe .*maps/link"):
         maps_dataset.fetch_maps(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["maps.tar.gz", "omniglot-py"]
-
-
-def test_flips_of_an_archive(packed):
-    write_archive(packed)
-    target = packed.parent / "maps"
-    noticed = 0
-    for data in flips(packed.read_bytes(), 200):
-        packed.write_bytes(data)
-        shutil.rmtree(target, ignore_errors=True)
-        try:
-            archive.extract(packed, "maps", target)
-        except RunError as error:
-            noticed += 1
-            assert packed.name in str(error) and not target.exists()
-        else:
-            found = {str(file.relative_to(target)): file.read_bytes() for file in target.rglob("*.*")}
-            whole = {"train/1.jpg": b"one", "val/2.jpg": b"two" * 5000}
-            # how many members a zip has is covered by no checksum of its own; Omniglot's come with an MD5
-            assert found == whole if packed.suffix == ".gz" else found.items() <= whole.items()
-    assert noticed > 200

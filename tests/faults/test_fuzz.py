@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 import time
 import zipfile
@@ -29,6 +30,7 @@ from q3_pix2pix.maps_dataset import read_pair
 from q4_darts import genotypes
 from tests.common.test_images import encoded
 from tests.faults.test_archives import write_archive
+from tests.faults.test_hostile_input import flips
 
 TIMES = 10 if os.environ.get("SOAK") == "1" else 1
 ODD = [None, True, -1, 0, 5, 10**30, 1e308, float("nan"), float("inf"), "", "none", "skip_connect", "\ud800"]
@@ -215,10 +217,22 @@ def test_archive(tmp_path, ending):
     path = tmp_path / "data" / f"maps.{ending}"
     path.parent.mkdir()
     write_archive(path)
+    target, whole = path.parent / "maps", {"train/1.jpg": b"one", "val/2.jpg": b"two" * 5000}
 
     def read():
-        archive.extract(path, "maps", path.parent / "maps")
+        shutil.rmtree(target, ignore_errors=True)
+        try:
+            archive.extract(path, "maps", target)
+        except RunError:
+            assert not target.exists()
+            raise
+        found = {str(file.relative_to(target)): file.read_bytes() for file in target.rglob("*.*")}
+        # how many members a zip has is covered by no checksum of its own; Omniglot's come with an MD5
+        assert found == whole if ending == "tar.gz" else found.items() <= whole.items()
 
-    run(f"archive {ending}", [path.read_bytes()], read, 250, path)
+    sample = [path.read_bytes()]
+    assert run(f"archive {ending}", sample, read, 250, path) > 100 * TIMES
+    flipped = list(flips(sample[0], 200))  # one bit, or the end cut off
+    assert run(f"archive {ending}, one flip", flipped, read, 400, path, lambda _, data: data) > 200
     assert {file.name for file in tmp_path.iterdir()} == {"data"}
     assert {file.name for file in path.parent.iterdir()} <= {path.name, "maps"}
