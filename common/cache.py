@@ -1,4 +1,4 @@
-"""What can be made again, kept on disk: decoded pictures under a hash of their files' content."""
+"""A cache of decoded pictures on the disk, named by a hash of their files' content."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from common import checkpoint
 from common.runtime import RunError
 
-READER = "1"  # to be counted up when the reader gives other pixels than before
+READER = "1"  # to be increased when the reader gives other pixels than before
 SETTLED_NS = 2 * 10**9  # clocks of file systems are coarse: a file this young may change and keep its times
 
 

@@ -1,4 +1,4 @@
-"""Image files of a user's, whatever they hold: how they are found, and one reader for all four questions."""
+"""A user's image files: how they are found, and one reader for all four questions."""
 
 import contextlib
 import functools
@@ -201,7 +201,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         with Image.open(path, formats=known) as image:
             if not 0 < image.width * image.height <= MOST_PIXELS:
                 claim = f"{image.width:,} x {image.height:,} pixels"
-                raise ValueError(f"it claims {claim}, and the most are {MOST_PIXELS:,}")
+                raise ValueError(f"it claims {claim}, and the limit is {MOST_PIXELS:,}")
             yield image
     except RunError:
         raise

@@ -178,7 +178,7 @@ def start(options: ScriptOptions) -> Runtime:
     """Chooses device and precision, seeds torch and joins torchrun's group.
 
     Raises:
-        UsageError: an option is out of range, or the device or precision is not to be had here.
+        UsageError: an option is out of range, or this machine lacks the device or precision.
     """
     options.check()
     if options.deterministic:  # an operation without such a form raises RuntimeError: cli.explain

@@ -1,4 +1,4 @@
-"""What every training script asks of its options, and how it says no."""
+"""What every training script demands of its options, and how it refuses others."""
 
 import dataclasses
 import importlib

@@ -147,7 +147,7 @@ class Server:
         return self.output()
 
     def start_until(self, words: list[str], file: Path) -> int:
-        """Starts a script and comes back as soon as `file` is there."""
+        """Starts a script and returns its process id as soon as `file` is there."""
         pid = self.start(words)
         while not file.exists():
             assert self.process.is_alive(), f"it ended before it wrote {file}:\n{self.output()}"
@@ -171,7 +171,7 @@ class Server:
 
 
 def words_of(script: Script, folder: Path, name: str) -> list[str]:
-    """The command of a run; --resume or --overwrite as its folder asks for."""
+    """The command of a run, with --resume or --overwrite where the state of its folder needs it."""
     roots = f"--data_root {folder}/{name}-data --log_root {folder}/logs --figure_root {folder}/figures"
     words = f"{script.question}/{script.file} {script.flags.format(data=folder)} {roots} --run_name {name}"
     state = Row(script.question, name, script.file).state(folder / "logs")

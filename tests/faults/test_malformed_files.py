@@ -192,14 +192,14 @@ NETWORKS = {  # a script that loads one, the numbers of a small one, and the net
     "q4_darts": (q4_evaluate, {"channels": 4, "layers": 3, "classes": 2}, Supernet),
 }
 SPOILT = {  # what is done to the weights, the first parameter and the last variance
-    "a missing key": lambda weights, first, _: {key: weights[key] for key in weights if key != first},
-    "a foreign key": lambda weights, *_: weights | {"odd": torch.zeros(1)},
-    "another shape": lambda weights, first, _: weights | {first: torch.zeros(1, 2)},
-    "no tensor": lambda weights, first, _: weights | {first: [1]},
-    "no network": lambda *_: None,
-    "a NaN": lambda weights, first, _: weights | {first: weights[first] * torch.nan},
-    "an infinite statistic": lambda weights, _, last: weights | {last: weights[last] / 0},
-    "a foreign number": lambda weights, *_: weights,  # in the architecture
+    "a missing key": lambda weights, first, _: weights.pop(first),
+    "a foreign key": lambda weights, *_: weights.update(odd=torch.zeros(1)),
+    "another shape": lambda weights, first, _: weights.update({first: torch.zeros(1, 2)}),
+    "no tensor": lambda weights, first, _: weights.update({first: [1]}),
+    "no network": lambda weights, *_: weights.clear(),
+    "a NaN": lambda weights, first, _: weights[first].fill_(torch.nan),
+    "an infinite statistic": lambda weights, _, last: weights[last].fill_(torch.inf),
+    "a foreign number": lambda *_: None,  # in the architecture
 }
 
 
@@ -209,7 +209,7 @@ def test_weights_that_are_not_those_of_the_architecture_are_refused_by_name(tmp_
     script, numbers, build = NETWORKS[question]
     weights = build(**numbers).state_dict()
     variances = [name for name in weights if name.endswith("running_var")]
-    weights = SPOILT[spoilt](weights, list(weights)[0], variances[-1])
+    SPOILT[spoilt](weights, list(weights)[0], variances[-1])
     numbers = numbers | ({"depth": 3} if spoilt == "a foreign number" else {})
     checkpoint.save(tmp_path / "best.pt", question, numbers, model=weights, options={}, facts={}, epoch=1)
     with pytest.raises(RunError, match="best.pt .*(not finite|can be built|does not fit)") as caught:
