@@ -50,6 +50,7 @@ def main(options: Options) -> dict:
     if folder is not None and not folder.is_dir():
         raise UsageError(f"its training pictures are not at {folder}: --folder DIR says where they are now")
     data = DataOptions(trained["dataset"], folder, generator.channels, trained["synthetic_pictures"])
+    data.invert = trained.get("invert", False)  # older checkpoints lack it
     parts = load(options.data_root, data, trained["seed"])
     if generator.classes:
         check_classes(state, parts["train"].names)

@@ -46,6 +46,8 @@ class DataOptions:
     folder: Path | None = None
     channels: int = 1  # for --dataset folder: 1 for grey, 3 for colour
     synthetic_pictures: int = 8192  # for --dataset synthetic: how many training pictures to draw
+    # for --dataset folder: dark ink on paper becomes light on dark, as the digits of MNIST are
+    invert: bool = False
 
 
 def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pictures]:
@@ -65,7 +67,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
         count = options.synthetic_pictures
         return {"train": draw_digits(count, seed), "test": draw_digits(count // 4, seed + 1)}
     if options.dataset == "folder":
-        return load_folder(data_root, options.folder, seed, options.channels)
+        return load_folder(data_root, options.folder, seed, options.channels, options.invert)
     from torchvision import datasets  # takes a second to import
 
     kind = datasets.MNIST if options.dataset == "mnist" else datasets.FashionMNIST
@@ -117,7 +119,9 @@ def to_uint8(images: Tensor) -> Tensor:
     return pixels.movedim(1, -1).squeeze(-1).contiguous()  # grey loses its one channel
 
 
-def load_folder(data_root: Path, folder: Path, seed: int, channels: int = 1) -> dict[str, Pictures]:
+def load_folder(
+    data_root: Path, folder: Path, seed: int, channels: int = 1, invert: bool = False
+) -> dict[str, Pictures]:
     """A user's own images at 28 x 28 pixels: divided as the folder is, or a seventh of a class for testing.
 
     A folder of images without classes gives pictures all labelled 0, and no names.
@@ -154,7 +158,7 @@ def load_folder(data_root: Path, folder: Path, seed: int, channels: int = 1) -> 
             testing[own[torch.randperm(len(own), generator=draws)[:count]]] = True
         if not testing.any():
             raise RunError(f"no class of {folder} has the two images that training and testing need")
-    whole = Pictures(pixels, labels, names)
+    whole = Pictures(255 - pixels if invert else pixels, labels, names)
     return {"train": whole[~testing], "test": whole[testing]}
 
 

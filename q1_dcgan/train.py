@@ -72,6 +72,8 @@ def check(options: Options) -> Options:
         raise UsageError(f"--channels must be 1 for grey or 3 for colour, not {options.channels}")
     if options.channels == 3 and options.dataset != "folder":
         raise UsageError(f"--channels 3 needs --dataset folder: the pictures of {options.dataset} are grey")
+    if options.invert and options.dataset != "folder":
+        raise UsageError(f"--invert needs --dataset folder, not --dataset {options.dataset}")
     if options.label_as != "projection" and not options.conditional:
         raise UsageError(f"--label_as {options.label_as} needs --conditional")
     name = options.dataset

@@ -122,13 +122,14 @@ def tiled(function: Callable[[Tensor], Tensor], image: Tensor, size: int, overla
 
 
 def translate_photo(
-    generator: UNet, photo: Image.Image, size: int, scale: list[float], options: Options
+    generator: UNet, photo: Image.Image, size: int, scale: list[float], options: Options, fitted: bool = False
 ) -> Image.Image:
     """The map of a photo of any size, of the same size.
 
     Args:
         size: the side of the pictures the generator was trained on.
         scale: factors of the photo's width and height.
+        fitted: it was trained on pictures in the middle of a white border, and so is a photo that is smaller.
 
     Raises:
         RunError: it would have more than MOST_PIXELS at this scale.
@@ -143,7 +144,11 @@ def translate_photo(
     if mode == "auto":
         mode = "paper" if max(sides) <= size else "no_dropout"
     image = torch.from_numpy(scaled).permute(2, 0, 1).to(next(generator.parameters()).device)
+    room = [max(0, size - side) if fitted else 0 for side in sides]
+    left, top = (round(space / 2) for space in room)  # as ImageOps.pad does
+    image = F.pad(image, (left, room[0] - left, top, room[1] - top), value=255)
     result = tiled(lambda tiles: translate(generator, tiles, mode), image, size, options.overlap)
+    result = result[:, top : top + sides[1], left : left + sides[0]]
     pixels = (result * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(pixels).resize(photo.size, Image.Resampling.BICUBIC)
 
@@ -156,6 +161,7 @@ def main(options: Options) -> list[Path]:
     runtime = start(options)
     generator, state = load_generator(options.checkpoint, runtime)
     facts, size = state.get("facts", {}), state["architecture"]["image_size"]
+    fitted = state.get("options", {}).get("resize") == "fit"
     scale, depth = facts.get("scale"), Depth(list(results), facts.get("depth", 0))
     if options.scale is not None:
         scale = [options.scale, options.scale]
@@ -165,7 +171,7 @@ def main(options: Options) -> list[Path]:
 
     def write_map(photo: Path) -> Path:
         picture = open_rgb(photo, depth)
-        result = translate_photo(generator, picture, size, scale, options)
+        result = translate_photo(generator, picture, size, scale, options, fitted)
         if options.side_by_side:
             result = Image.fromarray(np.concatenate([picture, result], 1))
         results[photo].parent.mkdir(parents=True, exist_ok=True)

@@ -174,6 +174,8 @@ def test_folder(tmp_path):
             Image.fromarray(np.full((32, 32), 10 * i, np.uint8)).save(tmp_path / name / f"{i}.png")
     parts = load(tmp_path, DataOptions("folder", tmp_path))
     assert len(parts["train"]) == 12 and len(parts["test"]) == 2 and parts["train"].names == ["a", "b"]
+    inverted = load(tmp_path, DataOptions("folder", tmp_path, invert=True))
+    assert torch.equal(inverted["test"].images, 255 - parts["test"].images)
     for i in range(7):  # 16 bits a pixel mean the same greys
         Image.fromarray(np.full((32, 32), 257 * 10 * i, np.uint16)).save(tmp_path / "a" / f"{i}.png")
     again = load(tmp_path, DataOptions("folder", tmp_path))

@@ -16,7 +16,7 @@ from common.images import trained_folder
 from common.results import read_table
 from common.runtime import RunError, UsageError
 from q3_pix2pix import evaluate, figures, predict, train
-from q3_pix2pix.maps_dataset import DataOptions, load
+from q3_pix2pix.maps_dataset import DataOptions, load, stack
 from q3_pix2pix.pix2pix import PatchGAN
 from tests.conftest import ENVIRONMENT, ROOT
 
@@ -279,6 +279,24 @@ def test_a_photo_is_taken_at_the_scale_of_the_training(tmp_path, monkeypatch, sc
         assert result.size == photo.size
         colors = [np.argmax(result.getpixel(at)) for at in ((60, 60), (220, 180))]
     assert colors == [0, {"red": 0, "blue": 2}[small]]
+
+
+@pytest.mark.parametrize("sides", [(60, 35), (25, 64), (32, 32)])
+def test_a_photo_is_fitted_as_the_pairs_of_the_training_were(monkeypatch, sides):
+    random, seen = np.random.default_rng(0), []
+    photo = Image.fromarray(random.integers(0, 256, (*sides[::-1], 3), np.uint8))
+
+    def copy(generator, tiles, mode):
+        seen.append(tiles)
+        return tiles.float() / 255
+
+    monkeypatch.setattr(predict, "translate", copy)
+    scale = [32 / max(sides)] * 2
+    result = predict.translate_photo(Discs(), photo, 32, scale, predict.Options(), fitted=True)
+    [tiles] = seen
+    assert np.array_equal(tiles[0].numpy(), stack([photo], 32, "fit")) and result.size == photo.size
+    small = photo.resize([round(side * scale[0]) for side in sides], Image.Resampling.BICUBIC)
+    assert np.array_equal(result, small.resize(photo.size, Image.Resampling.BICUBIC))
 
 
 def test_a_photo_too_large_at_the_scale_of_the_training_is_refused():
