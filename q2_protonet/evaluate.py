@@ -20,7 +20,7 @@ from common.results import add_evaluation, print_rows, results_to_extend
 from common.runtime import ScriptOptions, UsageError, start
 from q2_protonet.measures import accuracy_rows, lake_row, load_model, unknown_distance, within_alphabet_row
 from q2_protonet.omniglot_dataset import SIZE
-from q2_protonet.paper import CHALLENGE, QUESTION, WHOLE_OMNIGLOT
+from q2_protonet.paper import CHALLENGE, QUESTION, UNTRAINED, WHOLE_OMNIGLOT
 from q2_protonet.protonet import ProtoNet, ShiftAveraged
 from q2_protonet.splits import DataOptions, describe, load
 
@@ -98,8 +98,12 @@ def main(options: Options) -> list[dict]:
     runtime = start(options)
     model, state = load_model(options.checkpoint, runtime)
     trained = state["options"]
+    torch.manual_seed(trained["seed"])  # as train.py begins
+    untrained = ProtoNet(**state["architecture"]).to(runtime.device)
+    note = "" if options.part == "test" else f", {options.part} part"
     if options.shifts:
-        model = ShiftAveraged(model, options.shifts)
+        model, untrained = (ShiftAveraged(network, options.shifts) for network in (model, untrained))
+        note += f", shifts {options.shifts}"
     data = data_options(trained, options)
     print(f"{options.checkpoint}: epoch {state['epoch']}, {options.part} part of {describe(data)}")
 
@@ -118,9 +122,9 @@ def main(options: Options) -> list[dict]:
             limit = unknown_distance(model, state, options.data_root, runtime.device)
         rows = accuracy_rows(model, part, settings, *numbers, beside_paper=beside_paper, limit=limit)
         if options.untrained:
-            torch.manual_seed(trained["seed"])  # as train.py begins
-            untrained = ProtoNet(**state["architecture"]).to(runtime.device)
-            rows += accuracy_rows(untrained, part, settings, *numbers, ", untrained network")
+            rows += accuracy_rows(untrained, part, settings, *numbers, UNTRAINED)
+    for row in rows:
+        row["name"] += note
     print_rows(rows)
     if options.within_alphabet or options.lake_runs:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())

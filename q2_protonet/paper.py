@@ -50,7 +50,14 @@ THUMBNAIL = "omniglot-20w1s/episode.png"  # run/picture beside the front rows
 KNOWN = {"paper, all of Omniglot": PAPER, "first report, all of Omniglot": REPORT}
 KNOWN = {who: {f"{SETTINGS[each]}, %": n for each, n in its.items()} for who, its in KNOWN.items()}
 COLUMNS = {f"{name}, %": name for name in SETTINGS.values()}
-TABLES = ({"columns": COLUMNS, "references": KNOWN, "controls": {"untrained network": UNTRAINED}},)
+TABLES = (
+    {
+        "columns": COLUMNS,
+        "references": KNOWN,
+        "controls": {"untrained network": UNTRAINED},
+        "variants": {"": "", ", embeddings averaged over shifts": ", shifts 1"},  # of evaluate.py
+    },
+)
 
 # file -> caption, in the order of the page
 PICTURES = {

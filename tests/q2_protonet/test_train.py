@@ -260,6 +260,10 @@ def test_evaluate_many_settings(best, trained, capsys):
     assert names[1:3] == ["5-way 1-shot, wrongly called unknown", "5-way 1-shot, other class accepted"]
     assert all(name in capsys.readouterr().out for name in names[:1]) and len(results["rows"]) == 2
     assert all(0 < row["value"] <= 100 for row in rows[::3])
+    run(evaluate, "--checkpoint", best, *words[:-1], "--part", "validation", "--shifts", 1)
+    results = json.loads((trained / "logs/q2_protonet/a/results.json").read_text())
+    shifted = [row["name"] for rows in results["evaluations"].values() for row in rows][len(names) :]
+    assert shifted == [f"{name}, validation part, shifts 1" for name in names[::3]]
     with pytest.raises(UsageError, match="208"):
         run(evaluate, "--checkpoint", best, "--way", 300)
     with pytest.raises(RunError, match="no checkpoint at"):
