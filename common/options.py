@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import pretrained
 from common.runtime import ScriptOptions, UsageError
 
 
@@ -27,6 +28,8 @@ class RunOptions(ScriptOptions):
             raise UsageError("--resume continues a run and --overwrite deletes it: give only one of them")
         if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
             raise UsageError(f"--run_name must be the name of a folder, without a path: {self.run_name}")
+        if self.start_from and not self.resume:
+            pretrained.locate(self.start_from)  # complains now rather than after the data is read
 
 
 # These may differ between the legs of a run; any other option would make it another run.

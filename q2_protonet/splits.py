@@ -91,8 +91,8 @@ def load_folder(data_root: Path, folder: Path, least: int, seed: int) -> dict[st
     if not found:
         classes = list_classes(folder, least)
         if len(classes) < 5:  # three train, one validates, one tests
-            why = "no class is in two of training, validation and test, which take 5 or more"
-            raise UsageError(f"{folder} has {len(classes)} classes ({', '.join(classes)}): {why}")
+            why = "training, validation and test have no class in common, and take 5 or more"
+            raise UsageError(f"{folder} has only the classes {', '.join(classes)}: {why}")
         return split_at_random(decode(classes, data_root), seed)
     parts = {part: decode(list_classes(inner, least), data_root) for part, inner in found.items()}
     names = [name for part in parts.values() for name in part.names]

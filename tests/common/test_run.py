@@ -165,6 +165,9 @@ def test_overwriting_reads_what_to_start_from_first(options, tmp_path):
     net = nn.Linear(1, 1)
     with pytest.raises(RunError, match="no checkpoint at"):
         opened(replace(options, overwrite=True, start_from=tmp_path / "missing.pt"))
+    with pytest.raises(RunError, match="no checkpoint at"):  # before the data is read
+        replace(options, start_from=tmp_path / "missing.pt").check()
+    replace(options, start_from=tmp_path / "missing.pt", resume=True).check()
     assert (folder / "results.json").exists()
     checkpoint.save(folder / "checkpoints" / "last.pt", "q", {}, model=net.state_dict())
     with opened(replace(options, overwrite=True, start_from=folder / "checkpoints" / "last.pt")) as run:
