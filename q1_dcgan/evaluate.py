@@ -14,6 +14,7 @@ import common  # noqa: F401  # isort: skip
 import numpy as np
 
 from common.cli import at_least, command
+from common.images import trained_folder
 from common.results import add_evaluation, check_classes, print_rows, results_to_extend, run_name
 from common.runtime import ScriptOptions, UsageError, start
 from q1_dcgan import figures, measures
@@ -46,9 +47,7 @@ def main(options: Options) -> dict:
         raise UsageError("--nearest_neighbour needs a conditional generator: it draws pictures with labels")
     extended = results_to_extend(options.checkpoint, QUESTION)
     trained = state["options"]
-    folder = options.folder or (Path(trained["folder"]) if trained["folder"] else None)
-    if folder is not None and not folder.is_dir():
-        raise UsageError(f"its training pictures are not at {folder}: --folder DIR says where they are now")
+    folder = trained_folder(trained, options.folder)
     data = DataOptions(trained["dataset"], folder, generator.channels, trained["synthetic_pictures"])
     data.invert = trained.get("invert", False)  # older checkpoints lack it
     parts = load(options.data_root, data, trained["seed"])
@@ -65,8 +64,7 @@ def main(options: Options) -> dict:
     floor = measures.floor(classifier, seen["train"], test_features, options.samples, options.seed)
     which = f"epoch {state['epoch']}"
     rows = measures.as_rows(measured, floor, options.samples, which)
-    if options.nearest_neighbour:
-        count = options.nearest_neighbour
+    if count := options.nearest_neighbour:
         found = measures.nearest_neighbour_rows(generator, seen, count, options.seed, which)
         if data.dataset == "mnist":
             found[0]["paper"] = PAPER.get(f"{count:,} samples")
@@ -84,9 +82,8 @@ def main(options: Options) -> dict:
     print(f"nearest training picture of ten samples: {np.mean(distances):.1f} grey levels away on average")
     print(f"figures in {target}")
     result = {"classifier": facts, "figures": measured, "rows": rows, "nearest_training_rms": distances}
-    add_evaluation(
-        extended, f"{options.checkpoint.name}, {options.samples} samples, seed {options.seed}", result
-    )
+    key = f"{options.checkpoint.name}, {options.samples} samples, seed {options.seed}"
+    add_evaluation(extended, key, result)
     return result
 
 

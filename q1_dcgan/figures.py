@@ -10,9 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from common import plots
+from common.pictures import Pictures
 from q1_dcgan.classifier import Classifier, judge
-from q1_dcgan.measures import nearest_training
-from q1_dcgan.mnist_dataset import SIZE, Pictures
+from q1_dcgan.measures import nearest
+from q1_dcgan.mnist_dataset import SIZE
+from q1_dcgan.paper import CURVES
 
 SHEET_COLUMNS = 8
 MOST_ROWS = 30  # classes in samples.png
@@ -48,9 +50,9 @@ def plot_sheet(images: Tensor, columns: int, path: Path, title: str, names: Sequ
     plots.save(canvas, path)
 
 
-def plot_run(folder: Path, figures: Path, title: str, best_epoch: int) -> None:
+def plot_run(folder: Path, figures: Path, title: str) -> None:
     """All the pictures of a run's logs in `folder`."""
-    plots.curves(folder / "metrics.csv", figures / "curves.png", title, best_epoch)
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=CURVES)
     plot_losses(folder, figures, title)
     plot_samples(folder, figures, title)
 
@@ -112,7 +114,7 @@ def plot_losses(folder: Path, figures: Path, title: str) -> None:
 
 def plot_neighbours(images: Tensor, train: Pictures, path: Path) -> list[float]:
     """Samples (n, 28, 28 [, 3]) above their nearest training pictures; returns the RMS distances."""
-    index, distance = nearest_training(images, train.images)
+    index, distance = nearest(images, train.images)
     rows = [list(images.cpu().numpy() / 255), list(train.images[index].cpu().numpy() / 255)]
     columns = [f"{value:.0f}" for value in distance.tolist()]
     title = "Samples and their nearest training pictures (RMS distance in grey levels)"

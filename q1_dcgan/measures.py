@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from common import checkpoint
+from common.pictures import Pictures
 from common.results import share_row
 from common.run import Run
 from common.runtime import Runtime, no_tf32
 from q1_dcgan.classifier import Classifier, judge
 from q1_dcgan.dcgan import Generator
-from q1_dcgan.mnist_dataset import SIZE, Pictures, prepare, to_uint8
+from q1_dcgan.mnist_dataset import SIZE, prepare, to_uint8
 from q1_dcgan.paper import QUESTION
 
 
@@ -99,35 +100,31 @@ def measure(
     return figures
 
 
+def random_subset(pictures: Pictures, count: int, seed: int) -> Pictures:
+    """At most `count` of the pictures, chosen at random by the seed."""
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:count]
+    return pictures[order.to(pictures.images.device)]
+
+
 def floor(classifier: Classifier, train: Pictures, test_features: Tensor, samples: int, seed: int) -> float:
     """The Frechet distance that perfect samples would get: of real training pictures to the test set."""
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:samples]
-    return frechet_distance(test_features, judge(classifier, train.images[order.to(train.images.device)])[0])
+    return frechet_distance(test_features, judge(classifier, random_subset(train, samples, seed).images)[0])
 
 
 @no_tf32()
-def nearest_training(images: Tensor, train: Tensor, batch: int = 10000) -> tuple[Tensor, Tensor]:
-    """For each of n pictures: index of the nearest training picture, and its RMS distance in grey levels."""
-    flat = images.flatten(1).float()
-    distances = torch.cat([torch.cdist(flat, piece.flatten(1).float()) for piece in train.split(batch)], 1)
-    nearest = distances.min(1)
-    return nearest.indices, nearest.values / images[0].numel() ** 0.5
-
-
-@no_tf32()
-def nearest_neighbour_errors(known: Pictures, test: Pictures, batch: int = 500) -> int:
-    """How many test pictures have another label than the known one with the nearest pixels.
+def nearest(images: Tensor, known: Tensor, batch: int = 500) -> tuple[Tensor, Tensor]:
+    """For each of n pictures: which known one has the nearest pixels, and its RMS distance in grey levels.
 
     Of |a - b|^2 = |a|^2 - 2 ab + |b|^2 the first term is the same for all known pictures b: it is left out.
     """
-    centre = known.images.flatten(1).float().mean(0)  # smaller numbers, of which fp32 keeps more digits
-    pixels = known.images.flatten(1).float() - centre  # (known, pixels)
-    lengths, errors = pixels.square().sum(1), 0
-    for images, labels in zip(test.images.split(batch), test.labels.split(batch)):
-        products = (images.flatten(1).float() - centre) @ pixels.T  # (batch, known)
-        nearest = (lengths - 2 * products).argmin(1)
-        errors += (known.labels[nearest] != labels).sum()
-    return int(errors)
+    pixels = known.flatten(1).float()  # (known, pixels)
+    centre = pixels.mean(0)  # smaller numbers, of which fp32 keeps more digits
+    centred, found = pixels - centre, []
+    lengths = centred.square().sum(1)
+    for piece in images.flatten(1).float().split(batch):
+        found.append((lengths - 2 * (piece - centre) @ centred.T).argmin(1))  # (batch,)
+    index = torch.cat(found)
+    return index, (images.flatten(1) - pixels[index]).square().mean(1).sqrt()
 
 
 def nearest_neighbour_rows(
@@ -138,31 +135,29 @@ def nearest_neighbour_rows(
     A 1-nearest-neighbour classifier knows `count` generated pictures and the labels they were drawn for; its
     error on the test set stands beside that of as many real training pictures.
     """
-    train, test = parts["train"], parts["test"]
-    images, labels = sample(generator, count, seed, train.images.device)
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:count]
-    order = order.to(train.images.device)
-    real = Pictures(train.images[order], train.labels[order], train.names)
-    rows = []
-    for known, name, drawn in (
-        (Pictures(images, labels, train.names), "nearest-neighbour error", f"samples known, {which}"),
-        (real, "nearest-neighbour error of real training pictures (floor)", "real pictures known"),
+    train, test, rows = parts["train"], parts["test"], []
+    drawn = Pictures(*sample(generator, count, seed, train.images.device), train.names)
+    for known, of, what in (
+        (drawn, "", f"samples known, {which}"),
+        (random_subset(train, count, seed), " of real training pictures (floor)", "real pictures known"),
     ):
-        errors = nearest_neighbour_errors(known, test)
-        rows.append(share_row(name, errors, len(test)) | {"count": f"{len(known):,} {drawn}"})
+        errors = int((known.labels[nearest(test.images, known.images)[0]] != test.labels).sum())
+        counted = {"count": f"{len(known):,} {what}"}
+        rows.append(share_row(f"nearest-neighbour error{of}", errors, len(test)) | counted)
     return rows
+
+
+def row(name: str, value: float, digits: int = 3, unit: str = "to the test set") -> dict:
+    """A measure as a row of results.json."""
+    return {"name": name, "value": round(value, digits), "unit": unit}
 
 
 def as_rows(figures: dict[str, float], floor_value: float, samples: int, which: str) -> list[dict]:
     """Measures as rows of results.json."""
 
-    def row(name: str, value: float, digits: int, unit: str) -> dict:
-        return {"name": name, "value": round(value, digits), "unit": unit}
-
-    distance = "Frechet distance"
     rows = [
-        row(distance, figures["frechet_distance"], 3, "to the test set"),
-        row(f"{distance} of real training pictures (floor)", floor_value, 3, "to the test set"),
+        row("Frechet distance", figures["frechet_distance"]),
+        row("Frechet distance of real training pictures (floor)", floor_value),
     ]
     if "kl_to_uniform" in figures:
         rows += [
@@ -191,7 +186,12 @@ def measure_run(
         generator: the trained one, another than `kept` if that is its moving average.
         seen: the data set as `as_sampled` gives it.
     """
-    options, device = run.options, run.runtime.device
+    options = run.options
+
+    def measure_now(network: Generator) -> dict[str, float]:
+        drawn = sample(network, options.test_samples, options.seed, run.runtime.device)
+        return measure(classifier, test_features, *drawn)
+
     least = floor(classifier, seen["train"], test_features, options.test_samples, options.seed)
     run.runtime.barrier()  # until rank 0 has written the last network
     saved = sorted(int(path.stem[6:]) for path in run.last.parent.glob("epoch_*.pt"))
@@ -201,17 +201,12 @@ def measure_run(
     measured = {}
     for epoch in sorted({1, middle, saved[-1]}):
         run.load_network(f"epoch_{epoch}", kept)
-        drawn = sample(kept, options.test_samples, options.seed, device)
-        measured[epoch] = measure(classifier, test_features, *drawn)
+        measured[epoch] = measure_now(kept)
     rows = as_rows(measured[saved[-1]], least, options.test_samples, f"epoch {saved[-1]}")
     extra = {f"after epoch {epoch}": measured[epoch] for epoch in measured if epoch != saved[-1]}
     if kept is not generator:
-        drawn = sample(generator, options.test_samples, options.seed, device)
-        measured["raw generator"] = measure(classifier, test_features, *drawn)
-        extra["without averaging the weights"] = measured["raw generator"]
-    for which, values in extra.items():
-        value = round(values["frechet_distance"], 3)
-        rows.append({"name": f"Frechet distance {which}", "value": value, "unit": "to the test set"})
+        measured["raw generator"] = extra["without averaging the weights"] = measure_now(generator)
+    rows += [row(f"Frechet distance {which}", its["frechet_distance"]) for which, its in extra.items()]
     title = f"{'Conditional ' if options.conditional else ''}DCGAN, {options.dataset}, "
     title += f"{options.image_size} pixels, seed {options.seed}"
     return {"title": title, "rows": rows, "figures": measured, "epochs": saved[-1]}

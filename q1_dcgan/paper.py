@@ -41,6 +41,13 @@ COLUMNS |= {f"after epoch {epoch}": f"{DISTANCE} after epoch {epoch}" for epoch 
 COLUMNS |= {"rarest class, times uniform": "rarest class", "label accuracy, %": "label accuracy"}
 TABLES = ({"columns": COLUMNS, "controls": {"real training pictures": FLOOR.removeprefix(DISTANCE)}},)
 
+# Panels of curves.png: label of the y axis -> column of metrics.csv -> its name in the legend
+CURVES = {
+    "Fréchet distance to the test set": {"frechet_distance": ""},
+    "share of a class (1 is uniform)": {"commonest_class": "commonest class", "rarest_class": "rarest class"},
+    "classifier on the samples (%)": {"label_accuracy": "label accuracy", "confidence": "mean confidence"},
+}
+
 # file -> caption, in the order of the page
 PICTURES = {
     "samples.png": "Samples from one fixed noise after the first, middle and last epoch; "
@@ -50,6 +57,7 @@ PICTURES = {
     "classes.png": "How often each digit is drawn, as the classifier reads it",
     "nearest.png": "Samples and, below each, the nearest training picture: they are not copies",
     "interpolation.png": "From one noise vector to another in equal steps",
-    "curves.png": "The measures after every epoch, on 2,000 samples",
+    "curves.png": "Measures of 2,000 samples after every epoch: the Fréchet distance, how evenly the classes "
+    "are drawn, and how surely the classifier reads them",
     "samples.gif": "The fixed noise after every epoch",
 }

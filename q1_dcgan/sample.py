@@ -47,28 +47,26 @@ class Options(ScriptOptions):
 
 def check(options: Options) -> None:
     at_least(1, options, "n")
-    if options.output.suffix.lower() not in ENDINGS or options.output.is_dir():
-        raise UsageError(
-            f"--output must be a file that ends in one of {', '.join(ENDINGS)}: {options.output}"
-        )
-    if options.array is not None and options.array.suffix != ".npz":
-        raise UsageError(f"--array must be a file that ends in .npz: {options.array}")
-    if options.files is not None and options.files.exists() and not options.files.is_dir():
-        raise UsageError(f"--files must be a folder: {options.files}")
-    if options.files is not None and options.files.is_dir() and any(options.files.iterdir()):
-        raise UsageError(f"--files {options.files}: the folder is not empty; name a new one")
+    output, array, files = options.output, options.array, options.files
+    if output.suffix.lower() not in ENDINGS or output.is_dir():
+        raise UsageError(f"--output must be a file that ends in one of {', '.join(ENDINGS)}: {output}")
+    if array is not None and array.suffix != ".npz":
+        raise UsageError(f"--array must be a file that ends in .npz: {array}")
+    if files is not None and files.exists() and not files.is_dir():
+        raise UsageError(f"--files must be a folder: {files}")
+    if files is not None and files.is_dir() and any(files.iterdir()):
+        raise UsageError(f"--files {files}: the folder is not empty; name a new one")
     if options.class_name is not None and options.digit is not None:
         raise UsageError("--class and --digit mean the same: give only one of them")
 
 
 def requested_class(options: Options, names: list[str]) -> int | None:
     """The label that --class or --digit stands for, None without either."""
-    if options.class_name is None and options.digit is None:
-        return None
-    if options.class_name is not None:
-        flag, name, number = "--class", options.class_name, -1
-    else:
+    flag, name, number = "--class", options.class_name, -1
+    if options.digit is not None:
         flag, name, number = "--digit", str(options.digit), options.digit
+    if name is None:
+        return None
     if name in names:
         return names.index(name)
     if 0 <= number < len(names):
@@ -90,15 +88,6 @@ def walk(noise: Tensor, steps: int = 8) -> Tensor:
     return ((((1 - t) * angle).sin() * begin + (t * angle).sin() * end) / angle.sin()).flatten(0, 1)
 
 
-def write_files(images: np.ndarray, folders: list[str], target: Path) -> None:
-    """One PNG per picture, target/<folder>/<number>.png, which --dataset folder reads."""
-    width = len(str(len(images)))
-    for number, (image, folder) in enumerate(zip(images, folders), 1):
-        path = target / folder.replace("/", "_") / f"{number:0{width}}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path)
-
-
 def main(options: Options) -> np.ndarray:
     check(options)
     runtime = start(options)
@@ -109,23 +98,26 @@ def main(options: Options) -> np.ndarray:
     count = -(-options.n // 8) + 1 if options.interpolate else options.n
     noise = torch.randn(count, generator.latent_size, generator=draws, device=runtime.device)
     noise = walk(noise) if options.interpolate else noise
-    labels = None
+    labels, called = None, [""] * len(noise)
     if generator.classes:
         turn = torch.arange(len(noise), device=runtime.device)
         labels = (turn // 8 if options.interpolate else turn) % generator.classes
         labels = labels if wanted is None else torch.full_like(labels, wanted)
+        called = [names[label] for label in labels.tolist()]
     images = generate(generator, noise, labels)
 
     columns = 8 if options.interpolate else math.ceil(options.n**0.5)
     of_class = f" of class {names[wanted]}" if wanted is not None else ""
     title = f"{len(images)} samples{of_class}: {state['options']['run_name']}, epoch {state['epoch']}"
-    mixed = labels is not None and wanted is None
-    below = [names[label] for label in labels.tolist()] if mixed and len(images) <= MOST_NAMED else []
+    below = called if any(called) and wanted is None and len(images) <= MOST_NAMED else []
     plot_sheet(images, columns, options.output, title, below)
     pixels, written = images.cpu().numpy(), [options.output]
-    if options.files:
-        folders = [names[label] for label in labels.tolist()] if labels is not None else [""] * len(images)
-        write_files(pixels, folders, options.files)
+    if options.files:  # what --dataset folder reads
+        width = len(str(len(images)))
+        for number, (image, name) in enumerate(zip(pixels, called), 1):
+            path = options.files / name.replace("/", "_") / f"{number:0{width}}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
         written.append(options.files)
     if options.array:
         options.array.parent.mkdir(parents=True, exist_ok=True)

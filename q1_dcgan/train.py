@@ -7,7 +7,6 @@ torchrun --nproc_per_node 2 q1_dcgan/train.py     # a step takes 2 x --batch_siz
 
 import sys
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -53,7 +52,7 @@ class Options(DataOptions, RunOptions):
 
 
 def check(options: Options) -> Options:
-    """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
+    """Checks ranges and combinations before anything is loaded; names the run."""
     if options.smoke:
         tiny = {"epochs": 2, "batch_size": 256, "latent_size": 32, "synthetic_pictures": 2048}
         tiny |= {"quality_samples": 300, "test_samples": 300}
@@ -179,7 +178,7 @@ def main(options: Options) -> dict:
         kept = average.module if average else generator  # the one that draws samples
         state = named | {"average": average, "noise_draws": noise_generator}
         state |= {"optimizer_g": optimizers[0], "optimizer_d": optimizers[1]}
-        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0)
+        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every)
         run.log(f"{run.folder}: {len(train):,} pictures of {options.dataset}, {loop.where}")
         for epoch in loop.epochs(options.epochs):
             [order] = loop.shuffle(options.seed, len(train))
@@ -206,20 +205,14 @@ def main(options: Options) -> dict:
             if run.writing:
                 sheet = measures.generate(kept, fixed_noise, fixed_labels)
                 figures.write_sheet(sheet, run.folder / "samples" / f"epoch_{epoch:03d}.png")
-            score = row.get("frechet_distance", -epoch)  # without measures the last epoch is the best
-            if score < loop.at.best:
-                loop.at.best, loop.at.best_epoch = score, epoch
-                run.save_network("best", kept, epoch)
             if epoch in (1, options.epochs // 2, options.epochs):
                 run.save_network(f"epoch_{epoch}", kept, epoch)
 
         results = measures.measure_run(run, kept, generator, classifier, seen, test_features)
-        results["best_epoch"] = loop.at.best_epoch
-        results["parameters"] = {
-            name: sum(p.numel() for p in network.parameters()) for name, network in named.items()
-        }
+        counts = {name: sum(p.numel() for p in network.parameters()) for name, network in named.items()}
+        results["parameters"] = counts
         if run.writing:
-            figures.plot_run(run.folder, run.figures, results["title"], loop.at.best_epoch)
+            figures.plot_run(run.folder, run.figures, results["title"])
             run.finish(results)
             print_rows(results["rows"])
             run.log(f"{results['title']}: results in {run.folder / 'results.json'}, figures in {run.figures}")

@@ -16,6 +16,7 @@ import common  # noqa: F401  # isort: skip
 import torch
 
 from common.cli import at_least, command
+from common.images import trained_folder
 from common.results import add_evaluation, print_rows, results_to_extend
 from common.runtime import ScriptOptions, UsageError, start
 from q2_protonet.measures import accuracy_rows, lake_row, load_model, unknown_distance, within_alphabet_row
@@ -69,26 +70,19 @@ def data_options(trained: dict, options: Options) -> DataOptions:
     """The data a checkpoint was trained on, with what the command line changes.
 
     Raises:
-        UsageError: its folder has moved; it has seen the evaluation alphabets, and an episode within one is
-            asked for.
+        UsageError: its folder has moved; or episodes within the evaluation alphabets, which it has seen.
     """
     dataset, split = options.dataset or trained["dataset"], options.split or trained["split"]
-    folder = options.folder  # which load refuses where it is not needed
-    if dataset == "folder" and folder is None and trained["folder"]:
-        folder = Path(trained["folder"])
-        if not folder.is_dir():
-            where = f"the pictures are no longer in {folder.absolute()}"
-            raise UsageError(f"{where}: give their place with --folder DIR")
-    data = DataOptions(dataset, split, folder, trained["no_rotations"])
+    data = DataOptions(dataset, split, options.folder, trained["no_rotations"])
     if dataset == "folder":
+        data.folder = trained_folder(trained, options.folder)
         data.skip_small = trained.get("skip_small", 0)
     if not (options.within_alphabet or options.lake_runs):
         return data
     if trained["dataset"] == "omniglot" and trained["split"] in WHOLE_OMNIGLOT:
-        raise UsageError(
-            f"the checkpoint was trained on split {trained['split']}, which has characters of the evaluation "
-            "alphabets: within an alphabet only a network trained with --split background can be tested"
-        )
+        seen = f"split {trained['split']}, which has characters of the evaluation alphabets"
+        needed = "within an alphabet only a network trained with --split background can be tested"
+        raise UsageError(f"the checkpoint was trained on {seen}: {needed}")
     return replace(data, no_rotations=True)
 
 
@@ -130,9 +124,8 @@ def main(options: Options) -> list[dict]:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())
         print(f"Lake et al. 2019, on 20 such runs, trained on all 30 background alphabets: {others}")
 
-    where = f"{options.part} part of {describe(data)}" + (
-        f", shifts {options.shifts}" if options.shifts else ""
-    )
+    where = f"{options.part} part of {describe(data)}"
+    where += f", shifts {options.shifts}" if options.shifts else ""
     key = f"evaluate.py, {options.checkpoint.name}, {where}, seed {options.seed}"
     before = json.loads(results.read_text()).get("evaluations", {}).get(key, []) if results else []
     add_evaluation(results, key, list({row["name"]: row for row in [*before, *rows]}.values()))

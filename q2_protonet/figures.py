@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from common import plots
+from common.results import write_rows
 from q2_protonet.measures import embed
 from q2_protonet.omniglot_dataset import SIZE, Characters
 from q2_protonet.protonet import ProtoNet
@@ -39,21 +40,18 @@ def record_episode(
     center = prototypes.mean(0)
     axes = torch.linalg.svd(prototypes - center, full_matrices=False).Vh[:2].T  # (dim, 2)
     points = (torch.cat([prototypes[:, None], embeddings], 1) - center) @ axes  # (way, 1 + shot + query, 2)
-    roles = ["prototype"] + ["support"] * shot + ["query"] * query
-    with open(folder / "episode.csv", "w", newline="", errors="surrogateescape") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(["class", "role", "x", "y"])
-        for index, line in zip(classes.flatten().tolist(), points.tolist()):
-            out.writerows(
-                [part.names[index], role, f"{x:.5g}", f"{y:.5g}"] for role, (x, y) in zip(roles, line)
-            )
+    roles, rows = ["prototype"] + ["support"] * shot + ["query"] * query, []
+    for index, line in zip(classes.flatten().tolist(), points.tolist()):
+        for role, (x, y) in zip(roles, line):
+            rows.append({"class": part.names[index], "role": role, "x": f"{x:.5g}", "y": f"{y:.5g}"})
+    write_rows(folder / "episode.csv", rows)
     sheet = images.permute(0, 2, 1, 3).reshape(way * SIZE, -1)  # (way * 28, (shot + query) * 28)
     Image.fromarray(sheet.cpu().numpy()).save(folder / "episode_drawings.png")
 
 
-def plot_episode(folder: Path, figures: Path) -> list[Path]:
+def plot_episode(folder: Path, figures: Path) -> None:
     """Plots episode.png (up to 10 classes) and embedding.png (up to 20) from `record_episode`'s files."""
-    with open(folder / "episode.csv", newline="", errors="surrogateescape") as file:
+    with open(folder / "episode.csv", newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     classes = list(dict.fromkeys(row["class"] for row in rows))
     roles = [row["role"] for row in rows if row["class"] == classes[0]][1:]
@@ -66,10 +64,8 @@ def plot_episode(folder: Path, figures: Path) -> list[Path]:
         return f"{way}-way {shot}-shot test episode" + (f" ({shown} of its classes)" if shown < way else "")
 
     shown, columns = min(way, 10), min(len(roles), shot + 8)
-    some = images[:shown, :columns]
-    episode = plots.image_grid(
-        some, figures / "episode.png", f"A {title(shown)}", short, roles[:columns], 0.62
-    )
+    names = short, roles[:columns]
+    plots.image_grid(images[:shown, :columns], figures / "episode.png", f"A {title(shown)}", *names, 0.62)
 
     shown, stars = min(way, 20), []  # prototypes, for a legend: labels that begin with _ are left out of one
     canvas, ((axis,),) = plots.figure(size=(8.5 if shown > 10 else 7.5, 5.6))
@@ -84,7 +80,7 @@ def plot_episode(folder: Path, figures: Path) -> list[Path]:
     legend = "stars: prototypes, squares: support, dots: queries"
     axis.set_title(f"Embedding of a {title(shown)}\n{legend}", fontsize=11)
     axis.legend(stars, short[:shown], loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-    return [episode, plots.save(canvas, figures / "embedding.png")]
+    plots.save(canvas, figures / "embedding.png")
 
 
 def plot_support(support: dict[str, torch.Tensor], prototypes: torch.Tensor, query: torch.Tensor) -> Figure:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common import checkpoint
+from common.images import trained_folder
 from common.results import mean_row
 from common.runtime import RunError, Runtime, UsageError, no_tf32
 from q2_protonet.omniglot_dataset import Characters, prepare, read_ink
@@ -71,18 +72,15 @@ def unknown_rows(
         embeddings: (class, drawing, dim) of a whole part.
         limit: from `unknown_distance`.
     """
-    way, shot, far = sampler.way - 1, sampler.shot, []
+    way, shot, far, count = sampler.way - 1, sampler.shot, [], f"{episodes} episodes"
     for _ in range(episodes):
         classes, drawings = sampler.sample(1)
         prototypes, queries = prototypes_and_queries(embeddings[classes[0], drawings[0]], shot)
         distances = squared_distances(queries, prototypes[:-1]).amin(-1)  # ((way + 1) * query,)
         far.append((distances > limit * (1 + 1 / shot)).float().view(way + 1, -1).mean(-1))
     far, name = 100 * torch.stack(far), f"{way}-way {shot}-shot"  # (episodes, way + 1)
-    own = mean_row(f"{name}, wrongly called unknown", far[:, :-1].mean(1), "%", count=f"{episodes} episodes")
-    return [
-        own,
-        mean_row(f"{name}, other class accepted", 100 - far[:, -1], "%", count=f"{episodes} episodes"),
-    ]
+    own = mean_row(f"{name}, wrongly called unknown", far[:, :-1].mean(1), "%", count=count)
+    return [own, mean_row(f"{name}, other class accepted", 100 - far[:, -1], "%", count=count)]
 
 
 def accuracy_rows(
@@ -146,9 +144,8 @@ def lake_row(model: ProtoNet, folder: Path, device: torch.device) -> dict:
     for number in range(1, 21):
         labels = folder / f"run{number:02d}" / "class_labels.txt"
         if not labels.is_file():
-            raise RunError(
-                f"{labels} is missing: the folder must hold run01 to run20 of the author's all_runs.zip"
-            )
+            needed = "the folder must hold run01 to run20 of the author's all_runs.zip"
+            raise RunError(f"{labels} is missing: {needed}")
         pairs = [line.split() for line in labels.read_text("utf-8", "replace").splitlines() if line.strip()]
         if not pairs or any(len(pair) != 2 for pair in pairs):
             raise RunError(f"{labels}: each line must name a test image and a training image")
@@ -185,16 +182,15 @@ def unknown_distance(model: ProtoNet, state: dict, data_root: Path, device: torc
         UsageError: the network was trained on them.
         RunError: as `splits.load`.
     """
-    known = state.get("facts", {}).get("unknown_distance")
-    if known is None:
-        trained = state["options"]
-        if trained["trainval"]:
-            raise UsageError("--unknown: with --trainval no validation classes were left to calibrate it on")
-        folder = Path(trained["folder"]) if trained["folder"] else None
-        data = DataOptions(trained["dataset"], trained["split"], folder, trained["no_rotations"])
-        part = load(data_root, data, trained["seed"])["validation"].to(device)
-        known = calibrate_unknown(embed(model, part.images), part.counts)
-    return known
+    known, trained = state.get("facts", {}).get("unknown_distance"), state["options"]
+    if known is not None:
+        return known
+    if trained["trainval"]:
+        raise UsageError("--unknown: with --trainval no validation classes were left to calibrate it on")
+    folder = trained_folder(trained, None)
+    data = DataOptions(trained["dataset"], trained["split"], folder, trained["no_rotations"])
+    part = load(data_root, data, trained["seed"])["validation"].to(device)
+    return calibrate_unknown(embed(model, part.images), part.counts)
 
 
 def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:

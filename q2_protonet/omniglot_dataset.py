@@ -1,6 +1,5 @@
 """Omniglot as a uint8 tensor (class, drawing, 28, 28), ink 255 on 0; each rotation is a class of its own."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from common.cache import cached_images
 from common.images import MOST_PIXELS, read_image
+from common.pictures import fingerprint
 from common.runtime import RunError
 
 SIZE = 28
@@ -52,9 +52,7 @@ class Characters:
 
     def fingerprint(self) -> str:
         """SHA-256 of the pixels and names."""
-        digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
-        digest.update("\n".join(self.names).encode(errors="surrogateescape"))
-        return digest.hexdigest()
+        return fingerprint(self.images, self.names)
 
 
 def merge(parts: Sequence[Characters]) -> Characters:

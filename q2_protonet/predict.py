@@ -7,10 +7,9 @@ them, or folders of one folder per class, which give the accuracy and a confusio
 have any size and format, dark ink on light or light on dark.
 """
 
-import csv
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +22,8 @@ from torch import Tensor
 
 from common import plots
 from common.cli import at_least, command
-from common.images import list_folders, list_images, skip_small
-from common.results import print_rows, share_row
+from common.images import list_folders, list_images, make_each, skip_small
+from common.results import print_rows, share_row, write_rows
 from common.runtime import RunError, ScriptOptions, UsageError, start
 from q2_protonet.measures import embed, load_model, unknown_distance
 from q2_protonet.omniglot_dataset import read_ink
@@ -87,17 +86,6 @@ def collect(options: Options) -> tuple[dict[str, list[Path]], dict[Path, str]]:
     return support, queries
 
 
-def read_queries(files: Iterable[Path], invert: Literal["auto", "yes", "no"]) -> tuple[dict, list[str]]:
-    """The drawing (28, 28) of each file that can be read, and what is wrong with each of the others."""
-    drawings, failed = {}, []
-    for file in files:
-        try:
-            drawings[file] = read_ink(file, invert)
-        except RunError as error:  # the others are still worth having
-            failed.append(str(error))
-    return drawings, failed
-
-
 def measure(predicted: Tensor, labels: Tensor, unknown: int) -> list[dict]:
     """The accuracy on queries of known classes as rows of results, and both errors of --unknown.
 
@@ -107,8 +95,8 @@ def measure(predicted: Tensor, labels: Tensor, unknown: int) -> list[dict]:
     rows = [share_row("accuracy", int((predicted == labels).sum()), len(labels))]
     rejected, other = predicted == unknown, labels == unknown
     if rejected.any() and not other.all():
-        name = "of the support's classes, called unknown"
-        rows.append(share_row(name, int(rejected[~other].sum()), int((~other).sum())))
+        own = rejected[~other]
+        rows.append(share_row("of the support's classes, called unknown", int(own.sum()), len(own)))
     if other.any():
         rows.append(share_row("of other classes, accepted", int((~rejected[other]).sum()), int(other.sum())))
     return rows
@@ -151,10 +139,9 @@ def main(options: Options) -> list[dict]:
     at_least(0, options, "skip_small")
     runtime = start(options)
     model, state = load_model(options.checkpoint, runtime)
-    support_images = np.stack([read_ink(file, options.invert) for file in files])  # (m, 28, 28)
-    drawings, failed = read_queries(queries, options.invert)
-    if not drawings:
-        raise RunError("; ".join(failed))
+    read = partial(read_ink, invert=options.invert)
+    support_images = np.stack([read(file) for file in files])  # (m, 28, 28)
+    drawings, failed = make_each(read, queries)
     query_images = np.stack(list(drawings.values()))  # (n, 28, 28)
 
     support_embeddings, query_embeddings = (
@@ -181,11 +168,7 @@ def main(options: Options) -> list[dict]:
         line = {"file": str(file)} | ({"class": truth[i]} if any(truth) else {})
         line |= {"predicted": row["predicted"]} | ({"distance": f"{far[i]:.4g}"} if options.unknown else {})
         table.append(line | {f"p({name})": round(x, 6) for name, x in zip(support, p)})
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with open(options.output, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        out = csv.DictWriter(file, list(table[0]), lineterminator="\n")
-        out.writeheader()
-        out.writerows(table)
+    write_rows(options.output, table)
     shown = slice(options.pictured)
     plot_predictions(rows[shown], query_images[shown], support_images[nearest[shown]], picture)
     for row in rows:

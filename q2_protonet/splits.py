@@ -170,9 +170,8 @@ def split_small1(data_root: Path, seed: int) -> dict[str, Characters]:
     """As `small`, but validated on one character in ten of small1, which is held back: 122 / 14 / 89."""
     parts = split_small(data_root, seed)
     first = parts["train"]
-    order = torch.randperm(len(first), generator=torch.Generator().manual_seed(seed)).tolist()
-    cut = round(len(first) / 10)
-    return parts | {"train": first.take(sorted(order[cut:])), "validation": first.take(sorted(order[:cut]))}
+    validation, train = divide(first, seed, round(len(first) / 10))
+    return parts | {"train": train, "validation": validation}
 
 
 OMNIGLOT_SPLITS = {
@@ -186,11 +185,15 @@ OMNIGLOT_SPLITS = {
 
 def split_at_random(characters: Characters, seed: int) -> dict[str, Characters]:
     """Divides characters in the proportions of Vinyals's split."""
-    order = torch.randperm(len(characters), generator=torch.Generator().manual_seed(seed)).tolist()
-    total = sum(VINYALS_CHARACTERS)
-    train, validation = (round(len(order) * n / total) for n in VINYALS_CHARACTERS[:2])
-    pieces = order[:train], order[train : train + validation], order[train + validation :]
-    return {part: characters.take(sorted(piece)) for part, piece in zip(PARTS, pieces)}
+    counts = [round(len(characters) * n / sum(VINYALS_CHARACTERS)) for n in VINYALS_CHARACTERS[:2]]
+    return dict(zip(PARTS, divide(characters, seed, *counts)))
+
+
+def divide(characters: Characters, seed: int, *counts: int) -> list[Characters]:
+    """Random pieces of these numbers of characters, and the rest; each keeps the characters' order."""
+    order = torch.randperm(len(characters), generator=torch.Generator().manual_seed(seed))
+    pieces = order.split([*counts, len(characters) - sum(counts)])
+    return [characters.take(sorted(piece.tolist())) for piece in pieces]
 
 
 def fetch(url: str, path: Path, md5: str) -> None:
@@ -206,11 +209,10 @@ def fetch(url: str, path: Path, md5: str) -> None:
     try:
         utils.download_url(url, str(path.parent), path.name, md5)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
-        needed = {f"{name}.txt": its for name, its in LIST_MD5.items()}
+        needed = LIST_MD5
         if path.suffix == ".zip":  # every split but the small ones takes both of the large archives
-            small = "small" in path.name
-            needed = {f"{k}.zip": its for k, (its, _) in ARCHIVES.items() if ("small" in k) == small}
-        files = ", ".join(f"{name} (MD5 {its})" for name, its in needed.items())
+            needed = {k: its for k, (its, _) in ARCHIVES.items() if ("small" in k) == ("small" in path.name)}
+        files = ", ".join(f"{name}{path.suffix} (MD5 {its})" for name, its in needed.items())
         files += f", from {url.rpartition('/')[0]}"
         script = "q2_protonet/train.py"
         raise archive.not_downloaded("Omniglot", error, script, path.parent, files) from error

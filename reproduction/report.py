@@ -107,7 +107,9 @@ def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path 
         for run in runs:
             curves = options.figure_root / question / run["name"] / "curves.png"
             if (run["folder"] / "metrics.csv").exists() and (options.redraw or not curves.exists()):
-                plots.curves(run["folder"] / "metrics.csv", curves, run["title"], run.get("best_epoch"))
+                panels = getattr(PAPERS[question], "CURVES", None)
+                best = None if panels else run.get("best_epoch")
+                plots.curves(run["folder"] / "metrics.csv", curves, run["title"], best, panels)
     usual_roots = (options.log_root, options.figure_root) == (Options.log_root, Options.figure_root)
     official = usual_roots and not options.page and not options.runs
     page = options.figure_root / f"{options.page or ('report' if official else 'report-choice')}.html"

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,22 +7,10 @@ from PIL import Image
 
 from common.runtime import RunError, Runtime, UsageError
 from q1_dcgan import classifier as judge_module
-from q1_dcgan import figures
-from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, accuracy, judge, trained_classifier
+from q1_dcgan import figures, measures
+from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, judge, trained_classifier
 from q1_dcgan.dcgan import Generator
-from q1_dcgan.measures import (
-    as_rows,
-    as_sampled,
-    class_names,
-    floor,
-    frechet_distance,
-    generate,
-    measure,
-    nearest_neighbour_errors,
-    nearest_neighbour_rows,
-    nearest_training,
-    sample,
-)
+from q1_dcgan.measures import frechet_distance, generate, measure
 from q1_dcgan.mnist_dataset import DataOptions, draw_digits, load, prepare, to_uint8
 from tests.conftest import DATA_ROOT, ROOT
 
@@ -43,9 +30,8 @@ def test_frechet_distance_against_the_closed_form_and_by_hand():
     one, other = torch.randn(500, 6) @ torch.randn(6, 6), torch.randn(400, 6) * 2 + 1
     assert frechet_distance(one, other) == pytest.approx(plain_frechet(one, other), rel=1e-4)
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-3)
-    assert frechet_distance(one, one + 3) == pytest.approx(
-        6 * 9, rel=1e-3
-    )  # equal shape, moved by 3 in six dimensions
+    moved = frechet_distance(one, one + 3)  # of equal shape, by 3 in six dimensions
+    assert moved == pytest.approx(6 * 9, rel=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +50,18 @@ def judged(digits, tmp_path_factory):
 
 def test_classifier_is_pinned_cached_and_checked(judged, digits, monkeypatch):
     classifier, facts, root = judged
-    assert accuracy(classifier, digits["test"]) == facts["test_accuracy"] > 0.8
+    features, probabilities = judge(classifier, digits["test"].images)
+    right = (probabilities.argmax(1) == digits["test"].labels).float().mean()
+    assert float(right) == facts["test_accuracy"] > 0.8
     with monkeypatch.context() as patch:
         patch.setattr(judge_module, "fit", lambda *_: pytest.fail("the cache was not used"))
         torch.manual_seed(99)  # the recipe's seed is its own
         again, facts_again = trained_classifier(digits, root, CPU)
-    assert facts_again == facts and torch.equal(
-        judge(again, digits["test"].images)[0], judge(classifier, digits["test"].images)[0]
-    )
+    assert facts_again == facts and torch.equal(judge(again, digits["test"].images)[0], features)
     (cache,) = (root / "cache").glob("*.pt")
     cache.write_bytes(cache.read_bytes()[:-1000])
     monkeypatch.setattr(judge_module, "EPOCHS", 6)
-    assert (
-        trained_classifier(digits, root, CPU)[1]["sha256"] == facts["sha256"]
-    )  # trained again, to the same bits
+    assert trained_classifier(digits, root, CPU)[1] == facts  # trained again, to the same bits
 
 
 def test_real_pictures_measure_as_real(judged, digits):
@@ -89,7 +73,7 @@ def test_real_pictures_measure_as_real(judged, digits):
     assert figures["label_accuracy"] == pytest.approx(facts["test_accuracy"])
     parts = [figures[f"label_accuracy_{c}"] * (test.labels == c).sum().item() for c in range(10)]
     assert sum(parts) / 500 == pytest.approx(figures["label_accuracy"])
-    least = floor(classifier, digits["train"], features, 500, 0)
+    least = measures.floor(classifier, digits["train"], features, 500, 0)
     noise = measure(classifier, features, torch.randint(0, 256, (500, 28, 28), dtype=torch.uint8), None)
     assert 0 < least < noise["frechet_distance"] / 5 and "label_accuracy" not in noise
 
@@ -105,66 +89,49 @@ def test_class_figures_by_hand(monkeypatch):
     shares = np.array([3, 2, 1, 2]) / 8
     assert figures["kl_to_uniform"] == pytest.approx((shares * np.log(shares * 4)).sum())
     assert (figures["rarest_class"], figures["commonest_class"]) == (0.5, 1.5)
-    assert (
-        figures["confidence"] == pytest.approx(0.85)
-        and figures["label_accuracy"] == 6 / 8
-        and figures["label_accuracy_0"] == 2 / 3
-    )
-    assert as_rows(figures, 1.0, 8, "x")[-1]["interval"] == [40.93, 92.85]  # Wilson, 6 of 8
+    assert figures["confidence"] == pytest.approx(0.85)
+    assert (figures["label_accuracy"], figures["label_accuracy_0"]) == (6 / 8, 2 / 3)
+    assert measures.as_rows(figures, 1.0, 8, "x")[-1]["interval"] == [40.93, 92.85]  # Wilson, 6 of 8
 
 
-def test_nearest_training_picture():
-    train = torch.zeros(3, 28, 28, dtype=torch.uint8)
-    train[1] = 100
-    train[2] = 200
-    index, distance = nearest_training(torch.full((1, 28, 28), 110, dtype=torch.uint8), train, batch=2)
-    assert index.tolist() == [1] and distance.item() == pytest.approx(10, abs=1e-3)
-
-
-def test_nearest_neighbour_errors_against_a_loop():
+def test_nearest_neighbours_against_a_loop():
     known, test = draw_digits(300, 0), draw_digits(90, 1)
-    wrong = 0
-    for image, label in zip(test.images.double(), test.labels):
-        distances = [float((image - other).square().sum()) for other in known.images.double()]
-        wrong += int(known.labels[distances.index(min(distances))] != label)
-    assert nearest_neighbour_errors(known, test, batch=40) == wrong > 0
-    assert nearest_neighbour_errors(known, known) == 0
+    wrong, (index, distance) = 0, measures.nearest(test.images, known.images, batch=40)
+    for i, (image, label) in enumerate(zip(test.images.double(), test.labels)):
+        distances = [float((image - other).square().mean() ** 0.5) for other in known.images.double()]
+        closest = distances.index(min(distances))
+        assert index[i] == closest and distance[i].item() == pytest.approx(distances[closest], abs=1e-3)
+        wrong += int(known.labels[closest] != label)
+    index, distance = measures.nearest(known.images, known.images)
+    assert torch.equal(known.images[index], known.images) and not distance.any()
     parts = {"train": known, "test": test}
-    ours, real = nearest_neighbour_rows(Generator(8, 10, base_channels=4), parts, 300, 0, "epoch 1")
-    assert real["value"] == round(100 * wrong / 90, 2) < ours["value"]
+    ours, real = measures.nearest_neighbour_rows(Generator(8, 10, base_channels=4), parts, 300, 0, "epoch 1")
+    assert 0 < real["value"] == round(100 * wrong / 90, 2) < ours["value"]
     assert ours["count"] == "300 samples known, epoch 1" and real["count"] == "300 real pictures known"
 
 
 def test_samples_are_the_seeds_and_labels_are_even():
     generator = Generator(8, 10)
-    images, labels = sample(generator, 40, 3, torch.device("cpu"))
-    again, _ = sample(generator, 40, 3, torch.device("cpu"))
-    other, _ = sample(generator, 40, 4, torch.device("cpu"))
+    images, labels = measures.sample(generator, 40, 3, torch.device("cpu"))
+    again, _ = measures.sample(generator, 40, 3, torch.device("cpu"))
+    other, _ = measures.sample(generator, 40, 4, torch.device("cpu"))
     assert torch.equal(images, again) and not torch.equal(images, other)
-    assert (
-        images.shape == (40, 28, 28)
-        and images.dtype == torch.uint8
-        and torch.bincount(labels).tolist() == [4] * 10
-    )
-    assert generator.training
+    assert images.shape == (40, 28, 28) and images.dtype == torch.uint8 and generator.training
+    assert torch.bincount(labels).tolist() == [4] * 10
 
 
 def test_uint8_and_back():
     images = torch.arange(256, dtype=torch.uint8).repeat(4)[: 28 * 28].view(1, 28, 28)
     assert torch.equal(to_uint8(prepare(images)), images)
-    assert (
-        prepare(images).min() == -1
-        and prepare(images).max() == 1
-        and prepare(images, 64).shape == (1, 1, 64, 64)
-    )
+    assert prepare(images).min() == -1 and prepare(images).max() == 1
+    assert prepare(images, 64).shape == (1, 1, 64, 64)
 
 
 def test_synthetic_digits_are_seeded_and_of_all_classes():
     one, two, other = draw_digits(200, 0), draw_digits(200, 0), draw_digits(200, 1)
     assert torch.equal(one.images, two.images) and not torch.equal(one.images, other.images)
-    assert (
-        one.labels.unique().tolist() == list(range(10)) and (one.images.flatten(1).max(1).values > 150).all()
-    )
+    assert one.labels.unique().tolist() == list(range(10))
+    assert (one.images.flatten(1).max(1).values > 150).all()
 
 
 def test_folder(tmp_path):
@@ -215,13 +182,10 @@ def test_colour_and_a_folder_without_classes(tmp_path):
         Image.fromarray(image).save(tmp_path / f"{i}.png")
     parts = load(tmp_path, DataOptions("folder", tmp_path, channels=3))
     train, test = parts["train"], parts["test"]
-    assert (len(train), len(test), train.names, train.channels) == (12, 2, [], 3)
-    assert {image.numpy().tobytes() for part in parts.values() for image in part.images} == {
-        image.tobytes() for image in pixels
-    }
-    assert prepare(train.images).shape == (12, 3, 28, 28) and torch.equal(
-        to_uint8(prepare(train.images)), train.images
-    )
+    assert (len(train), len(test), train.names) == (12, 2, [])
+    read = {image.numpy().tobytes() for part in parts.values() for image in part.images}
+    assert read == {image.tobytes() for image in pixels} and prepare(train.images).shape == (12, 3, 28, 28)
+    assert torch.equal(to_uint8(prepare(train.images)), train.images)
     assert generate(Generator(8, channels=3, base_channels=4), torch.randn(2, 8)).shape == (2, 28, 28, 3)
     turned = judge_module.four_ways_up(train)  # what its judge learns to tell apart
     assert len(turned) == 48 and turned.labels.bincount().tolist() == [12] * 4
@@ -229,9 +193,8 @@ def test_colour_and_a_folder_without_classes(tmp_path):
     judge_of_all = Classifier(0, 3)
     features, probabilities = judge(judge_of_all, turned.images)
     assert probabilities.shape == (48, 4)
-    assert list(measure(judge_of_all, features, test.images.repeat(60, 1, 1, 1), None)) == [
-        "frechet_distance"
-    ]
+    measured = measure(judge_of_all, features, test.images.repeat(60, 1, 1, 1), None)
+    assert list(measured) == ["frechet_distance"]
 
 
 def test_mnist_missing_without_network(tmp_path, monkeypatch):
@@ -247,18 +210,8 @@ def test_real_mnist():
     if not (DATA_ROOT / "MNIST" / "raw").is_dir():
         pytest.skip(f"MNIST is not in {DATA_ROOT / 'MNIST' / 'raw'}")
     parts = load(DATA_ROOT, DataOptions("mnist"))
-    assert torch.bincount(parts["test"].labels).tolist() == [
-        980,
-        1135,
-        1032,
-        1010,
-        982,
-        892,
-        958,
-        1028,
-        974,
-        1009,
-    ]
+    counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert torch.bincount(parts["test"].labels).tolist() == counts
     assert parts["train"].names == [str(i) for i in range(10)]
     torch.manual_seed(0)
     classifier = Classifier()
@@ -272,31 +225,24 @@ def test_the_judge_of_the_official_runs_is_good_enough():
 
 
 def test_a_poor_judge_is_refused(digits, tmp_path):
+    few = {part: pictures[:64] for part, pictures in digits.items()}
     with pytest.raises(RunError, match="less than 100.00%"):
-        few = {
-            part: replace(pictures, images=pictures.images[:64], labels=pictures.labels[:64])
-            for part, pictures in digits.items()
-        }
-        trained_classifier(few, tmp_path, Runtime(torch.device("cpu"), "fp32"), least=1.0)
+        trained_classifier(few, tmp_path, CPU, least=1.0)
     assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_reality_is_measured_as_samples_of_its_size_are():
     pictures = draw_digits(20, 0)
-    assert as_sampled(pictures, 28) is pictures
-    there_and_back = as_sampled(pictures, 64, batch=7)
-    assert (
-        torch.equal(there_and_back.images, to_uint8(prepare(pictures.images, 64)))
-        and there_and_back.names == pictures.names
-    )
-    assert 0 < (there_and_back.images.float() - pictures.images.float()).abs().mean() < 10
+    assert measures.as_sampled(pictures, 28) is pictures
+    seen = measures.as_sampled(pictures, 64, batch=7)
+    assert torch.equal(seen.images, to_uint8(prepare(pictures.images, 64))) and seen.names == pictures.names
+    assert 0 < (seen.images.float() - pictures.images.float()).abs().mean() < 10
 
 
 def test_names_of_the_classes_of_any_checkpoint():
     def names(dataset, count, **facts):
-        return class_names(
-            {"architecture": {"classes": count}, "options": {"dataset": dataset}, "facts": facts}
-        )
+        trained = {"architecture": {"classes": count}, "options": {"dataset": dataset}}
+        return measures.class_names(trained | {"facts": facts})
 
     assert names("folder", 2, classes=["a", "b"]) == ["a", "b"]
     assert names("folder", 0, classes=["a", "b"]) == []  # unconditional

@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.cli import parse
 from common.results import read_table
-from common.runtime import UsageError
+from common.runtime import RunError, UsageError
 from q1_dcgan import evaluate, sample, train
 from q1_dcgan.dcgan import Discriminator
 from q1_dcgan.mnist_dataset import DataOptions, load
@@ -35,14 +35,8 @@ def cached(tmp_path_factory):
 
 def test_a_run_leaves_everything(cached):
     folder, figures = cached / "logs/q1_dcgan/a", cached / "figures/q1_dcgan/a"
-    for name in (
-        "config.json",
-        "metrics.csv",
-        "steps.csv",
-        "results.json",
-        "samples/epoch_002.png",
-        "checkpoints/epoch_1.pt",
-    ):
+    files = "config.json metrics.csv steps.csv results.json samples/epoch_002.png checkpoints/epoch_1.pt"
+    for name in files.split():
         assert (folder / name).exists(), name
     for name in ("curves.png", "losses.png", "samples.png", "samples.gif"):
         with Image.open(figures / name) as image:
@@ -56,31 +50,33 @@ def test_a_run_leaves_everything(cached):
     assert steps[0] == "step,d_loss,g_loss,d_real,d_fake,d_fake_after" and len(steps) == 1 + 2 * (16 // 4)
 
 
-def test_a_finished_run_measures_the_same_again(cached, script):
+def test_a_finished_run_measures_the_same_again(cached):
     folder = cached / "logs/q1_dcgan/a"
     before = json.loads((folder / "results.json").read_text())["rows"]
-    roots = [
-        "--data_root",
-        cached / "data",
-        "--log_root",
-        cached / "logs",
-        "--figure_root",
-        cached / "figures",
-    ]
-    script(TRAIN, *TINY, "--run_name", "a", *roots, "--resume")
+    train.main(options_of(cached, cached / "logs", *TINY, "--run_name", "a", "--resume"))
     assert json.loads((folder / "results.json").read_text())["rows"] == before
 
 
 def test_a_longer_run_trains_on_and_says_what_stands_for_its_middle(cached, tmp_path):
     shutil.copytree(cached / "logs/q1_dcgan/a", tmp_path / "q1_dcgan/a")
-    roots = {"data_root": cached / "data", "log_root": tmp_path, "figure_root": tmp_path / "figures"}
-    options = replace(parse(train.Options, "", [*TINY, "--run_name", "a", "--resume"]), **roots)
+    options = options_of(cached, tmp_path, *TINY, "--run_name", "a", "--resume")
     results = train.main(replace(options, epochs=4))
     assert results["epochs"] == 4 and list(results["figures"]) == [1, 2, 4, "raw generator"]
     results = train.main(replace(options, epochs=7))  # of 4 epochs the third was not kept
     assert "Frechet distance after epoch 2" in [row["name"] for row in results["rows"]]
     assert "epoch 3 was not kept: epoch 2" in (tmp_path / "q1_dcgan/a/train.log").read_text()
     assert read_table(tmp_path / "q1_dcgan/a/metrics.csv")["epoch"] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def run(script, *words):
+    """A script's `main` on a command line, in this process."""
+    return script.main(parse(script.Options, "", [str(word) for word in words]))
+
+
+def options_of(cached, folder, *words, **more):
+    """Options of a training whose logs and figures go to `folder`."""
+    roots = {"data_root": cached / "data", "log_root": folder, "figure_root": folder / "figures"}
+    return replace(parse(train.Options, "", [str(word) for word in words]), **roots, **more)
 
 
 def make_pictures(folder, names, count=14):
@@ -98,9 +94,8 @@ def test_own_classes_from_a_network_that_is_there_to_samples_by_name(cached, tmp
     make_pictures(tmp_path / "pictures", names)
     last = cached / "logs/q1_dcgan/a/checkpoints/last.pt"
     words = "--epochs 1 --batch_size 32 --dataset folder --quality_samples 0 --run_name own".split()
-    options = parse(train.Options, "", [*TINY, *words, "--start_from", str(last)])
-    roots = {"data_root": tmp_path / "data", "log_root": tmp_path, "figure_root": tmp_path / "figures"}
-    options = replace(options, folder=tmp_path / "pictures", **roots)
+    pictures = {"folder": tmp_path / "pictures"}
+    options = options_of(cached, tmp_path, *TINY, *words, "--start_from", last, **pictures)
     train.main(options)
     log = (tmp_path / "q1_dcgan/own/train.log").read_text()
     assert "starts from generator, discriminator" in log
@@ -124,32 +119,29 @@ def test_own_classes_from_a_network_that_is_there_to_samples_by_name(cached, tmp
 
     (tmp_path / "pictures").rename(tmp_path / "moved")
     measured = {"checkpoint": own, "device": "cpu", "samples": 200, "nearest_neighbour": 60}
-    measured = evaluate.Options(**measured, data_root=tmp_path / "data", figure_root=tmp_path)
-    with pytest.raises(UsageError, match="not at .*pictures: --folder DIR says where"):
+    measured = evaluate.Options(**measured, data_root=cached / "data", figure_root=tmp_path)
+    with pytest.raises(UsageError, match="no longer in .*pictures: give their place with --folder DIR"):
         evaluate.main(measured)
     rows = evaluate.main(replace(measured, folder=tmp_path / "moved"))["rows"]
     assert [row["name"].split(" of real")[0] for row in rows[-2:]] == ["nearest-neighbour error"] * 2
 
 
-def test_colour_pictures_without_classes(tmp_path):
+def test_colour_pictures_without_classes(cached, tmp_path):
     make_pictures(tmp_path / "pictures", [""], 60)
-    options = parse(train.Options, "", "--epochs 1 --batch_size 32 --channels 3 --dataset folder".split())
-    roots = {"data_root": tmp_path / "data", "log_root": tmp_path, "figure_root": tmp_path / "figures"}
-    tiny = {"base_channels": 4, "latent_size": 8, "quality_samples": 0, "test_samples": 200, "device": "cpu"}
-    options = replace(options, folder=tmp_path / "pictures", run_name="flat", **tiny, **roots)
+    words = "--epochs 1 --batch_size 32 --channels 3 --dataset folder --base_channels 4 --latent_size 8 "
+    words += "--quality_samples 0 --test_samples 200 --device cpu --run_name flat"
+    options = options_of(cached, tmp_path, *words.split(), folder=tmp_path / "pictures")
     with pytest.raises(UsageError, match="--conditional needs classes"):
         train.main(replace(options, conditional=True))
-    assert [row["name"] for row in train.main(options)["rows"]] == [
-        "Frechet distance",
-        "Frechet distance of real training pictures (floor)",
-    ]
+    names = [row["name"] for row in train.main(options)["rows"]]
+    assert names == ["Frechet distance", "Frechet distance of real training pictures (floor)"]
+    assert not (tmp_path / "figures/q1_dcgan/flat/curves.png").exists()  # nothing was measured by epoch
     last, output = tmp_path / "q1_dcgan/flat/checkpoints/last.pt", tmp_path / "samples.png"
     images = sample.main(sample.Options(checkpoint=last, n=9, output=output, files=tmp_path / "files"))
     for i, image in enumerate(images, 1):
         assert np.array_equal(np.asarray(Image.open(tmp_path / f"files/{i}.png")), image)
-    measured = evaluate.Options(
-        checkpoint=last, samples=200, data_root=tmp_path / "data", figure_root=tmp_path
-    )
+    measured = {"checkpoint": last, "samples": 200, "data_root": cached / "data", "figure_root": tmp_path}
+    measured = evaluate.Options(**measured)
     evaluate.main(measured)
     with pytest.raises(UsageError, match="--nearest_neighbour needs a conditional generator"):
         evaluate.main(replace(measured, nearest_neighbour=60))
@@ -180,16 +172,9 @@ def test_the_discriminators_step_sees_detached_pictures(cached, monkeypatch):
             return super().forward(images, labels)
 
     monkeypatch.setattr(train, "Discriminator", Recording)
-    roots = {"data_root": cached / "data", "log_root": cached / "detach", "figure_root": cached / "detach"}
-    tiny = {
-        "synthetic_pictures": 2048,
-        "batch_size": 512,
-        "latent_size": 8,
-        "epochs": 1,
-        "quality_samples": 0,
-        "test_samples": 200,
-    }
-    train.main(train.Options(dataset="synthetic", device="cpu", **tiny, **roots))
+    words = "--dataset synthetic --device cpu --synthetic_pictures 2048 --batch_size 512 --latent_size 8 "
+    words += "--epochs 1 --quality_samples 0 --test_samples 200"
+    train.main(options_of(cached, cached / "detach", *words.split()))
     assert seen == [(False, True), (False, True), (True, False)] * 4
 
 
@@ -198,44 +183,46 @@ def test_smoke(script, roots, cached):
     script(TRAIN, "--smoke", "--data_root", cached / "data", *roots)
 
 
-def test_sample_grid_array_digit_and_walk(cached, script, tmp_path):
-    last = cached / "logs/q1_dcgan/a/checkpoints/last.pt"
-    arguments = ["--checkpoint", last, "--n", 12, "--output", tmp_path / "grid.png"]
-    arguments += ["--array", tmp_path / "samples.npz"]
+def test_sample_grid_array_digit_and_walk(cached, tmp_path, capsys):
+    last = ["--checkpoint", cached / "logs/q1_dcgan/a/checkpoints/last.pt"]
+    words = [*last, "--n", 12, "--output", tmp_path / "grid.png", "--array", tmp_path / "samples.npz"]
     for flag in ("--digit", "--class"):
-        assert "12 samples of class 4:" in script("q1_dcgan/sample.py", *arguments, flag, 4).stdout
+        run(sample, *words, flag, 4)
+        assert "12 samples of class 4:" in capsys.readouterr().out
     saved = np.load(tmp_path / "samples.npz")
     assert saved["images"].shape == (12, 28, 28) and saved["images"].dtype == np.uint8
     assert saved["labels"].tolist() == [4] * 12
-    script("q1_dcgan/sample.py", *arguments)
+    run(sample, *words)
     assert np.load(tmp_path / "samples.npz")["labels"].tolist() == [*range(10), 0, 1]
-    script("q1_dcgan/sample.py", *arguments[:2], "--interpolate", "--output", tmp_path / "walk.png")
+    run(sample, *last, "--interpolate", "--output", tmp_path / "walk.png")
     for name in ("grid.png", "walk.png"):
         assert Image.open(tmp_path / name).width > 100
-    assert "--digit 12" in script("q1_dcgan/sample.py", *arguments, "--digit", 12, status=2).stderr
-    script("q1_dcgan/sample.py", "--checkpoint", tmp_path / "none.pt", status=1)
+    with pytest.raises(UsageError, match="--digit 12"):
+        run(sample, *words, "--digit", 12)
+    with pytest.raises(RunError, match="no checkpoint at"):
+        run(sample, "--checkpoint", tmp_path / "none.pt")
 
 
-def test_evaluate(cached, script, tmp_path):
+def test_evaluate(cached, tmp_path, capsys):
     last = cached / "logs/q1_dcgan/a/checkpoints/last.pt"
-    arguments = ["--checkpoint", last, "--samples", 200, "--data_root", cached / "data"]
-    arguments += ["--figure_root", tmp_path]
-    done = script("q1_dcgan/evaluate.py", *arguments)
-    assert "label accuracy by class" in done.stdout and "(floor)" in done.stdout
+    roots = ["--data_root", cached / "data", "--figure_root", tmp_path]
+    run(evaluate, "--checkpoint", last, "--samples", 200, *roots)
+    shown = capsys.readouterr().out
+    assert "label accuracy by class" in shown and "(floor)" in shown
     assert (tmp_path / "q1_dcgan/a/nearest.png").exists() and (tmp_path / "q1_dcgan/a/classes.png").exists()
 
 
 @pytest.mark.parametrize(
-    "arguments, status, message",
+    "arguments, error, message",
     [
-        (["--batch_size", "0"], 2, "--batch_size must be 1 or more"),
-        (["--batch_size", "9000"], 2, "more than the 2048"),
-        (["--image_size", "32"], 2, "--image_size must be 28 or 64"),
-        (["--smoke", "--dataset", "folder"], 2, "--smoke draws its own small data"),
-        (["--channels", "3"], 2, "--channels 3 needs --dataset folder"),
-        (["--learning_rate", "1e30"], 1, "not finite at epoch 1, step"),
+        ("--batch_size 0", UsageError, "--batch_size must be 1 or more"),
+        ("--batch_size 9000", UsageError, "more than the 2048"),
+        ("--image_size 32", UsageError, "--image_size must be 28 or 64"),
+        ("--smoke --dataset folder", UsageError, "--smoke draws its own small data"),
+        ("--channels 3", UsageError, "--channels 3 needs --dataset folder"),
+        ("--learning_rate 1e30", RunError, "not finite at epoch 1, step"),
     ],
 )
-def test_wrong_commands_get_a_clear_line(script, roots, cached, arguments, status, message):
-    done = script(TRAIN, *TINY, "--data_root", cached / "data", *roots, *arguments, status=status)
-    assert message in done.stderr
+def test_wrong_commands_get_a_clear_line(cached, tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        train.main(options_of(cached, tmp_path, *TINY, *arguments.split()))

@@ -27,25 +27,22 @@ def letter(size=105, ink=0, paper=255):
 def tree(tmp_path):
     """Twelve classes of four images."""
     for name in range(12):
-        (tmp_path / "tree" / f"c{name:02d}").mkdir(parents=True)
+        folder = tmp_path / "tree" / f"c{name:02d}"
+        folder.mkdir(parents=True)
         for drawing in range(4):
-            letter(60 + name).rotate(3 * drawing, fillcolor=255).save(
-                tmp_path / "tree" / f"c{name:02d}" / f"{drawing}.png"
-            )
+            letter(60 + name).rotate(3 * drawing, fillcolor=255).save(folder / f"{drawing}.png")
     return tmp_path / "tree"
 
 
 def test_rotations_are_new_classes_turned_as_pillow_turns_them(tmp_path):
-    letter().save(tmp_path / "l.png")
-    base = torch.from_numpy(read_ink(tmp_path / "l.png").copy())
-    turned = Characters(base[None, None], torch.tensor([1]), ["a"]).with_rotations()
-    assert turned.names == ["a/rot000", "a/rot090", "a/rot180", "a/rot270"] and len(turned) == 4
+    read = []
     for quarter in range(4):
         letter().rotate(90 * quarter).save(tmp_path / "t.png")
-        difference = (
-            turned.images[quarter, 0].int() - torch.from_numpy(read_ink(tmp_path / "t.png").copy()).int()
-        )
-        assert difference.abs().max() <= 1  # rotate then resize, as the paper does, but for rounding
+        read.append(torch.from_numpy(read_ink(tmp_path / "t.png").copy()))
+    turned = Characters(read[0][None, None], torch.tensor([1]), ["a"]).with_rotations()
+    assert turned.names == ["a/rot000", "a/rot090", "a/rot180", "a/rot270"] and len(turned) == 4
+    difference = turned.images[:, 0].int() - torch.stack(read).int()
+    assert difference.abs().max() <= 1  # rotate then resize, as the paper does, but for rounding
     assert turned.images.flatten(1).unique(dim=0).shape[0] == 4
 
 
@@ -62,10 +59,8 @@ def test_ink_is_one_on_zero_whatever_the_picture(tmp_path):
     assert expected.max() > 200 and expected[0, 0] == 0 and expected.mean() < 30
     for name in ("white", "faint", "alpha", "deep"):
         assert np.abs(read_ink(tmp_path / f"{name}.png").astype(int) - expected).max() <= 2, name
-    assert (
-        prepare(torch.from_numpy(expected.copy())).shape == (1, 1, 28, 28)
-        and prepare(torch.full((28, 28), 255)).max() == 1
-    )
+    assert prepare(torch.from_numpy(expected.copy())).shape == (1, 1, 28, 28)
+    assert prepare(torch.full((28, 28), 255)).max() == 1
 
 
 def test_ink_that_touches_the_border(tmp_path):
@@ -147,9 +142,8 @@ def test_folder_is_split_without_overlap(tree):
 def test_small_classes_are_left_out_by_name(tree, capsys):
     (tree / "c03" / "2.png").unlink()
     parts = load(tree.parent, DataOptions("folder", folder=tree, no_rotations=True, skip_small=4))
-    assert sorted(name for part in parts.values() for name in part.names) == [
-        f"c{i:02d}" for i in range(12) if i != 3
-    ]
+    names = sorted(name for part in parts.values() for name in part.names)
+    assert names == [f"c{i:02d}" for i in range(12) if i != 3]
     assert "left out, with fewer than 4 images: c03 (3)" in capsys.readouterr().err
     with pytest.raises(UsageError, match="--skip_small needs --dataset folder"):
         load(tree.parent, DataOptions("synthetic", skip_small=4))
@@ -171,10 +165,8 @@ def test_folder_with_its_own_parts_must_not_share_classes(tree, tmp_path):
 def test_synthetic_has_classes_for_sixty_way_and_is_seeded():
     one, two, other = (load(None, DataOptions("synthetic"), seed) for seed in (0, 0, 1))
     assert [len(part) for part in one.values()] == [508, 84, 208]
-    assert torch.equal(one["train"].images, two["train"].images) and not torch.equal(
-        one["train"].images, other["train"].images
-    )
-    assert one["train"].images.dtype == torch.uint8
+    one, two, other = (parts["train"].images for parts in (one, two, other))
+    assert torch.equal(one, two) and not torch.equal(one, other) and one.dtype == torch.uint8
 
 
 def test_merge_pads_the_smaller_part():
@@ -183,18 +175,15 @@ def test_merge_pads_the_smaller_part():
         for n in (3, 5)
     )
     merged = merge([small, large])
-    assert (
-        merged.images.shape == (4, 5, 28, 28)
-        and merged.counts.tolist() == [3, 3, 5, 5]
-        and merged.images[0, 3:].sum() == 0
-    )
+    assert merged.images.shape == (4, 5, 28, 28) and merged.counts.tolist() == [3, 3, 5, 5]
+    assert merged.images[0, 3:].sum() == 0
 
 
 def test_jitter_is_small_and_seeded():
-    image = torch.zeros(1, 1, 28, 28)
-    image[0, 0, 12:16, 12:16] = 1
-    moved = jitter(image.expand(200, -1, -1, -1), torch.Generator().manual_seed(0))
-    assert torch.equal(moved, jitter(image.expand(200, -1, -1, -1), torch.Generator().manual_seed(0)))
+    images = torch.zeros(200, 1, 28, 28)
+    images[..., 12:16, 12:16] = 1
+    moved, again = (jitter(images, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(moved, again)
     place = torch.arange(28.0)
     mass = moved.sum((1, 2, 3))
     for axis in (2, 3):
@@ -213,11 +202,8 @@ def test_omniglot_missing_or_damaged_without_network(tmp_path, monkeypatch, dama
     folder.mkdir()
     if damage != "missing":
         (folder / "images_background_small1.zip").write_bytes(b"PK" if damage == "truncated" else b"x" * 5000)
-    with pytest.raises(
-        RunError,
-        match=r"(?s)missing or damaged.*train.py --dataset synthetic\n.*omniglot-py\n"
-        r".*small1.zip \(MD5 e704a628.*https",
-    ):
+    said = r"(?s)missing or damaged.*train.py --dataset synthetic\n.*omniglot-py\n"
+    with pytest.raises(RunError, match=said + r".*small1.zip \(MD5 e704a628.*https"):
         load(tmp_path, DataOptions(split="small"))
 
 
@@ -229,17 +215,17 @@ def test_half_extracted_is_extracted_again_from_the_archive(tmp_path, monkeypatc
             letter(20 + i).save(tmp_path / "l.png")
             archive.write(tmp_path / "l.png", f"tiny/Abc/character01/{i}.png")
     monkeypatch.setitem(splits.ARCHIVES, "tiny", (calculate_md5(folder / "tiny.zip"), 3))
-    (folder / "tiny" / "Abc" / "character01").mkdir(parents=True)
-    (folder / "tiny" / "Abc" / "character01" / "0.png").write_bytes(b"cut")
+    cut = folder / "tiny/Abc/character01/0.png"
+    cut.parent.mkdir(parents=True)
+    cut.write_bytes(b"cut")
     characters = splits.alphabets(tmp_path, "tiny")
     assert characters.names == ["Abc/character01"] and characters.counts.tolist() == [3]
     assert not (tmp_path.parent / "outside.png").exists() and not (tmp_path / "outside.png").exists()
 
 
 def blank_omniglot(names):
-    return Characters(
-        torch.zeros(len(names), 1, 28, 28, dtype=torch.uint8), torch.ones(len(names), dtype=torch.long), names
-    )
+    blank = torch.zeros(len(names), 1, 28, 28, dtype=torch.uint8)
+    return Characters(blank, torch.ones(len(names), dtype=torch.long), names)
 
 
 def test_random_split_has_the_sizes_of_vinyals(monkeypatch):
@@ -253,18 +239,12 @@ def test_vinyals_lists(monkeypatch):
     lists = DATA_ROOT / "omniglot-py" / "splits" / "vinyals"
     if not lists.is_dir():
         pytest.skip(f"the lists of the Vinyals split are not in {lists}")
-    names = sorted(
-        {
-            line.rpartition("/")[0]
-            for file in ("train", "val", "test")
-            for line in (lists / f"{file}.txt").read_text().split()
-        }
-    )
+    listed = [(lists / f"{file}.txt").read_text().split() for file in ("train", "val", "test")]
+    names = sorted({line.rpartition("/")[0] for lines in listed for line in lines})
     monkeypatch.setattr(splits, "alphabets", lambda *_: blank_omniglot(names))
     parts = load(DATA_ROOT, DataOptions(split="vinyals"))
     assert [len(part) for part in parts.values()] == [4112, 688, 1692]
-    for part, file in zip(parts.values(), ("train", "val", "test")):
-        assert sorted(part.names) == sorted((lists / f"{file}.txt").read_text().split())
+    assert [sorted(part.names) for part in parts.values()] == [sorted(lines) for lines in listed]
 
 
 @pytest.mark.parametrize("split, sizes", [("small", [544, 68, 356]), ("small1", [488, 56, 356])])

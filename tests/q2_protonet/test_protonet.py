@@ -4,17 +4,16 @@ import pytest
 import torch
 from torch import nn
 
+from q2_protonet.omniglot_dataset import make_synthetic, prepare
 from q2_protonet.protonet import ProtoNet, ShiftAveraged
+from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
+from q2_protonet.prototypical_loss import prototypical_loss
 
 
 def plain_network(model: ProtoNet) -> nn.Sequential:
     """In the paper's order, conv - BatchNorm - ReLU - pool, from torch's layers with `model`'s weights."""
-    layers = [
-        layer
-        for block in model.blocks
-        for layer in (copy.deepcopy(block.conv), copy.deepcopy(block.norm), nn.ReLU(), nn.MaxPool2d(2))
-    ]
-    return nn.Sequential(*layers, nn.Flatten())
+    blocks = [nn.Sequential(b.conv, b.norm, nn.ReLU(), nn.MaxPool2d(2)) for b in copy.deepcopy(model.blocks)]
+    return nn.Sequential(*blocks, nn.Flatten())
 
 
 def test_parameters_and_shape():
@@ -28,9 +27,8 @@ def test_agrees_with_the_plain_network(training):
     torch.manual_seed(0)
     model = ProtoNet(16).double()
     for module in model.modules():
-        if isinstance(
-            module, nn.BatchNorm2d
-        ):  # scales of both signs and used statistics, or half the code would go untested
+        # scales of both signs and used statistics, or half the code would go untested
+        if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight)
             nn.init.normal_(module.bias)
             nn.init.uniform_(module.running_var, 0.5, 2)
@@ -44,9 +42,8 @@ def test_agrees_with_the_plain_network(training):
     (ours * weights).sum().backward()
     (theirs * weights).sum().backward()
     for (name, mine), other in zip(model.named_parameters(), plain.parameters()):
-        torch.testing.assert_close(
-            mine.grad, other.grad, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        close = {"rtol": 1e-7, "atol": 1e-9, "msg": lambda text, name=name: f"{name}: {text}"}
+        torch.testing.assert_close(mine.grad, other.grad, **close)
     for mine, other in zip(model.buffers(), plain.buffers()):
         torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-11)
 
@@ -58,3 +55,20 @@ def test_shifts_are_averaged():
     moved = [image.roll((y, x), (-2, -1)) for y in (-1, 0, 1) for x in (-1, 0, 1)]  # no ink near the edge
     expected = sum(model(one) for one in moved) / 9
     torch.testing.assert_close(ShiftAveraged(model, 1)(image), expected)
+
+
+def test_one_episode_can_be_learnt_by_heart():
+    torch.manual_seed(0)
+    part = make_synthetic(0, 20, 4)
+    sampler = PrototypicalBatchSampler(part, 10, 1, 3, torch.Generator().manual_seed(0))
+    images = prepare(part.images[tuple(index[0] for index in sampler.sample(1))])
+    model = ProtoNet()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(40):
+        loss, accuracy = prototypical_loss(model(images).unflatten(0, (10, 4)), 1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.02 < losses[0] and accuracy == 1

@@ -13,13 +13,11 @@ def sampler(counts, way, shot, query, seed=0):
     return PrototypicalBatchSampler(part, way, shot, query, torch.Generator().manual_seed(seed))
 
 
+COUNTS = st.lists(st.integers(3, 12), min_size=2, max_size=12)
+
+
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.integers(3, 12), min_size=2, max_size=12),
-    st.integers(1, 12),
-    st.integers(1, 2),
-    st.integers(0, 1000),
-)
+@given(COUNTS, st.integers(1, 12), st.integers(1, 2), st.integers(0, 1000))
 def test_no_class_and_no_drawing_twice_and_only_real_drawings(counts, way, shot, seed):
     way = min(way, len(counts))
     classes, drawings = sampler(counts, way, shot, 1, seed).sample(5)
@@ -39,11 +37,7 @@ def test_every_class_and_drawing_comes_equally_often():
 
 
 def test_the_seed_decides_and_the_state_goes_on():
-    first, second, other = (
-        sampler([9] * 9, 4, 1, 2),
-        sampler([9] * 9, 4, 1, 2),
-        sampler([9] * 9, 4, 1, 2, seed=1),
-    )
+    first, second, other = (sampler([9] * 9, 4, 1, 2, seed) for seed in (0, 0, 1))
     one = first.sample(3)[1]
     assert torch.equal(one, second.sample(3)[1]) and not torch.equal(one, other.sample(3)[1])
     state = first.generator.get_state()
