@@ -136,9 +136,8 @@ def main(options: Options) -> dict:
     parts = {name: part.to(device) for name, part in parts.items()}
     train, classes = parts["train"], len(parts["train"].names) if options.conditional else 0
     if options.conditional and not classes:
-        raise UsageError(
-            f"--conditional needs classes: {options.folder} holds images, not one folder per class"
-        )
+        there = f"{options.folder} holds images, not one folder per class"
+        raise UsageError(f"--conditional needs classes: {there}")
     steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
     with runtime.one_first(options.data_root):
         least = LEAST_ACCURACY if options.dataset == "mnist" else 0
@@ -148,19 +147,16 @@ def main(options: Options) -> dict:
 
     architecture = {"latent_size": options.latent_size, "classes": classes, "image_size": options.image_size}
     widths = {"base_channels": options.base_channels, "channels": options.channels}
-    for name, width in widths.items():
-        if width != getattr(Options, name):  # a checkpoint without it has the default
-            architecture[name] = width
+    # a checkpoint without them has the defaults
+    architecture |= {name: width for name, width in widths.items() if width != getattr(Options, name)}
     generator = Generator(**architecture).to(device)
     discriminator = Discriminator(classes, options.image_size, options.label_as, **widths).to(device)
-    networks = generator, discriminator
-    optimizers = [
-        torch.optim.Adam(network.parameters(), options.learning_rate, (0.5, 0.999), fused=True)
-        for network in networks
-    ]
-    if options.compile:
-        generator.compile()
-        discriminator.compile()
+    networks, optimizers = (generator, discriminator), []
+    for network in networks:
+        adam = torch.optim.Adam(network.parameters(), options.learning_rate, (0.5, 0.999), fused=True)
+        optimizers.append(adam)
+        if options.compile:
+            network.compile()
 
     noise_generator = torch.Generator(device).manual_seed(options.seed)
     fixed = torch.Generator(device).manual_seed(options.seed + 1)

@@ -30,6 +30,7 @@ from q2_protonet.omniglot_dataset import read_ink
 from q2_protonet.prototypical_loss import squared_distances
 
 UNKNOWN = "unknown"  # what --unknown calls a query of another class
+PICTURED = 20  # at most this many queries in the picture
 
 
 @dataclass
@@ -43,7 +44,6 @@ class Options(ScriptOptions):
     output: Path = Path("predictions.csv")  # table to write; the picture goes beside it as <name>_picture.png
     # yes: light ink on dark, no: dark ink on light, auto: find out image by image
     invert: Literal["auto", "yes", "no"] = "auto"
-    pictured: int = 20  # at most this many queries in the picture
     skip_small: int = 0  # leave out the classes of --support with fewer images than this, and name them
     # call a query unknown that is farther from every prototype than 95 % of the validation drawings are from
     # their own
@@ -135,7 +135,6 @@ def main(options: Options) -> list[dict]:
     clash = written & {file.resolve() for file in [*queries, *files]}
     if clash:
         raise UsageError(f"--output would overwrite the image {clash.pop()}: give another name")
-    at_least(1, options, "pictured")
     at_least(0, options, "skip_small")
     runtime = start(options)
     model, state = load_model(options.checkpoint, runtime)
@@ -169,7 +168,7 @@ def main(options: Options) -> list[dict]:
         line |= {"predicted": row["predicted"]} | ({"distance": f"{far[i]:.4g}"} if options.unknown else {})
         table.append(line | {f"p({name})": round(x, 6) for name, x in zip(support, p)})
     write_rows(options.output, table)
-    shown = slice(options.pictured)
+    shown = slice(PICTURED)
     plot_predictions(rows[shown], query_images[shown], support_images[nearest[shown]], picture)
     for row in rows:
         print(f"{row['file']}: {row['predicted']} ({row['note']})")

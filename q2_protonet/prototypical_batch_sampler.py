@@ -35,17 +35,15 @@ class PrototypicalBatchSampler:
             flags = f"--classes_per_it_{kind}", f"--num_support_{kind}", f"--num_query_{kind}"
         if way > len(counts):
             advice = f"{flags[0]} can be at most {len(counts)}" if len(counts) > 1 else "add classes to it"
-            raise UsageError(
-                f"{way}-way episodes need {way} classes, and {where} has {len(counts)}: {advice}"
-            )
+            needed = f"{way}-way episodes need {way} classes"
+            raise UsageError(f"{needed}, and {where} has {len(counts)}: {advice}")
         small = (counts < shot + query).nonzero().flatten().tolist()
         if small:
             first = f"{part.names[small[0]]}; {len(small)} of {len(counts)} are too small"
-            raise UsageError(
-                f"{shot} support + {query} query drawings of each class are needed, and in {where} a class "
-                f"has only {int(counts[small[0]])} ({first}): lower {flags[1]} or {flags[2]}, or leave "
-                "such classes of your own out with --skip_small in training"
-            )
+            there = f"in {where} a class has only {int(counts[small[0]])} ({first})"
+            advice = f"lower {flags[1]} or {flags[2]}, or leave out such classes of your own by --skip_small"
+            needed = f"{shot} support + {query} query drawings of each class are needed"
+            raise UsageError(f"{needed}, and {there}: {advice}")
         self.counts, self.way, self.shot, self.query, self.generator = counts, way, shot, query, generator
         self.most = int(counts.max())
 

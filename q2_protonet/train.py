@@ -140,9 +140,8 @@ def main(options: Options) -> dict:
     average = averaged(model, options.average_weights)
     kept = average.module if average else model
     optimizer = torch.optim.Adam(model.parameters(), options.learning_rate, fused=True)
-    scheduler = torch.optim.lr_scheduler.StepLR(
-        optimizer, options.lr_scheduler_step, options.lr_scheduler_gamma
-    )
+    reductions = options.lr_scheduler_step, options.lr_scheduler_gamma
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, *reductions)
     learner = runtime.parallel(model)
     if options.compile:
         model.compile()

@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from common.runtime import Runtime
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss
+from q1_dcgan.train import train_step
 
 
 @pytest.mark.parametrize(
@@ -92,17 +94,25 @@ def test_losses_are_the_binary_cross_entropies():
     torch.testing.assert_close(generator_loss(fake), entropy(fake, ones))
 
 
-def test_the_discriminators_step_leaves_no_gradient_in_the_generator():
-    generator, discriminator = Generator(8), Discriminator()
-    fake = generator(torch.randn(4, 8))
-    discriminator_loss(discriminator(torch.rand(4, 1, 28, 28)), discriminator(fake.detach())).backward()
-    assert all(p.grad is None for p in generator.parameters())
-    assert all(p.grad is not None for p in discriminator.parameters())
-    discriminator.zero_grad(set_to_none=True)
-    discriminator.requires_grad_(False)
-    generator_loss(discriminator(fake)).backward()
+def test_each_half_of_a_step_gives_gradients_to_its_own_network_only():
+    seen, generator = [], Generator(8, base_channels=4)
+
+    class Recording(Discriminator):
+        """In the order of a step: real, generated for its own half, generated for the generator's."""
+
+        def forward(self, images, labels=None):
+            gradients = [all(p.grad is not None for p in net.parameters()) for net in (generator, self)]
+            seen.append((images.requires_grad, self.score.weight.requires_grad, *gradients))
+            self.kept = [p.grad for p in self.parameters()]
+            return super().forward(images, labels)
+
+    networks = generator, Recording(base_channels=4)
+    optimizers = [torch.optim.SGD(network.parameters(), 0.1) for network in networks]
+    real, runtime = torch.rand(4, 1, 28, 28), Runtime(torch.device("cpu"), "fp32")
+    train_step(networks, optimizers, real, torch.randn(4, 8), None, None, runtime)
+    assert seen == [(False, True, False, False), (False, True, False, False), (True, False, False, True)]
     assert all(p.grad is not None for p in generator.parameters())
-    assert all(p.grad is None for p in discriminator.parameters())
+    assert all(p.grad is kept for p, kept in zip(networks[1].parameters(), networks[1].kept))
 
 
 def test_a_discriminator_learns_one_batch_and_a_generator_fools_a_frozen_one():

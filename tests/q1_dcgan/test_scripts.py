@@ -13,7 +13,6 @@ from common.cli import parse
 from common.results import read_table
 from common.runtime import RunError, UsageError
 from q1_dcgan import evaluate, sample, train
-from q1_dcgan.dcgan import Discriminator
 from q1_dcgan.mnist_dataset import DataOptions, load
 from tests.conftest import ENVIRONMENT, ROOT
 
@@ -73,9 +72,9 @@ def run(script, *words):
     return script.main(parse(script.Options, "", [str(word) for word in words]))
 
 
-def options_of(cached, folder, *words, **more):
-    """Options of a training whose logs and figures go to `folder`."""
-    roots = {"data_root": cached / "data", "log_root": folder, "figure_root": folder / "figures"}
+def options_of(cached, target, *words, **more):
+    """Options of a training whose logs and figures go to `target`."""
+    roots = {"data_root": cached / "data", "log_root": target, "figure_root": target / "figures"}
     return replace(parse(train.Options, "", [str(word) for word in words]), **roots, **more)
 
 
@@ -160,22 +159,6 @@ def test_colour_pictures_without_classes(cached, tmp_path):
 def test_sample_refuses_before_any_work(options, message):
     with pytest.raises(UsageError, match=message):
         sample.main(sample.Options(checkpoint=Path("none.pt"), **options))
-
-
-def test_the_discriminators_step_sees_detached_pictures(cached, monkeypatch):
-    """In the order of a step: real, generated for its own step, generated for the generator's."""
-    seen = []
-
-    class Recording(Discriminator):
-        def forward(self, images, labels=None):
-            seen.append((images.requires_grad, self.score.weight.requires_grad))
-            return super().forward(images, labels)
-
-    monkeypatch.setattr(train, "Discriminator", Recording)
-    words = "--dataset synthetic --device cpu --synthetic_pictures 2048 --batch_size 512 --latent_size 8 "
-    words += "--epochs 1 --quality_samples 0 --test_samples 200"
-    train.main(options_of(cached, cached / "detach", *words.split()))
-    assert seen == [(False, True), (False, True), (True, False)] * 4
 
 
 @pytest.mark.slow
