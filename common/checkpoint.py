@@ -187,7 +187,7 @@ def start_from(
     Raises:
         UsageError: the checkpoint's network has another shape.
     """
-    first, found, loaded, new = next(iter(networks)), {}, [], []
+    first, loaded, new = next(iter(networks)), [], []
     for name, network in networks.items():
         weights = saved.get(name, saved.get("model") if name == first else None)
         if not isinstance(weights, dict):
@@ -203,9 +203,7 @@ def start_from(
                 raise UsageError(f"--start_from {path} holds the network {both}: they differ in {name} {key}")
             elif here is not None:
                 new.append(f"{name} {key}, {tuple(here.shape)}")
-        found[name] = own
-    for name, weights in found.items():
-        load_state(networks[name], weights, path)
+        load_state(network, own, path)
     return [f"starts from {', '.join(loaded)} of {path}", *(f"starts anew: {what}" for what in new)]
 
 

@@ -1,5 +1,6 @@
 """The options that every training script has, and which of them a resumed run may change."""
 
+import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,8 @@ class RunOptions(ScriptOptions):
         if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
             raise UsageError(f"--run_name must be the name of a folder, without a path: {self.run_name}")
         if self.start_from and not self.resume:
-            pretrained.locate(self.start_from)  # complains now rather than after the data is read
+            question = Path(inspect.getfile(type(self))).parent.name  # the script's folder
+            pretrained.locate(self.start_from, question)  # complains now rather than after the data is read
 
 
 # These may differ between the legs of a run; any other option would make it another run.

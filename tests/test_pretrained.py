@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from common import checkpoint, pretrained
 from common.runtime import RunError
 from q2_protonet import predict
+from q2_protonet.train import Options
 from reproduction import export, verify
 from tests.conftest import ROOT
 
@@ -92,8 +93,9 @@ def test_the_networks_named_are_those_of_the_question(tmp_path, monkeypatch):
             "epoch": 1,
         }
         pretrained.write(tmp_path / f"a_{question}.safetensors", about, {"w": torch.zeros(1)}, [], half=False)
-    with pytest.raises(RunError, match="come with the project: a_q2_protonet;"):
-        checkpoint.load("nothing", "q2_protonet")
+    for asked in (lambda: checkpoint.load("nothing", "q2_protonet"), Options(start_from="nothing").check):
+        with pytest.raises(RunError, match="come with the project: a_q2_protonet;"):
+            asked()
 
 
 @pytest.mark.parametrize(
