@@ -199,7 +199,11 @@ def start_from(
             if here is not None and here.shape == getattr(there, "shape", None):
                 own[key] = there
             elif not key.startswith(remade):
-                both = f"{saved['architecture']}, and this run trains {architecture}"
+                both = [  # a genotype would fill the screen
+                    {key: "..." if isinstance(value, dict) else value for key, value in network.items()}
+                    for network in (saved["architecture"], architecture)
+                ]
+                both = f"{both[0]}, and this run trains {both[1]}"
                 raise UsageError(f"--start_from {path} holds the network {both}: they differ in {name} {key}")
             elif here is not None:
                 new.append(f"{name} {key}, {tuple(here.shape)}")

@@ -164,6 +164,7 @@ def load_tree(folder: Path, data_root: Path, size: int = SIZE) -> dict[str, Pict
 
     Raises:
         RunError: a part or class is missing, or an image cannot be read.
+        UsageError: there is one class only.
     """
     found = find_parts(folder, "train", "test")
     if not found:
@@ -171,6 +172,8 @@ def load_tree(folder: Path, data_root: Path, size: int = SIZE) -> dict[str, Pict
         advice = "; data/README.md says how to get them" if folder.name == "cifar10-images" else ""
         raise RunError(f"no images in {needed}: {folder} holds {contents(folder)}{advice}")
     parts, names = list_labelled(folder, found)
+    if len(names) < 2:
+        raise UsageError(f"{folder} has only the class {names[0]}: two or more are needed to tell apart")
     files, labels = zip(*sum(parts.values(), []))
     depth, shape = Depth(files), (size, size, 3)
     read_one = functools.partial(read_rgb, size=size, depth=depth)

@@ -109,3 +109,5 @@ def test_start_from_loads_what_fits_and_says_what_starts_anew(tmp_path):
         both = "holds the network {'width': 4}, and this run trains {'width': 6}"
         with pytest.raises(UsageError, match=both):
             checkpoint.start_from(path, saved, {"width": 6}, wrong, remade)
+    with pytest.raises(UsageError, match=r"trains {'width': 6, 'genotype': '\.\.\.'}: they differ"):
+        checkpoint.start_from(path, saved, {"width": 6, "genotype": {"normal": [1]}}, networks(width=6))

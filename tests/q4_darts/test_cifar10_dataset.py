@@ -96,6 +96,10 @@ def test_folder(tmp_path):
     (tmp_path / "second/test/bee").rename(tmp_path / "second/test/wasp")
     with pytest.raises(RunError, match="same classes"):
         load(tmp_path, DataOptions("folder", tmp_path / "second"))
+    for path in ("train/bee", "test/wasp"):
+        (tmp_path / "second" / path).rename(tmp_path / path.replace("/", "-"))
+    with pytest.raises(UsageError, match="only the class ant"):
+        load(tmp_path, DataOptions("folder", tmp_path / "second"))
 
 
 def test_missing_data_says_what_to_put_where(tmp_path, monkeypatch):
