@@ -1,5 +1,6 @@
 """Extraction of a downloaded archive, whole or not at all."""
 
+import contextlib
 import errno
 import gzip
 import os
@@ -7,6 +8,7 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from common.runtime import RunError
@@ -34,21 +36,29 @@ def _too_much() -> str:
     return f"it holds more than {MOST_MEMBERS:,} members or {MOST_BYTES:,} bytes"
 
 
-def not_downloaded(name: str, error: Exception, script: str, folder: Path, files: str) -> RunError:
-    """What to do without a data set.
+@contextlib.contextmanager
+def downloading(name: str, script: str, folder: Path, files: str) -> Iterator[None]:
+    """Download a data set within the block.
 
     Args:
         script: what can be tried on synthetic data instead.
         folder: where the set's files belong.
         files: their names, and where they come from.
+
+    Raises:
+        RunError: whatever goes wrong in the block, with what to do without the data set.
     """
-    reason = str(getattr(error, "reason", error)).splitlines()[0].rstrip(":")
-    return RunError(
-        f"{name} in {folder} is missing or damaged and could not be downloaded ({reason})\n"
-        f"  To try the script now, on data it draws itself:  python {script} --dataset synthetic\n"
-        f"  To use {name}, put its files into:  {folder.absolute()}\n"
-        f"  They are called:  {files}"
-    )
+    try:
+        yield
+    except Exception as error:  # torchvision raises several kinds, for what was downloaded as well
+        text = str(getattr(error, "reason", error)) or type(error).__name__
+        raise RunError(
+            f"{name} in {folder} is missing or damaged and could not be downloaded "
+            f"({text.splitlines()[0].rstrip(':')})\n"
+            f"  To try the script now, on data it draws itself:  python {script} --dataset synthetic\n"
+            f"  To use {name}, put its files into:  {folder.absolute()}\n"
+            f"  They are called:  {files}"
+        ) from error
 
 
 def extract(archive: Path, folder: str, target: Path) -> None:

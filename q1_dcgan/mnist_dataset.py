@@ -1,7 +1,6 @@
 """Pictures and labels as uint8 tensors on the device: MNIST, Fashion-MNIST, a folder, or drawn digits."""
 
 import math
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -73,12 +72,9 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
     kind = datasets.MNIST if options.dataset == "mnist" else datasets.FashionMNIST
     folder, md5 = data_root / kind.__name__ / "raw", MD5[kind.__name__]
     if not all((folder / name).exists() for name in md5):
-        try:
+        files = f"{', '.join(name for name, _ in kind.resources)}, from {kind.mirrors[0]}"
+        with archive.downloading(kind.__name__, "q1_dcgan/train.py", folder, files):
             kind(str(data_root), download=True)
-        except (OSError, RuntimeError, ValueError, AssertionError, pickle.UnpicklingError) as error:
-            files = f"{', '.join(name for name, _ in kind.resources)}, from {kind.mirrors[0]}"
-            script = "q1_dcgan/train.py"
-            raise archive.not_downloaded(kind.__name__, error, script, folder, files) from error
     parts, names = {}, [name.split(" - ")[0] for name in kind.classes]
     for part, prefix, count in (("train", "train", 60_000), ("test", "t10k", 10_000)):
         files = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"

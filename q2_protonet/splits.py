@@ -1,6 +1,5 @@
 """Which characters train, validate and test: Omniglot's splits, synthetic characters, a user's folder."""
 
-import urllib.error
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,16 +205,13 @@ def fetch(url: str, path: Path, md5: str) -> None:
 
     if utils.check_integrity(str(path), md5):
         return
-    try:
+    needed = LIST_MD5
+    if path.suffix == ".zip":  # every split but the small ones takes both of the large archives
+        needed = {k: its for k, (its, _) in ARCHIVES.items() if ("small" in k) == ("small" in path.name)}
+    files = ", ".join(f"{name}{path.suffix} (MD5 {its})" for name, its in needed.items())
+    files += f", from {url.rpartition('/')[0]}"
+    with archive.downloading("Omniglot", "q2_protonet/train.py", path.parent, files):
         utils.download_url(url, str(path.parent), path.name, md5)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
-        needed = LIST_MD5
-        if path.suffix == ".zip":  # every split but the small ones takes both of the large archives
-            needed = {k: its for k, (its, _) in ARCHIVES.items() if ("small" in k) == ("small" in path.name)}
-        files = ", ".join(f"{name}{path.suffix} (MD5 {its})" for name, its in needed.items())
-        files += f", from {url.rpartition('/')[0]}"
-        script = "q2_protonet/train.py"
-        raise archive.not_downloaded("Omniglot", error, script, path.parent, files) from error
 
 
 def unpacked(folder: Path, name: str) -> Path:

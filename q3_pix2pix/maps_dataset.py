@@ -1,7 +1,6 @@
 """Pairs of aligned pictures as a uint8 tensor: photo and map in the channels, cropped and mirrored as one."""
 
 import functools
-import urllib.error
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,12 +123,10 @@ def fetch_maps(data_root: Path) -> None:
     if not packed.exists() or packed.stat().st_size != MAPS_BYTES:
         from torchvision.datasets.utils import download_url
 
-        try:
+        files = f"{packed.name}, from {MAPS_URL}"
+        with archive.downloading("pix2pix's maps", "q3_pix2pix/train.py", data_root, files):
             packed.unlink(missing_ok=True)
             download_url(MAPS_URL, str(data_root), packed.name)
-        except (urllib.error.URLError, OSError, RuntimeError) as error:
-            files, script = f"{packed.name}, from {MAPS_URL}", "q3_pix2pix/train.py"
-            raise archive.not_downloaded("pix2pix's maps", error, script, data_root, files) from error
         if packed.stat().st_size != MAPS_BYTES:
             what = f"{packed} has {packed.stat().st_size:,} bytes instead of {MAPS_BYTES:,}"
             raise RunError(f"{what}: run again to download it once more")

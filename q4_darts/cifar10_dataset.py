@@ -137,15 +137,11 @@ def load_cifar10(data_root: Path) -> dict[str, Pictures]:
         with contextlib.suppress(OSError, RuntimeError):  # torchvision tries the home of the set next
             if not check_integrity(str(packed), md5):
                 download_url(MIRROR, str(data_root), packed.name, md5)
-    parts = {}
-    try:
+    parts, files = {}, f"{packed.name} (MD5 {md5}), from {datasets.CIFAR10.url}"
+    with archive.downloading("CIFAR-10", "q4_darts/train_search.py", data_root, files):
         for part in ("train", "test"):
             data = datasets.CIFAR10(str(data_root), part == "train", download=True)
             parts[part] = Pictures(torch.from_numpy(data.data), torch.tensor(data.targets), data.classes)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        files = f"{packed.name} (MD5 {md5}), from {datasets.CIFAR10.url}"
-        script = "q4_darts/train_search.py"
-        raise archive.not_downloaded("CIFAR-10", error, script, data_root, files) from error
     return parts
 
 

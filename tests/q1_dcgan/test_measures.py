@@ -197,12 +197,13 @@ def test_colour_and_a_folder_without_classes(tmp_path):
     assert list(measured) == ["frechet_distance"]
 
 
-def test_mnist_missing_without_network(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error, said", [(OSError("no network"), "no network"), (ValueError(), "ValueError")])
+def test_mnist_missing_without_network(tmp_path, monkeypatch, error, said):
     def offline(*_, **__):
-        raise OSError("no network")
+        raise error
 
     monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", offline)
-    with pytest.raises(RunError, match="(?s)--dataset synthetic.*train-images-idx3-ubyte.gz"):
+    with pytest.raises(RunError, match=rf"(?s)\({said}\).*--dataset synthetic.*train-images-idx3-ubyte.gz"):
         load(tmp_path, DataOptions("mnist"))
 
 
