@@ -205,10 +205,12 @@ def start_from(
                 ]
                 both = f"{both[0]}, and this run trains {both[1]}"
                 raise UsageError(f"--start_from {path} holds the network {both}: they differ in {name} {key}")
+            elif here is not None and there is None:  # as of an auxiliary head: one line for all of it
+                new.append(f"{name} {key.split('.')[0]}, which it lacks")
             elif here is not None:
                 new.append(f"{name} {key}, {tuple(here.shape)}")
         load_state(network, own, path)
-    return [f"starts from {', '.join(loaded)} of {path}", *(f"starts anew: {what}" for what in new)]
+    return [f"starts from {', '.join(loaded)} of {path}", *(f"starts anew: {w}" for w in dict.fromkeys(new))]
 
 
 def load_last(

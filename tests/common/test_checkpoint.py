@@ -105,6 +105,13 @@ def test_start_from_loads_what_fits_and_says_what_starts_anew(tmp_path):
     assert torch.equal(new["generator"]["head"].weight, head)
     assert torch.equal(new["generator"]["body"][0].weight, old["generator"]["body"][0].weight)
 
+    new["generator"]["extra"] = nn.Linear(2, 1)
+    said = checkpoint.start_from(path, saved, {}, new, ("head.", "extra."))
+    assert said[1:] == [
+        "starts anew: generator extra, which it lacks",
+        *(f"starts anew: {w}" for w in anew[:2]),
+    ]
+
     for wrong, remade in ((networks(classes=5), ()), (networks(width=6), ("head.",))):
         both = "holds the network {'width': 4}, and this run trains {'width': 6}"
         with pytest.raises(UsageError, match=both):
