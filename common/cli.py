@@ -138,5 +138,5 @@ def command(main: Callable, options_type: type, description: str) -> None:
     StopSignal.ends_process = True
     with quiet_pipe():
         options = parse(options_type, description)
-        with one_line_errors(options.debug):
+        with one_line_errors(getattr(options, "debug", False)):
             main(options)

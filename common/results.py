@@ -100,12 +100,17 @@ def show_value(row: dict, digits: int | None = None) -> str:
     return f"{text} {row['unit']}".rstrip()
 
 
+def show_name(row: dict) -> str:
+    """A row's name as people read it: results.json keeps to ASCII."""
+    return row["name"].replace("Frechet", "Fréchet")
+
+
 def print_rows(rows: list[dict]) -> None:
     """Shows rows of results.json, beside the paper's and the first report's numbers if there are any."""
     width = max(len(row["name"]) for row in rows) + 2
     for row in rows:
         beside = [f"{key} {row[key]}" for key in ("paper", "report") if row.get(key)]
-        print(f"{row['name']:{width}}{show_value(row):28}{', '.join(beside)}".rstrip())
+        print(f"{show_name(row):{width}}{show_value(row):28}{', '.join(beside)}".rstrip())
 
 
 def results_to_extend(checkpoint: Path, question: str) -> Path | None:
