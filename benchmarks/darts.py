@@ -11,6 +11,7 @@ gradients of all weights too, the optimisers launch one small kernel per tensor,
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.plain_supernet import PlainSupernet
-from benchmarks.race import RaceOptions, modes, run
+from benchmarks.race import PRECISIONS, RaceOptions, in_modes, run
 from common.cli import command
 from common.runtime import Runtime, start
 from q4_darts.cifar10_dataset import augment, draw_shapes
@@ -51,29 +52,29 @@ def plain(
     weights = [parameter for name, parameter in model.named_parameters() if name != "alphas"]
     sgd = torch.optim.SGD(weights, 0.025, 0.9, weight_decay=3e-4, foreach=False)
     adam = torch.optim.Adam([model.alphas], 3e-4, (0.5, 0.999), weight_decay=1e-3, foreach=False)
-    for (x, y), (x_a, y_a) in batches(options, runtime):
-        adam.zero_grad()
-        with runtime.autocast():
-            logits = model(x_a.contiguous(memory_format=memory_format))
-        F.cross_entropy(logits.float(), y_a).backward()
-        adam.step()
-        sgd.zero_grad()
+
+    def loss_of(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         with runtime.autocast():
             logits = model(x.contiguous(memory_format=memory_format))
-        loss = F.cross_entropy(logits.float(), y)
+        return F.cross_entropy(logits.float(), y)
+
+    for batch, batch_a in batches(options, runtime):
+        adam.zero_grad()
+        loss_of(*batch_a).backward()
+        adam.step()
+        sgd.zero_grad()
+        loss = loss_of(*batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 5, foreach=False)
         sgd.step()
         yield loss.item()
 
 
-def ours(
-    options: Options, runtime: Runtime, precision: str, partial=1, order="first", compile=""
-) -> Iterator:
+def ours(options: Options, runtime: Runtime, precision: str, compile="", order="first", one_in=1) -> Iterator:
     """Makes one step of train_search.py at every next()."""
     torch.manual_seed(0)
     runtime = Runtime(runtime.device, precision)
-    model = Supernet(options.init_channels, options.layers, partial=partial).to(runtime.device)
+    model = Supernet(options.init_channels, options.layers, partial=one_in).to(runtime.device)
     if compile:
         model.compile(mode=compile)
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)
@@ -99,11 +100,12 @@ def main(options: Options) -> None:
         "plain fp32, channels_last": plain(options, runtime, torch.channels_last),
         "plain bf16, channels_last": plain(options, runtime, torch.channels_last, "bf16"),
     }
-    kinds = {name: {"compile": mode} for name, mode in modes(options.compile).items()}
-    kinds |= {", second order": {"order": "second"}} if options.second else {}
-    kinds |= {", 1/4 of the channels": {"partial": 4}} if options.partial_channels else {}
-    for name, kind in kinds.items():
-        versions |= {f"ours {p}{name}": ours(options, runtime, p, **kind) for p in ("fp32", "bf16")}
+    mine = partial(ours, options, runtime)
+    versions |= in_modes(mine, options.compile)
+    if options.second:
+        versions |= {f"ours {p}, second order": mine(p, order="second") for p in PRECISIONS}
+    if options.partial_channels:
+        versions |= {f"ours {p}, 1/4 of the channels": mine(p, one_in=4) for p in PRECISIONS}
     what = f"{options.init_channels} channels, {options.layers} cells, batch {options.batch_size}"
     run(what, versions, options, runtime)
 

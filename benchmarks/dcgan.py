@@ -10,6 +10,7 @@ losses read with .item() every step. The last two rows are the original 64x64 la
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -18,9 +19,10 @@ import common  # noqa: F401  # isort: skip
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torchvision import transforms
 
-from benchmarks.race import RaceOptions, modes, run
+from benchmarks.race import RaceOptions, in_modes, run
 from common.cli import command
 from common.runtime import Runtime, start
 from q1_dcgan.dcgan import Discriminator, Generator
@@ -36,23 +38,6 @@ class Options(RaceOptions):
     steps: int = 15  # timed steps of each version, ten times as many on a GPU
 
 
-class Pil(Dataset):
-    """Pictures as the tutorials load them: PIL, resize, ToTensor, Normalize."""
-
-    def __init__(self, images: torch.Tensor, size: int):
-        from torchvision import transforms
-
-        self.images = [Image.fromarray(image.numpy()) for image in images]
-        steps = transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)
-        self.transform = transforms.Compose(steps)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.transform(self.images[index])
-
-
 def networks(device: torch.device, size: int) -> tuple[Generator, Discriminator]:
     torch.manual_seed(0)
     return Generator(256, 0, size).to(device), Discriminator(0, size).to(device)
@@ -63,7 +48,10 @@ def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iter
     both = [network.to(memory_format=torch.contiguous_format) for network in networks(runtime.device, size)]
     adam_g, adam_d = (torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), foreach=False) for n in both)
     generator, discriminator = both
-    loader = DataLoader(Pil(images.cpu(), size), batch, shuffle=True, drop_last=True)
+    steps = transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(0.5, 0.5)
+    transform, pictures = transforms.Compose(steps), [Image.fromarray(i.numpy()) for i in images.cpu()]
+    how = dict(drop_last=True, collate_fn=lambda chosen: torch.stack([transform(each) for each in chosen]))
+    loader = DataLoader(pictures, batch, shuffle=True, **how)
     ones, zeros = torch.ones(batch, device=runtime.device), torch.zeros(batch, device=runtime.device)
     loss = F.binary_cross_entropy_with_logits
     while True:
@@ -107,10 +95,9 @@ def main(options: Options) -> None:
     images = draw_digits(40 * options.batch_size, 0).images.to(runtime.device)
     batch = options.batch_size
     versions: dict[str, Iterator] = {"plain fp32": plain(images, runtime, batch, 28)}
-    for name, mode in modes(options.compile).items():
-        versions |= {f"ours {p}{name}": ours(images, runtime, batch, 28, p, mode) for p in ("fp32", "bf16")}
-    versions["plain fp32, 64x64 layout"] = plain(images, runtime, batch, 64)
-    versions["ours bf16, 64x64 layout"] = ours(images, runtime, batch, 64, "bf16")
+    versions |= in_modes(partial(ours, images, runtime, batch, 28), options.compile)
+    larger = (images, runtime, batch, 64)
+    versions |= {"plain fp32, 64x64 layout": plain(*larger), "ours bf16, 64x64 layout": ours(*larger, "bf16")}
     run(f"28x28, batch {batch}", versions, options, runtime)
 
 

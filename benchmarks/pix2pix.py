@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks.race import RaceOptions, modes, run
+from benchmarks.race import RaceOptions, in_modes, run
 from common.cli import command
 from common.runtime import Runtime, start
 from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
@@ -78,7 +79,7 @@ def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[flo
 
 
 def ours(
-    pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str = ""
+    pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str
 ) -> Iterator[torch.Tensor]:
     """Trains one step per next(), with train.py's own step."""
     both, runtime = networks(runtime, options), Runtime(runtime.device, precision)
@@ -105,8 +106,7 @@ def main(options: Options) -> None:
             Image.fromarray(np.concatenate(halves, 1)).save(files[-1])
         pairs = draw_towns(8, load_side(options.image_size), 0).images.to(runtime.device)
         versions: dict[str, Iterator] = {"plain fp32": plain(files, runtime, options)}
-        for name, mode in modes(options.compile).items():
-            versions |= {f"ours {p}{name}": ours(pairs, runtime, options, p, mode) for p in ("fp32", "bf16")}
+        versions |= in_modes(partial(ours, pairs, runtime, options), options.compile)
         run(f"{options.image_size} pixels, batch 1", versions, options, runtime)
 
 

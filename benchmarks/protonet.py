@@ -10,6 +10,7 @@ read at every step. All versions start from the same weights and see the same ep
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -19,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.race import RaceOptions, modes, run
+from benchmarks.race import RaceOptions, in_modes, run
 from common.cli import command
 from common.runtime import Runtime, start
 from q2_protonet.omniglot_dataset import Characters, prepare
@@ -75,7 +76,7 @@ def plain(part: Characters, runtime: Runtime, options: Options) -> Iterator[floa
 
 
 def ours(
-    part: Characters, runtime: Runtime, options: Options, precision: str, compile: str = ""
+    part: Characters, runtime: Runtime, options: Options, precision: str, compile: str
 ) -> Iterator[Tensor]:
     """Trains on one episode at every next(), as train.py does."""
     torch.manual_seed(0)
@@ -94,8 +95,8 @@ def main(options: Options) -> None:
     runtime = start(options)
     part = load(Path("data"), DataOptions("synthetic"))["train"].to(runtime.device)
     versions: dict[str, Iterator] = {"plain fp32": plain(part, runtime, options)}
-    for name, mode in modes(options.compile, graphs=runtime.device.type == "cuda").items():
-        versions |= {f"ours {p}{name}": ours(part, runtime, options, p, mode) for p in ("fp32", "bf16")}
+    mine = partial(ours, part, runtime, options)
+    versions |= in_modes(mine, options.compile, graphs=runtime.device.type == "cuda")
     what = f"{options.way}-way {options.shot}-shot, {options.query} queries"
     run(what, versions, options, runtime)
 

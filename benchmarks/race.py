@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from common.results import write_json
 from common.runtime import Runtime, ScriptOptions
 
 WARM_UP = 3  # steps
+PRECISIONS = ("fp32", "bf16")
+SHOWN = "{ms:10.1f}{times_faster:14.2f}{memory:13.0f}{gflop:10.1f}{operations:12,}{gigabytes:10.2f}"
 
 
 @dataclass
@@ -53,19 +55,21 @@ class Counter(TorchDispatchMode):
         return out
 
 
-def modes(compile: bool, graphs: bool = False) -> dict[str, str]:
-    """How ours is run: what is added to a version's name -> the mode of torch.compile ("": without it).
+def in_modes(ours: Callable, compile: bool, graphs: bool = False) -> dict[str, Iterator]:
+    """Our version in both precisions, without torch.compile ("") and, if `compile`, with it.
 
     Args:
+        ours: called with the precision and the mode of torch.compile.
         graphs: also as CUDA graphs, which GANs cannot use: they pass forward again before going backward.
     """
-    if not compile:
-        return {"": ""}
-    import torch._dynamo  # takes seconds
+    modes = {"": ""}
+    if compile:
+        import torch._dynamo  # takes seconds
 
-    # Of all versions of a race together; beyond it a version would silently run uncompiled.
-    torch._dynamo.config.cache_size_limit = 64
-    return {"": "", ", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if graphs else {})
+        # Of all versions of a race together; beyond it a version would silently run uncompiled.
+        torch._dynamo.config.cache_size_limit = 64
+        modes |= {", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if graphs else {})
+    return {f"ours {p}{name}": ours(p, mode) for name, mode in modes.items() for p in PRECISIONS}
 
 
 def measure(version: Iterator, device: torch.device) -> dict[str, float]:
@@ -110,23 +114,11 @@ def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dic
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def save(what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> Path:
-    """Writes a table to logs/benchmarks/<script>-<device>.json, which report.py reads."""
-    words = [word for word in command_line() if word != "--save"]
-    name = Path(words[1]).stem
-    device = "cpu" if runtime.device.type == "cpu" else re.sub(r"\W+", "-", runtime.device_name.lower())
-    path = Path("logs", "benchmarks", f"{name}-{device}.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    versions = f"python {sys.version.split()[0]}, torch {torch.__version__}"
-    facts = {"name": name, "what": what, "device": runtime.device_name, "versions": versions}
-    write_json(path, facts | {"commit": short(commit()), "rows": rows, "command": shlex.join(words)})
-    return path
-
-
 def run(what: str, versions: dict[str, Iterator], options: RaceOptions, runtime: Runtime) -> None:
     """Races the versions and prints a table; the first one is what the others are compared with.
 
-    A version that fails, such as one that torch.compile cannot make here, is named and left out.
+    A version that fails, such as one that torch.compile cannot make here, is named and left out. report.py
+    reads what --save writes, logs/benchmarks/<script>-<device>.json.
 
     Args:
         versions: generators that build their networks at the first next(), so that each is measured alone.
@@ -151,12 +143,18 @@ def run(what: str, versions: dict[str, Iterator], options: RaceOptions, runtime:
             del versions[name]
     medians = race(versions, options.steps, runtime.device)
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
-    print(f"{'version':32}{'ms a step':>10}{'times faster':>14}{'memory, MiB':>13}", end="")
-    print(f"{'GFLOP':>10}{'operations':>12}{'GB moved':>10}")
+    print(f"{'version':32} ms a step  times faster  memory, MiB     GFLOP  operations  GB moved")
     rows = {}
     for name, value in medians.items():
         row = rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value} | needs[name]
-        print(f"{name:32}{row['ms']:10.1f}{row['times_faster']:14.2f}{row['memory']:13.0f}", end="")
-        print(f"{row['gflop']:10.1f}{row['operations']:12,}{row['gigabytes']:10.2f}", flush=True)
+        print(name.ljust(32) + SHOWN.format(**row), flush=True)
     if options.save:
-        print(f"saved to {save(what, rows, runtime)}")
+        words = [word for word in command_line() if word != "--save"]
+        name, device = Path(words[1]).stem, runtime.device_name
+        versions = f"python {sys.version.split()[0]}, torch {torch.__version__}"
+        facts = {"name": name, "what": what, "device": device, "versions": versions}
+        device = "cpu" if runtime.device.type == "cpu" else re.sub(r"\W+", "-", device.lower())
+        path = Path("logs", "benchmarks", f"{name}-{device}.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, facts | {"commit": short(commit()), "rows": rows, "command": shlex.join(words)})
+        print(f"saved to {path}")
