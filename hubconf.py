@@ -18,36 +18,30 @@ from torch import nn
 dependencies = ["torch", "safetensors"]
 
 
-def _shipped(question: str, loader: str, name: str) -> nn.Module:
+def _make(question: str, file: str, network: str, loader: str, shipped: str, options: dict) -> nn.Module:
+    if not shipped:
+        return getattr(import_module(f"{question}.{file}"), network)(**options)
     from common.runtime import Runtime
 
-    measures = import_module(f"{question}.measures")
-    return getattr(measures, loader)(name, Runtime(torch.device("cpu"), "fp32"))[0].eval()
+    load = getattr(import_module(f"{question}.measures"), loader)
+    return load(shipped, Runtime(torch.device("cpu"), "fp32"))[0].eval()
 
 
 def dcgan(pretrained: bool = False, name: str = "dcgan-conditional", **options: object) -> nn.Module:
     """Noise (n, latent_size) and labels (n,) -> digits (n, 1, 28, 28) in [-1, 1]."""
-    if pretrained:
-        return _shipped("q1_dcgan", "load_generator", name)
-    return import_module("q1_dcgan.dcgan").Generator(**options)
+    return _make("q1_dcgan", "dcgan", "Generator", "load_generator", name if pretrained else "", options)
 
 
 def protonet(pretrained: bool = False, name: str = "protonet-1shot", **options: object) -> nn.Module:
     """Drawings (n, 1, 28, 28), ink 1 on 0 -> embeddings (n, 64), compared by squared distance."""
-    if pretrained:
-        return _shipped("q2_protonet", "load_model", name)
-    return import_module("q2_protonet.protonet").ProtoNet(**options)
+    return _make("q2_protonet", "protonet", "ProtoNet", "load_model", name if pretrained else "", options)
 
 
 def pix2pix(pretrained: bool = False, name: str = "pix2pix-aerial", **options: object) -> nn.Module:
     """Photos (n, 3, size, size) in [-1, 1] -> maps of the same shape and range."""
-    if pretrained:
-        return _shipped("q3_pix2pix", "load_generator", name)
-    return import_module("q3_pix2pix.pix2pix").UNet(**options)
+    return _make("q3_pix2pix", "pix2pix", "UNet", "load_generator", name if pretrained else "", options)
 
 
 def darts(pretrained: bool = False, name: str = "darts-cifar10", **options: object) -> nn.Module:
     """Normalised pictures (n, 3, 32, 32) -> logits (n, classes) and the auxiliary head's or None."""
-    if pretrained:
-        return _shipped("q4_darts", "load_network", name)
-    return import_module("q4_darts.model").Network(**options)
+    return _make("q4_darts", "model", "Network", "load_network", name if pretrained else "", options)

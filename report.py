@@ -7,14 +7,16 @@ python report.py --self_contained    # the pictures inside the page, to send it 
 
 import sys
 
-from common.cli import one_line_errors, parse, quiet_pipe
+from common.cli import command
 from reproduction.report import Options, main
 
+
+def show(options: Options) -> None:
+    page = main(options)
+    if page is None:
+        sys.exit(1)
+    print(f"page: {page}")
+
+
 if __name__ == "__main__":
-    with quiet_pipe():
-        options = parse(Options, __doc__)
-        with one_line_errors(debug=False):
-            page = main(options)
-            if page is None:
-                sys.exit(1)
-            print(f"page: {page}")
+    command(show, Options, __doc__)

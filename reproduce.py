@@ -10,11 +10,8 @@ python reproduce.py --preset paper --dry_run    # only shows the commands
 
 import sys
 
-from common.cli import one_line_errors, parse, quiet_pipe
+from common.cli import command
 from reproduction.runner import Options, main
 
 if __name__ == "__main__":
-    with quiet_pipe():
-        options = parse(Options, __doc__)
-        with one_line_errors(debug=False):
-            sys.exit(main(options))
+    command(lambda options: sys.exit(main(options)), Options, __doc__)

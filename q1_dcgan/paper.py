@@ -24,22 +24,28 @@ FULL_SIZE = {"q1_dcgan/train.py": (("epochs", 15, "epochs"), ("base_channels", 6
 # data set -> how it differs from the paper's
 STAND_INS = {"fashion_mnist": "Fashion-MNIST in place of MNIST"}
 
-DISTANCE, FLOOR = "Frechet distance", "Frechet distance of real training pictures (floor)"
+DISTANCE, NEIGHBOUR, LABELS = "Frechet distance", "nearest-neighbour error", "label accuracy"
+REAL = " of real training pictures (floor)"  # what the name of a measure's floor adds to its own
+FLOORS = {row: ("real digits", row + REAL) for row in (DISTANCE, NEIGHBOUR)}
+ONE_NN, CONDITIONAL = "1-NN error of 50,000 samples, %", ("mnist-conditional",)
 # Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
 FRONT = (
-    ("Fréchet distance", None, None, DISTANCE, ("real digits", FLOOR), ("mnist",)),
-    ("the same, conditional", None, None, DISTANCE, ("real digits", FLOOR), ("mnist-conditional",)),
-    ("label accuracy, conditional, %", None, None, "label accuracy", "chance 10", ("mnist-conditional",)),
+    ("Fréchet distance", None, None, DISTANCE, FLOORS[DISTANCE], ("mnist",)),
+    ("the same, conditional", None, None, DISTANCE, FLOORS[DISTANCE], CONDITIONAL),
+    ("label accuracy, conditional, %", None, None, LABELS, "chance 10", CONDITIONAL),
+    (ONE_NN, PAPER["50,000 samples"], None, NEIGHBOUR, FLOORS[NEIGHBOUR], CONDITIONAL),
 )
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
 ASKED = "DCGAN: {:.0f} % of the digits it was asked to draw are read as such (chance 10 %)"
-IN_WORDS = (ASKED, (("*", "label accuracy"),))
+IN_WORDS = (ASKED, (("*", LABELS),))
 THUMBNAIL = "mnist-conditional/samples.png"  # run/picture beside the front rows
 
 COLUMNS = {"Fréchet distance": DISTANCE}
 COLUMNS |= {f"after epoch {epoch}": f"{DISTANCE} after epoch {epoch}" for epoch in (1, 7)}
-COLUMNS |= {"rarest class, times uniform": "rarest class", "label accuracy, %": "label accuracy"}
-TABLES = ({"columns": COLUMNS, "controls": {"real training pictures": FLOOR.removeprefix(DISTANCE)}},)
+COLUMNS |= {"rarest class, times uniform": "rarest class", "label accuracy, %": LABELS, ONE_NN: NEIGHBOUR}
+KNOWN = {"paper": "50,000 samples", "paper, real digits": "50,000 real digits"}
+KNOWN = {name: {ONE_NN: PAPER[known]} for name, known in KNOWN.items()}
+TABLES = ({"columns": COLUMNS, "references": KNOWN, "controls": {"real training pictures": REAL}},)
 
 # Panels of curves.png: label of the y axis -> column of metrics.csv -> its name in the legend
 CURVES = {

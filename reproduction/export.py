@@ -14,22 +14,21 @@ import common  # noqa: F401  # isort: skip
 
 from common import checkpoint, pretrained
 from common.cli import command
-from common.results import show_value
+from common.results import show_name, show_value
 from common.runtime import RunError, ScriptOptions, UsageError, start
+from reproduction.tables import table
 from reproduction.verify import evaluate
 
-LOADERS = {
-    "q1_dcgan": "load_generator",
-    "q2_protonet": "load_model",
-    "q3_pix2pix": "load_generator",
-    "q4_darts": "load_network",
-}
+# question -> the function of its measures.py that reads a checkpoint
+LOADERS = dict.fromkeys(("q1_dcgan", "q3_pix2pix"), "load_generator")
+LOADERS |= {"q2_protonet": "load_model", "q4_darts": "load_network"}
+CIFAR10 = "CIFAR-10 (Krizhevsky 2009), whose author states no licence"
 LICENCES = {
     "mnist": "MNIST, CC BY-SA 3.0 (LeCun and Cortes)",
     "omniglot": "Omniglot, MIT (Lake et al. 2015)",
     "aerial_maps": "henriquejandrade/map-synth, CC0",
-    "cifar10": "CIFAR-10 (Krizhevsky 2009), whose author states no licence",
-    "cifar10_images": "CIFAR-10 (Krizhevsky 2009), whose author states no licence, as JPEG files",
+    "cifar10": CIFAR10,
+    "cifar10_images": f"{CIFAR10}, as JPEG files",
     "synthetic": "drawn by this program",
 }
 LIMITS = {
@@ -54,12 +53,14 @@ def main(options: Options) -> Path:
     if options.checkpoint is None or not options.name:
         raise UsageError("--checkpoint FILE and --name NAME are needed")
     runtime = start(options)
-    question = checkpoint.read(options.checkpoint)["question"]
+    state = checkpoint.read(options.checkpoint)
+    question = state.get("question") if isinstance(state, dict) else None
     if question not in LOADERS:
         raise RunError(f"{options.checkpoint} is not a checkpoint of this project")
     measures = import_module(f"{question}.measures")
     network, state = getattr(measures, LOADERS[question])(options.checkpoint, runtime)
-    if question == "q2_protonet" and not state["options"]["trainval"]:  # older checkpoints do not have it
+    # a run with --trainval keeps no validation classes; older checkpoints have neither the option nor facts
+    if question == "q2_protonet" and not state["options"].get("trainval"):
         distance = measures.unknown_distance(network, state, options.data_root, runtime.device)
         state["facts"] = state.get("facts", {}) | {"unknown_distance": distance}
     path = pretrained.FOLDER / f"{options.name}.safetensors"
@@ -74,16 +75,11 @@ def main(options: Options) -> Path:
 def card(options: Options, question: str, state: dict, rows: list[dict], size: int) -> str:
     """The model card in Markdown."""
     config = options.checkpoint.absolute().parent.parent / "config.json"
-    legs = (
-        json.loads(config.read_text())["legs"]
-        if config.exists()
-        else [{"command": "unknown", "commit": "unknown"}]
-    )
+    made = {"command": "unknown", "commit": "unknown"}
+    if config.exists():
+        made = json.loads(config.read_text())["legs"][-1]
     paper = import_module(f"{question}.paper")
-    table = "\n".join(
-        f"| {row['name']} | {show_value(row)} | {row.get('paper') or ''} | {row.get('count', '')} |"
-        for row in rows
-    )
+    measures = [(show_name(r), show_value(r), r.get("paper") or "", r.get("count", "")) for r in rows]
     return f"""# {options.name}
 
 {paper.TITLE}: epoch {state["epoch"]}, {"fp16" if options.half else "fp32"}, {size / 1e6:.2f} MB.
@@ -91,12 +87,10 @@ def card(options: Options, question: str, state: dict, rows: list[dict], size: i
 - Paper: {paper.CITATION}
 - Architecture: `{json.dumps(state["architecture"])}`
 - Data: {LICENCES.get(state["options"]["dataset"], "the user's own")}
-- Trained by: `{legs[-1]["command"].replace(" --resume", "")}`, commit {legs[-1]["commit"][:8]}
+- Trained by: `{made["command"].replace(" --resume", "")}`, commit {made["commit"][:8]}
 - Limits: {LIMITS[question]}
 
-| measure | value | paper | measured on |
-| --- | --- | --- | --- |
-{table}
+{table(("measure", "value", "paper", "measured on"), measures)}
 
 `make verify` measures it again.
 """

@@ -1,6 +1,7 @@
 """The commands of every preset, as data: what reproduce.py runs and what report.py lists as missing."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +30,10 @@ class Row(NamedTuple):
 
     def words(self, log_root="logs", figure_root="figures", data_root="data") -> list[str]:
         """The command as it is typed; a root is named only where it is not the default."""
-        words = ["python", self.script]
+        words, after = ["python", self.script], self.after[0] if self.after else ""
         for flag, value in self.options.items():
             values = value if isinstance(value, tuple) else () if value is True else (value,)
-            paths = dict(log_root=log_root, after=self.after[0] if self.after else "")
-            words += [f"--{flag}", *(str(each).format(**paths) for each in values)]
+            words += [f"--{flag}", *(str(each).format(log_root=log_root, after=after) for each in values)]
         if self.evaluates:
             kept = "best" if self.question == "q2_protonet" else "last"  # q2 tests the best validation epoch
             words += ["--checkpoint", f"{log_root}/{self.question}/{self.name}/checkpoints/{kept}.pt"]
@@ -56,11 +56,11 @@ class Row(NamedTuple):
         An evaluation is done when the results of its run hold one, and new otherwise.
         """
         folder = log_root / self.question / self.name
-        done = (folder / "results.json").exists()
+        results = folder / "results.json"
         if self.evaluates:
-            done = done and "evaluations" in json.loads((folder / "results.json").read_text())
+            done = results.exists() and "evaluations" in json.loads(results.read_text())
             return "done" if done else "new"
-        if done:
+        if results.exists():
             return "done"
         if any((folder / "checkpoints").glob("last.pt*")):
             return "cut"
@@ -89,18 +89,17 @@ def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
 SEARCH, TRAIN = "q4_darts/train_search.py", "q4_darts/train.py"
 
 
-def q1(name: str, minutes: float | None = None, seed: int = 0, **options: object) -> Row:
-    return Row("q1_dcgan", name, "q1_dcgan/train.py", options, seed, minutes=minutes)
+def training(question: str, name: str, minutes: float | None = None, seed: int = 0, **options) -> Row:
+    return Row(question, name, f"{question}/train.py", options, seed, minutes=minutes)
+
+
+q1, q3 = partial(training, "q1_dcgan"), partial(training, "q3_pix2pix")
 
 
 def q2(name: str, way: int, shot: int, minutes: float | None = None, **options: object) -> Row:
     """Train shot = test shot, 60-way training episodes: Snell et al. 2017, section 3.1."""
     options |= dict(num_support_tr=shot, num_support_val=shot, classes_per_it_val=way)
-    return Row("q2_protonet", name, "q2_protonet/train.py", options, minutes=minutes)
-
-
-def q3(name: str, minutes: float | None = None, **options: object) -> Row:
-    return Row("q3_pix2pix", name, "q3_pix2pix/train.py", options, minutes=minutes)
+    return training("q2_protonet", name, minutes, **options)
 
 
 def q4(name: str, script: str, minutes: float | None = None, found: str = "", **options: object) -> Row:
@@ -109,20 +108,19 @@ def q4(name: str, script: str, minutes: float | None = None, found: str = "", **
     return Row("q4_darts", name, script, options, after=(found,) if found else (), minutes=minutes)
 
 
-def evaluation(question: str, name: str, minutes: float | None = None, l1: str = "", **options) -> Row:
-    """The evaluation of a finished run; `l1` is the L1-only run measured beside it."""
-    options |= {"l1_checkpoint": "{log_root}/q3_pix2pix/{after}/checkpoints/last.pt"} if l1 else {}
-    return Row(question, name, f"{question}/evaluate.py", options, after=(l1,) if l1 else (), minutes=minutes)
+def evaluation(run: Row, minutes: float | None = None, after: tuple = (), **options: object) -> Row:
+    """The evaluation of a finished run; `after` is another run measured beside it."""
+    return run._replace(script=f"{run.question}/evaluate.py", options=options, after=after, minutes=minutes)
 
 
-def q2_settings(name: str, **options: object) -> list[Row]:
-    """The paper's four settings; `name` holds {}, for the setting."""
-    return [q2(name.format(f"{way}w{shot}s"), way, shot, **options) for way in (5, 20) for shot in (1, 5)]
+def q2_settings(name: str) -> list[Row]:
+    """The paper's four settings."""
+    return [q2(f"{name}-{way}w{shot}s", way, shot) for way in (5, 20) for shot in (1, 5)]
 
 
 def measured(run: Row, minutes: float | None = None, **options: object) -> list[Row]:
     """A run and its evaluation."""
-    return [run, evaluation(run.question, run.name, minutes, **options)]
+    return [run, evaluation(run, minutes, **options)]
 
 
 def both_ways(run: Row) -> list[Row]:
@@ -132,8 +130,9 @@ def both_ways(run: Row) -> list[Row]:
 
 def with_l1(name: str, **options: object) -> list[Row]:
     """pix2pix, the same generator trained with L1 alone, and the evaluation of both."""
-    l1 = q3(f"{name}-l1", **options, gan_weight=0)
-    return [q3(name, **options), l1, evaluation("q3_pix2pix", name, l1=l1.name)]
+    run, l1 = q3(name, **options), q3(f"{name}-l1", **options, gan_weight=0)
+    checkpoint = "{log_root}/q3_pix2pix/{after}/checkpoints/last.pt"
+    return [run, l1, evaluation(run, after=(l1.name,), l1_checkpoint=checkpoint)]
 
 
 def cells(name: str, found: str, **options: object) -> list[Row]:
@@ -141,12 +140,6 @@ def cells(name: str, found: str, **options: object) -> list[Row]:
     given = [q4(f"{name}-random", TRAIN, **options, genotype="random:0")]
     given += [q4(f"{name}-darts-v2", TRAIN, **options, genotype="DARTS_V2")]
     return [q4(f"{name}-found", TRAIN, found=found, **options), *given]
-
-
-def with_trainval(run: Row) -> list[Row]:
-    """The paper then trains on train + validation for the best number of epochs."""
-    options = {k: v for k, v in run.options.items() if k != "epochs"} | {"trainval": "{after}"}
-    return [run, run._replace(name=f"{run.name}-trainval", options=options, after=(run.name,))]
 
 
 BF16 = {"precision": "bf16"}
@@ -199,13 +192,14 @@ EVIDENCE = [
 SEEDED = [q2(f"full-{way}w{shot}s", way, shot) for way in (20, 5) for shot in (1, 5)]
 SEEDED += [q2(f"full-20w{shot}s-additions", 20, shot, **ADDITIONS) for shot in (1, 5)]
 SEEDED += measured(q1("full-mnist")) + measured(q1("full-mnist-conditional", conditional=True))
+FULL_CELLS = cells("full", "full-search-50", **CIFAR, epochs=50)
 FULL = [
     *SEEDED,
     q4("full-search-20", SEARCH, **CIFAR, epochs=20),
     *with_l1("full-aerial", dataset="aerial_maps"),
     q4("full-search-50", SEARCH, **CIFAR),
-    *cells("full", "full-search-50", **CIFAR, epochs=50),
-    *(evaluation("q4_darts", f"full-{name}") for name in ("found", "random", "darts-v2")),
+    *FULL_CELLS,
+    *map(evaluation, FULL_CELLS),
     *with_seeds(SEEDED, (1, 2)),
     q4("full-search-20-second", SEARCH, **CIFAR, epochs=20, order="second"),
     *(q2(f"full-{split}-20w1s", 20, 1, split=split, **ADDITIONS) for split in ("small", "small1")),
@@ -243,13 +237,16 @@ QUICK = [
     q4("quick-random", TRAIN, 0.4, **TRAIN_SHAPES, genotype="random:0"),
 ]
 
-REPORT = [q1("report-plain"), q1("report-conditional", conditional=True), *q2_settings("report-{}")]
+REPORT = [q1("report-plain"), q1("report-conditional", conditional=True), *q2_settings("report")]
 REPORT += [q3("report-maps"), q3("report-maps-l1", gan_weight=0), q4("report-search", SEARCH, epochs=20)]
 REPORT += cells("report", "report-search", epochs=100)[:2]
 
 TUTORIAL = dict(image_size=64, latent_size=100, batch_size=128)
 PAPER = [q1("paper-plain", **TUTORIAL), q1("paper-conditional", **TUTORIAL, conditional=True)]
-PAPER += [row for first in q2_settings("paper-{}", epochs=200) for row in with_trainval(first)]
+for run in q2_settings("paper"):  # then on train + validation for the best number of epochs
+    PAPER += [run._replace(options={"epochs": 200} | run.options)]
+    options = run.options | {"trainval": "{after}"}
+    PAPER += [run._replace(name=f"{run.name}-trainval", options=options, after=(run.name,))]
 PAPER += [q3("paper-maps"), q3("paper-maps-l1", gan_weight=0), q4("paper-search-first", SEARCH)]
 PAPER += [q4("paper-search-second", SEARCH, order="second")]
 PAPER += [q4("paper-search-pc", SEARCH, partial_channels=4)]

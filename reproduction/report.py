@@ -12,6 +12,7 @@ import jinja2
 from PIL import Image
 
 from common import plots
+from common.results import show_name
 from reproduction import tables
 from reproduction.presets import PRESETS, Row
 from reproduction.results import MARKS, PAPERS, missing_runs, over_seeds, read_benchmarks, read_runs
@@ -74,11 +75,11 @@ def html(options: Options, questions: dict, missing: dict, benchmarks: list[dict
             section |= {"experiments": over_seeds(runs), "kinds": pictures(options, question, runs)}
             sections.append(section | {"compared": tables.compared(runs)})
     thumbnails = {q: picture(options, f"{q}/{PAPERS[q].THUMBNAIL}") for q in questions}
-    thumbnails = {question: found for question, found in thumbnails.items() if found}
     template = environment.from_string(Path(__file__).with_name("page.html.jinja").read_text())
     front = [] if options.page else tables.front(questions)
     data = {"sections": sections, "front": front, "thumbnails": thumbnails, "benchmarks": benchmarks}
-    return template.render(**data, marks=MARKS, number=tables.number, today=date.today().isoformat())
+    shown = {"number": tables.number, "name": show_name, "marks": MARKS}
+    return template.render(**data, **shown, today=date.today().isoformat())
 
 
 def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tuple[dict, dict, list[dict]]:

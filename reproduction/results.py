@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import sys
+from math import isclose
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -44,13 +45,16 @@ def scale(question: str, script: str, options: dict) -> tuple[str, str]:
 def all_rows(results: dict) -> list[dict]:
     """The rows of results.json and what its evaluations add to them.
 
-    An evaluation that disagrees with the run on a row of the same name measured something else: left out.
+    An evaluation that disagrees with the run on a row of the same name measured something else and is left
+    out; half a percent is what another machine or number of threads may change.
     """
     rows = {row["name"]: row for row in results["rows"]}
     for evaluation in results.get("evaluations", {}).values():
         found = evaluation["rows"] if isinstance(evaluation, dict) else evaluation
-        if all(rows[row["name"]]["value"] == row["value"] for row in found if row["name"] in rows):
-            rows |= {row["name"]: row for row in found if row["name"] not in rows}
+        found = {row["name"]: row for row in found}
+        shared = rows.keys() & found.keys()
+        if all(isclose(rows[name]["value"], found[name]["value"], rel_tol=0.005) for name in shared):
+            rows |= {name: row for name, row in found.items() if name not in rows}
     return list(rows.values())
 
 

@@ -106,8 +106,7 @@ def estimate(jobs: list[Job], gpu: bool) -> str:
     if len(known) < len(jobs):
         unknown = f"for {len(jobs) - len(known)} of them no time was ever measured"
         return f"{what}; {unknown}: progress is shown once epochs are done."
-    minutes = sum(known)
-    length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    length = f"{sum(known):.0f} minutes" if sum(known) < 120 else f"{sum(known) / 60:.1f} hours"
     return f"{what}, about {length} one after the other on two CPU cores{'; a GPU is faster' if gpu else ''}."
 
 
@@ -117,15 +116,14 @@ def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
     if gpus and ":" not in options.device:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         environment["CUDA_VISIBLE_DEVICES"] = visible[job.slot % gpus]
-    screen = {}
+    # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
+    how = {"env": environment, "stdin": subprocess.DEVNULL, "start_new_session": True}
     if jobs > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
         job.folder.parent.mkdir(parents=True, exist_ok=True)
-        name = f"{job.row.name}-evaluation.out" if job.row.evaluates else f"{job.row.name}.out"
+        name = job.row.name + ("-evaluation.out" if job.row.evaluates else ".out")
         job.output = open(job.folder.with_name(name), "w")
-        screen = {"stdout": job.output, "stderr": subprocess.STDOUT}
-    # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
-    how = {"env": environment, "stdin": subprocess.DEVNULL, "start_new_session": True, **screen}
+        how |= {"stdout": job.output, "stderr": subprocess.STDOUT}
     job.process = subprocess.Popen([sys.executable, *job.words[1:]], **how)
     job.state, job.began = "running", time.perf_counter()
 
@@ -194,24 +192,22 @@ def start_ready(jobs: list[Job], running: list[Job], options: Options, gpus: int
 
 def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> bool:
     """Runs what is not done, `side_by_side` commands at a time; True if it was interrupted."""
-    bars = {}  # one line per question when several commands share the screen
-    if side_by_side > 1:
-        for place, question in enumerate(dict.fromkeys(job.row.question for job in jobs)):
-            its = [job.state for job in jobs if job.row.question == question]
-            style = {"desc": question, "unit": " runs", "position": place, "disable": None}
-            bars[question] = tqdm(total=len(its), initial=its.count("done"), **style)
     passed_on, end = 0, time.perf_counter() + 60 * (options.minutes or float("inf"))
+    bars = {}  # one line per question when several commands share the screen
+    for place, question in enumerate(dict.fromkeys(job.row.question for job in jobs)):
+        its = [job.state for job in jobs if job.row.question == question]
+        style = {"unit": " runs", "position": place, "disable": None if side_by_side > 1 else True}
+        bars[question] = tqdm(desc=question, total=len(its), initial=its.count("done"), **style)
     with interrupts(jobs) as seen:
         while True:
             if not seen and time.perf_counter() > end:
                 seen.append(signal.SIGINT)
             for job in [job for job in jobs if job.state == "running"]:
-                if job.process.poll() is not None:
-                    tqdm.write(finish(job) + left(jobs))
-                    if bars:
-                        bars[job.row.question].update(job.state == "done")
-                elif bars:
+                if job.process.poll() is None:
                     bars[job.row.question].set_postfix_str(f"{job.row.name}, {job.progress()}")
+                else:
+                    tqdm.write(finish(job) + left(jobs))
+                    bars[job.row.question].update(job.state == "done")
             running = [job for job in jobs if job.state == "running"]
             if len(seen) > passed_on:  # a second one ends the commands at once
                 for job in running:

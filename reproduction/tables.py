@@ -13,10 +13,11 @@ Names of rows may hold *, which stands for anything.
 """
 
 import re
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from common.results import show_value
+from common.results import show_name, show_value
 from common.runtime import RunError
 from reproduction.results import MARKS, PAPERS, over_seeds
 
@@ -36,9 +37,9 @@ def compared(runs: list[dict]) -> bool:
     return any("paper" in row or "report" in row for run in runs for row in run["rows"])
 
 
-def table(head: tuple[str, ...], rows: list[tuple]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
     """A Markdown table."""
-    lines = [head, ("---",) * len(head), *rows]
+    lines = [head, ["---"] * len(head), *rows]
     cells = [[str(cell).replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
@@ -75,7 +76,10 @@ def in_words(questions: dict[str, list[dict]], figures: Path) -> list[str]:
 
 
 def front(questions: dict[str, list[dict]]) -> list[dict]:
-    """One entry per row of the front table; a run that is not there is called missing."""
+    """One entry per row of the front table; a run that is not there is called missing.
+
+    A finished run without such a row was not measured in this way: nothing is shown.
+    """
     made = []
     for question, paper in PAPERS.items():
         runs = {experiment["name"]: experiment for experiment in over_seeds(questions.get(question, []))}
@@ -83,16 +87,17 @@ def front(questions: dict[str, list[dict]]) -> list[dict]:
             pairs = [(each, each) if isinstance(each, str) else each for each in candidates]
             run, control = next((pair for pair in pairs if pair[0] in runs), pairs[-1])
             row = find(runs.get(run), pattern)
+            if run in runs and not row:
+                continue
             if isinstance(beside, tuple):
                 floor = find(runs.get(control), beside[1])
                 beside = f"{beside[0]} {floor['value']:.2f}" if floor else f"{beside[0]} missing"
             entry = {"question": question, "paper": paper, "run": run, "measure": measure, "beside": beside}
-            entry |= {"claimed": claimed, "reported": reported}
-            entry |= {"ours": "missing", "mark": "", "less": "", "seeds": 0}
+            entry |= {"claimed": claimed, "reported": reported, "ours": "missing"}
+            entry |= {key: runs.get(run, {}).get(key, "") for key in ("mark", "less")}
             if row:
-                entry |= {"ours": number(row | {"seeds": 1}, unit=False), "seeds": row.get("seeds", 1)}
-                entry |= {key: runs[run][key] for key in ("mark", "less")}
-            made.append(entry)
+                entry["ours"] = number(row | {"seeds": 1}, unit=False)
+            made.append(entry | {"seeds": row.get("seeds", 1) if row else 0})
     return made
 
 
@@ -117,9 +122,8 @@ def front_table(questions: dict[str, list[dict]]) -> str:
 
 
 def question_tables(question: str, runs: list[dict], tables: str) -> str:
-    """The tables of a question's README: one row per run, one column per measure."""
-    made = []
-    experiments = over_seeds(runs)
+    """The tables of a question's README: one row per run, one column per measure that any run has."""
+    made, experiments = [], over_seeds(runs)
     for layout in PAPERS[question].TABLES:
         columns = layout["columns"]
 
@@ -138,10 +142,14 @@ def question_tables(question: str, runs: list[dict], tables: str) -> str:
                 if any(line := cells(experiment, suffix)):
                     name = link(question, experiment["name"], tables) + variant
                     lines.append((name, *line, experiment["less"] or experiment["mark"]))
-        if len(sizes := {line[-1] for line in lines}) > 1:
-            made.append(table(("run", *columns, "size"), known + lines))
-        else:
-            made.append(table(("run", *columns), [line[:-1] for line in known + lines]))
+        kept = [place for place, column in enumerate(zip(*lines)) if any(column)]
+        sizes = {line[-1] for line in lines}
+        if len(sizes) == 1:
+            kept.pop()
+        rows = [[row[place] for place in kept] for row in (*known, *lines)]
+        head = [("run", *columns, "size")[place] for place in kept]
+        made.append(table(head, [row for row in rows if any(row[1:])]))
+        if len(sizes) == 1:
             made.append(f"Size of these runs: {''.join(sizes)}.")
     return "\n\n".join(made)
 
@@ -154,7 +162,7 @@ def results_table(question: str, runs: list[dict], tables: str | None = None) ->
         name = link(question, experiment["name"], tables)
         for row in experiment["rows"]:
             known = [row.get(key) or DASH for key in beside]
-            rows.append((name, row["name"], *known, number(row), experiment["mark"]))
+            rows.append((name, show_name(row), *known, number(row), experiment["mark"]))
     return table(("run", "measure", *beside.values(), "ours", "size"), rows)
 
 
@@ -167,15 +175,14 @@ def runs_table(runs: list[dict]) -> str:
 
 def benchmarks_table(benchmarks: list[dict]) -> str:
     """Every version of every benchmark beside the plain one of the same run."""
-    rows, number = (
-        [],
-        "{times_faster:.2f} {ms:,.1f} {memory:,.0f} {operations:,} {gflop:,.1f} {gigabytes:.2f}",
-    )
-    for race in benchmarks:
-        for name, row in race["rows"].items():
-            rows.append((race["name"], race["what"], name, *number.format(**row).split(), race["device"]))
+    numbers = "{times_faster:.2f} {ms:,.1f} {memory:,.0f} {operations:,} {gflop:,.1f} {gigabytes:.2f}"
     head = "benchmark, setting, version, times faster than plain, ms per step, peak MiB, operations, GFLOP, "
-    return table(tuple(f"{head}GB moved, device".split(", ")), rows)
+    rows = [
+        (race["name"], race["what"], name, *numbers.format(**row).split(), race["device"])
+        for race in benchmarks
+        for name, row in race["rows"].items()
+    ]
+    return table(f"{head}GB moved, device".split(", "), rows)
 
 
 def report_markdown(questions: dict[str, list], missing: dict[str, list], benchmarks: list[dict]) -> str:

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 import common  # noqa: F401  # isort: skip
 
 from common import pretrained
-from common.cli import command
-from common.results import show_value
-from common.runtime import RunError, ScriptOptions
+from common.cli import command, explain
+from common.results import show_name, show_value
+from common.runtime import RunError, ScriptOptions, UsageError
 
 
 @dataclass
@@ -34,24 +34,23 @@ def evaluate(question: str, name: str, data_root: Path, device: str) -> list[dic
 
 
 def main(options: Options) -> None:
+    options.check()
     lines, failed = [], 0
-    for name in pretrained.names():
-        shipped = pretrained.read(pretrained.FOLDER / f"{name}.safetensors")
+    for path in sorted(pretrained.FOLDER.glob("*.safetensors")):
         try:
-            measured = evaluate(shipped["question"], name, options.data_root, options.device)
-        except RunError as error:
-            lines.append(f"{name}: not verified: {error}")
+            shipped = pretrained.read(path)
+            measured = evaluate(shipped["question"], path.stem, options.data_root, options.device)
+        except (RunError, UsageError, OSError) as error:
+            lines.append(f"{path.stem}: not verified: {explain(error)}")
             failed += 1
             continue
         again = {row["name"]: row for row in measured}
         for row in shipped["rows"]:
-            now = again.get(row["name"])
-            equal = now and abs(now["value"] - row["value"]) <= options.tolerance * max(1, abs(row["value"]))
+            now, value = again.get(row["name"]), row["value"]
+            equal = now and abs(now["value"] - value) <= options.tolerance * max(1, abs(value))
             failed += not equal
-            shown = show_value(now) if now else "missing"
-            lines.append(
-                f"{name:24}{row['name']:52}{show_value(row):28}{shown:28}{'' if equal else 'DIFFERS'}"
-            )
+            shown = f"{show_value(row):28}{show_value(now) if now else 'missing':28}"
+            lines.append(f"{path.stem:24}{show_name(row):52}{shown}{'' if equal else 'DIFFERS'}")
     print(f"\n{'network':24}{'measure':52}{'committed':28}measured now")
     print("\n".join(lines) or "there are no networks in pretrained/")
     if failed:
