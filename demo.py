@@ -33,21 +33,19 @@ from common.cli import command
 from common.images import Depth
 from common.provenance import ROOT
 from common.runtime import RunError, Runtime, ScriptOptions, UsageError, start
-from q1_dcgan.measures import generate
-from q1_dcgan.measures import load_generator as load_dcgan
+from q1_dcgan import measures as q1
 from q1_dcgan.sample import walk
 from q2_protonet.figures import plot_support
 from q2_protonet.measures import embed, load_model
 from q2_protonet.omniglot_dataset import read_ink
 from q2_protonet.prototypical_loss import squared_distances
-from q3_pix2pix import predict as q3_predict
+from q3_pix2pix import predict as q3
 from q3_pix2pix.maps_dataset import open_rgb
 from q3_pix2pix.measures import load_generator as load_pix2pix
+from q4_darts import measures as q4
 from q4_darts.cifar10_dataset import read_rgb
 from q4_darts.figures import plot_cells
 from q4_darts.genotypes import parse
-from q4_darts.measures import class_names, load_network, picture_size
-from q4_darts.measures import predict as q4_logits
 
 EXAMPLES = ROOT / "docs" / "examples"
 LETTERS = ["A", "B", "C", "D"]
@@ -58,7 +56,6 @@ CSS = "#photo img, #map img, #picture img { width: 100%; height: 100%; object-fi
 # A canvas of our own, its value a PNG as a data URL: Gradio's sketchpad forgets its brush after each drawing.
 PAD = """
 const canvas = element.querySelector("canvas"), pen = canvas.getContext("2d");
-let drawing = false;
 function wipe() {
   pen.fillStyle = "white";
   pen.fillRect(0, 0, 280, 280);
@@ -68,13 +65,12 @@ function line(event) {
   pen.stroke();
 }
 canvas.onpointerdown = event => {
-  drawing = true;
   canvas.setPointerCapture(event.pointerId);
   pen.beginPath();
   line(event);
 };
-canvas.onpointermove = event => { if (drawing) line(event); };
-canvas.onpointerup = () => { drawing = false; props.value = canvas.toDataURL(); };
+canvas.onpointermove = event => { if (canvas.hasPointerCapture(event.pointerId)) line(event); };
+canvas.onpointerup = () => { props.value = canvas.toDataURL(); };
 watch("value", () => { if (!props.value) wipe(); });
 Object.assign(pen, { lineWidth: 12, lineCap: "round", lineJoin: "round" });
 wipe();
@@ -137,27 +133,8 @@ def thumbnails(known: list) -> list:
     return [(Image.fromarray(image).resize((152, 152)), name) for image, (name, _) in zip(paper, known)]
 
 
-def classify_drawing(model: torch.nn.Module, query: np.ndarray, known: list, device: torch.device) -> tuple:
-    """Probabilities of each character for a drawing, and the embedding as a picture.
-
-    Args:
-        known: (name, drawing) of each example, drawings (28, 28) uint8.
-    """
-    names = sorted({name for name, _ in known})
-    if len(names) < 2:
-        raise UsageError("Add an example of at least two characters first.")
-    images = torch.from_numpy(np.stack([image for _, image in known] + [query]))
-    embeddings = embed(model, images.to(device)).cpu()  # (examples + 1, dim)
-    owner = np.array([name for name, _ in known])
-    support = {name: embeddings[:-1][torch.from_numpy(owner == name)] for name in names}
-    prototypes = torch.stack([points.mean(0) for points in support.values()])  # (way, dim), eq. 1
-    probabilities = (-squared_distances(embeddings[-1:], prototypes))[0].softmax(0)  # (way,), eq. 2
-    canvas = plot_support(support, prototypes, embeddings[-1])
-    return dict(zip(names, probabilities.tolist())), rasterise(canvas)
-
-
 def characters_tab(checkpoint: Path, runtime: Runtime) -> None:
-    """Few-shot classification of what is drawn."""
+    """Few-shot classification of what is drawn; the examples are `known`, (name, (28, 28) uint8) of each."""
     model, state = load_model(checkpoint, runtime)
 
     @spoken
@@ -169,17 +146,24 @@ def characters_tab(checkpoint: Path, runtime: Runtime) -> None:
 
     @spoken
     def classify(drawing: str | None, known: list) -> tuple:
-        return classify_drawing(model, read_pad(drawing), known, runtime.device)
+        query, names = read_pad(drawing), sorted({name for name, _ in known})
+        if len(names) < 2:
+            raise UsageError("Add an example of at least two characters first.")
+        images = torch.from_numpy(np.stack([image for _, image in known] + [query]))
+        embeddings = embed(model, images.to(runtime.device)).cpu()  # (examples + 1, dim)
+        owner = np.array([name for name, _ in known])
+        support = {name: embeddings[:-1][torch.from_numpy(owner == name)] for name in names}
+        prototypes = torch.stack([points.mean(0) for points in support.values()])  # (way, dim), eq. 1
+        probabilities = (-squared_distances(embeddings[-1:], prototypes))[0].softmax(0)  # (way,), eq. 2
+        canvas = plot_support(support, prototypes, embeddings[-1])
+        return dict(zip(names, probabilities.tolist())), rasterise(canvas)
 
     @spoken
-    def load_examples() -> tuple:
-        files = sorted((EXAMPLES / "support").glob("*/*.png"))
+    def begin(folder: Path | None = None) -> tuple:
+        files = sorted(folder.glob("*/*.png")) if folder else []
         known = [(file.parent.name, read_ink(file)) for file in files]
-        names = sorted({name for name, _ in known})
+        names = sorted({name for name, _ in known}) or LETTERS
         return known, thumbnails(known), gr.Radio(names, value=names[0]), None, None, None
-
-    def clear() -> tuple:
-        return [], [], gr.Radio(LETTERS, value=LETTERS[0]), None, None, None
 
     text = (
         "Draw a character and add it as an example, one to five of each. Then draw another one and ask "
@@ -201,9 +185,8 @@ def characters_tab(checkpoint: Path, runtime: Runtime) -> None:
                 add_button = gr.Button("Add as example", elem_id="add")
                 ask = gr.Button("What is it?", variant="primary", elem_id="ask")
         with gr.Column(min_width=280):
-            gallery = gr.Gallery(
-                label="Examples", show_label=False, columns=3, height=360, elem_id="known", buttons=[]
-            )
+            look = {"show_label": False, "columns": 3, "height": 360, "buttons": []}
+            gallery = gr.Gallery(label="Examples", elem_id="known", **look)
             with gr.Row():
                 ready = gr.Button("Load examples", elem_id="ready")
                 again = gr.Button("Start again", elem_id="again")
@@ -213,8 +196,8 @@ def characters_tab(checkpoint: Path, runtime: Runtime) -> None:
     wipe.click(lambda: None, None, pad)
     add_button.click(add, [pad, name, known], [known, gallery, pad])
     ask.click(classify, [pad, known], [answer, space])
-    ready.click(load_examples, None, [known, gallery, name, pad, answer, space])
-    again.click(clear, None, [known, gallery, name, pad, answer, space])
+    for button, folder in (ready, EXAMPLES / "support"), (again, None):
+        button.click(functools.partial(begin, folder), None, [known, gallery, name, pad, answer, space])
 
 
 # Digits, maps, pictures -------------------------------------------------------------------------------------
@@ -222,8 +205,8 @@ def characters_tab(checkpoint: Path, runtime: Runtime) -> None:
 
 def digits_tab(checkpoint: Path, runtime: Runtime) -> None:
     """A walk between two latents of the DCGAN."""
-    generator, state = load_dcgan(checkpoint, runtime)
-    names = state.get("facts", {}).get("classes") or [str(i) for i in range(max(1, generator.classes))]
+    generator, state = q1.load_generator(checkpoint, runtime)
+    names = q1.class_names(state) or ["any"]
 
     @spoken
     def show(name: str, seed: float | None, place: float) -> Image.Image:
@@ -233,7 +216,7 @@ def digits_tab(checkpoint: Path, runtime: Runtime) -> None:
         noise = torch.stack([torch.randn(generator.latent_size, generator=end) for end in ends])
         noise = walk(noise, 101)[round(100 * place)][None].to(runtime.device)
         labels = torch.tensor([names.index(name)], device=runtime.device) if generator.classes else None
-        pixels = generate(generator, noise, labels)[0].cpu().numpy()
+        pixels = q1.generate(generator, noise, labels)[0].cpu().numpy()
         return Image.fromarray(pixels).resize((336, 336), Image.Resampling.NEAREST)
 
     text = "Pick a digit. The slider walks from the latent of this seed to that of the next one."
@@ -264,14 +247,13 @@ def map_tab(checkpoint: Path, runtime: Runtime) -> None:
         if max(photo.size) > LONGEST_SIDE:
             sides = f"{photo.width:,} x {photo.height:,}"
             raise UsageError(f"The photo has {sides} pixels; this page takes up to {LONGEST_SIDE:,} a side.")
-        return q3_predict.translate_photo(generator, photo, size, scale, q3_predict.Options())
+        return q3.translate_photo(generator, photo, size, scale, q3.Options())
 
     introduce("Drop an aerial photo; the map appears beside it.", checkpoint, state)
     with gr.Row():
         photo = gr.Image(label="Photo", sources=["upload", "clipboard"], elem_id="photo", height=400)
-        output = gr.Image(
-            label="Map", elem_id="map", format="png", height=400, buttons=["download", "fullscreen"]
-        )
+        look = {"format": "png", "height": 400, "buttons": ["download", "fullscreen"]}
+        output = gr.Image(label="Map", elem_id="map", **look)
     # Not preprocessed: our own reader opens the file, and says what is wrong with it.
     photo.change(translate, photo, output, preprocess=False)
     kind = "town" if state["options"]["dataset"] == "synthetic" else "aerial"
@@ -280,8 +262,8 @@ def map_tab(checkpoint: Path, runtime: Runtime) -> None:
 
 def picture_tab(checkpoint: Path, runtime: Runtime) -> None:
     """The classes of a picture, and the cell that reads it."""
-    network, state = load_network(checkpoint, runtime)
-    names, size = class_names(state), picture_size(state)
+    network, state = q4.load_network(checkpoint, runtime)
+    names, size = q4.class_names(state), q4.picture_size(state)
     cell = rasterise(plot_cells(parse(state["architecture"]["genotype"]), "The cells of this network"))
 
     @spoken
@@ -292,7 +274,7 @@ def picture_tab(checkpoint: Path, runtime: Runtime) -> None:
         open_rgb(path)  # which says when a picture is too small
         depth = Depth([path], state.get("facts", {}).get("depth", 0))
         image = torch.from_numpy(read_rgb(path, size, depth).copy())[None]  # (1, size, size, 3)
-        logits = q4_logits(network, image.to(runtime.device), runtime)
+        logits = q4.predict(network, image.to(runtime.device), runtime)
         return dict(zip(names, logits[0].softmax(0).tolist()))
 
     introduce(f"Drop a picture of one of these: {', '.join(names)}.", checkpoint, state)
@@ -323,9 +305,8 @@ def build(options: Options, runtime: Runtime) -> gr.Blocks:
                     pretrained.locate(checkpoint, script.partition("/")[0])
                 except RunError as error:
                     how = f"train one, such as by `python {script} --dataset synthetic`"
-                    gr.Markdown(
-                        f"This tab needs a network: {error}: {how}, and start `demo.py --{flag} FILE`."
-                    )
+                    how += f", and start `demo.py --{flag} FILE`"
+                    gr.Markdown(f"This tab needs a network: {error}: {how}.")
                 else:
                     fill(checkpoint, runtime)
     return page
@@ -333,17 +314,9 @@ def build(options: Options, runtime: Runtime) -> gr.Blocks:
 
 def main(options: Options) -> None:
     page = build(options, start(options))
-    page.launch(
-        server_name="127.0.0.1",
-        server_port=options.port,
-        theme=THEME,
-        css=CSS,
-        share=False,
-        footer_links=[],
-        allowed_paths=[str(EXAMPLES)],
-        max_file_size="50mb",
-        ssr_mode=False,
-    )
+    served = {"server_name": "127.0.0.1", "server_port": options.port, "share": False, "ssr_mode": False}
+    files = {"allowed_paths": [str(EXAMPLES)], "max_file_size": "50mb"}
+    page.launch(**served, **files, theme=THEME, css=CSS, footer_links=[])
 
 
 if __name__ == "__main__":

@@ -36,12 +36,12 @@ def evaluate(question: str, name: str, data_root: Path, device: str) -> list[dic
 def main(options: Options) -> None:
     options.check()
     lines, failed = [], 0
-    for path in sorted(pretrained.FOLDER.glob("*.safetensors")):
+    for name in pretrained.names():
         try:
-            shipped = pretrained.read(path)
-            measured = evaluate(shipped["question"], path.stem, options.data_root, options.device)
+            shipped = pretrained.read(pretrained.FOLDER / f"{name}.safetensors")
+            measured = evaluate(shipped["question"], name, options.data_root, options.device)
         except (RunError, UsageError, OSError) as error:
-            lines.append(f"{path.stem}: not verified: {explain(error)}")
+            lines.append(f"{name}: not verified: {explain(error)}")
             failed += 1
             continue
         again = {row["name"]: row for row in measured}
@@ -50,7 +50,7 @@ def main(options: Options) -> None:
             equal = now and abs(now["value"] - value) <= options.tolerance * max(1, abs(value))
             failed += not equal
             shown = f"{show_value(row):28}{show_value(now) if now else 'missing':28}"
-            lines.append(f"{path.stem:24}{show_name(row):52}{shown}{'' if equal else 'DIFFERS'}")
+            lines.append(f"{name:24}{show_name(row):52}{shown}{'' if equal else 'DIFFERS'}")
     print(f"\n{'network':24}{'measure':52}{'committed':28}measured now")
     print("\n".join(lines) or "there are no networks in pretrained/")
     if failed:

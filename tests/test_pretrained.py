@@ -1,15 +1,18 @@
 """Networks that come with the project: written, found by name, measured again, loaded by torch.hub."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from common import checkpoint, pretrained
-from common.runtime import RunError
-from q2_protonet import predict
+from common.runtime import RunError, UsageError
+from q2_protonet import evaluate, predict
 from q2_protonet.train import Options
+from q4_darts.genotypes import DARTS_V2
+from q4_darts.model import Network
 from reproduction import export, verify
 from tests.conftest import ROOT
 
@@ -29,10 +32,7 @@ def shipped(script, roots, tmp_path, monkeypatch):
 
 def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys, tmp_path):
     state, trained = checkpoint.load("tiny", "q2_protonet"), checkpoint.load(shipped, "q2_protonet")
-    assert (
-        pretrained.names() == ["tiny"] == pretrained.names("q2_protonet")
-        and pretrained.names("q1_dcgan") == []
-    )
+    assert pretrained.names() == ["tiny"] and state["question"] == "q2_protonet"
     assert (
         state["architecture"] == {"hidden_channels": 8} and state["model"].keys() == trained["model"].keys()
     )
@@ -49,14 +49,48 @@ def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys, tmp_p
     assert "DIFFERS" not in capsys.readouterr().out
 
 
-def test_a_number_that_is_not_reproduced_is_named(shipped, capsys):
+def test_verify_names_what_is_not_reproduced_and_goes_on(shipped, capsys, monkeypatch):
+    """A number that differs, a damaged file, a command that cannot be and a file that cannot be read."""
     path = pretrained.FOLDER / "tiny.safetensors"
     state = pretrained.read(path)
     state["rows"][0]["value"] += 3
     pretrained.write(path, state, state["model"], state["rows"], half=True)
-    with pytest.raises(RunError, match="not verified"):
+    shutil.copy(path, path.with_name("far.safetensors"))
+    shutil.copy(path, path.with_name("moved.safetensors"))
+    path.with_name("broken.safetensors").write_bytes(b"")
+    refusals = {
+        "far": UsageError("--folder is needed"),
+        "moved": PermissionError(13, "Permission denied", "x"),
+    }
+
+    def main(options, measure=evaluate.main):
+        if options.checkpoint.name in refusals:
+            raise refusals[options.checkpoint.name]
+        return measure(options)
+
+    monkeypatch.setattr(evaluate, "main", main)
+    count = 3 + len(state["rows"])
+    with pytest.raises(RunError, match=f"4 of {count} lines are not verified"):
         verify.main(verify.Options(device="cpu"))
-    assert capsys.readouterr().out.count("DIFFERS") == 1
+    said = capsys.readouterr().out
+    assert said.count("DIFFERS") == 1 and "broken: not verified: " in said
+    assert "far: not verified: --folder is needed" in said
+    assert "moved: not verified: Permission denied: x" in said
+
+
+def test_an_older_checkpoint_without_facts_is_exported(tmp_path, monkeypatch):
+    """Of a question whose runs never had --trainval, outside of its run's folder."""
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    monkeypatch.chdir(tmp_path)  # the figures go there
+    architecture = {"channels": 4, "layers": 3, "classes": 10, "auxiliary": False}
+    network = Network(genotype=DARTS_V2, **architecture)
+    architecture["genotype"] = json.loads(json.dumps(DARTS_V2._asdict()))
+    options = {"dataset": "synthetic", "folder": None, "seed": 0}
+    state = {"model": network.state_dict(), "options": options, "epoch": 1}
+    checkpoint.save(tmp_path / "last.pt", "q4_darts", architecture, **state)
+    path = export.main(export.Options(checkpoint=tmp_path / "last.pt", name="old", device="cpu"))
+    card = path.with_suffix(".md").read_text()
+    assert "Trained by: `unknown`" in card and "| test, epoch 1 | " in card
 
 
 def test_missing_and_damaged_networks(tmp_path, monkeypatch):

@@ -29,27 +29,25 @@ CROSS = [[(-0.7, -0.7), (0.7, 0.7)], [(-0.7, 0.7), (0.7, -0.7)]]
 CORNER = [[(-0.6, -0.8), (-0.6, 0.8), (0.7, 0.8)]]
 
 
+RUNS = {
+    "--dcgan": "q1_dcgan/quick-conditional/checkpoints/last.pt",
+    "--protonet": "q2_protonet/quick-5w1s/checkpoints/best.pt",
+    "--pix2pix": "q3_pix2pix/quick-gan/checkpoints/last.pt",
+    "--darts": "q4_darts/quick-found/checkpoints/last.pt",
+}
+
+
 @pytest.fixture(scope="module")
 def address(quick_preset, tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    runs = {
-        "--dcgan": "q1_dcgan/quick-conditional/checkpoints/last.pt",
-        "--protonet": "q2_protonet/quick-5w1s/checkpoints/best.pt",
-        "--pix2pix": "q3_pix2pix/quick-gan/checkpoints/last.pt",
-        "--darts": "q4_darts/quick-found/checkpoints/last.pt",
-    }
-    flags = [word for flag, run in runs.items() for word in (flag, quick_preset / "log" / run)]
+    words = [sys.executable, "-u", "demo.py", "--device", "cpu", "--port", str(port)]
+    for flag, run in RUNS.items():
+        words += [flag, quick_preset / "log" / run]
     log = tmp_path_factory.mktemp("demo") / "log.txt"
     with open(log, "w") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-u", "demo.py", "--device", "cpu", "--port", str(port), *map(str, flags)],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+        how = {"cwd": ROOT, "env": ENVIRONMENT, "stdout": file, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(words, **how)
     try:
         while "Running on" not in log.read_text():
             assert process.poll() is None, log.read_text()
@@ -112,14 +110,14 @@ def test_a_digit_appears_and_the_judge_agrees(page, quick_preset):
     parts = mnist_dataset.load(quick_preset / "data", data)
     classifier, _ = trained_classifier(parts, quick_preset / "data", Runtime(torch.device("cpu"), "fp32"))
     page.get_by_role("tab", name="Digits").click()
-    image, drawn = page.locator("#sample img"), []
-    for digit in (7, 1, 2, 3, 4, 5, 6, 0, 8, 9):
+    image, drawn, digits = page.locator("#sample img"), [], [7, 1, 2, 3, 4, 5, 6, 0, 8, 9]
+    for digit in digits:
         before = image.get_attribute("src")
         page.locator("#digit").get_by_text(str(digit), exact=True).click()
         expect(image).not_to_have_attribute("src", before)
         drawn.append(np.asarray(fetch(page, image).convert("L").resize((28, 28), Image.Resampling.NEAREST)))
     read = judge(classifier, torch.from_numpy(np.stack(drawn)))[1].argmax(1)
-    assert (read == torch.tensor([7, 1, 2, 3, 4, 5, 6, 0, 8, 9])).sum() >= 8, read
+    assert (read == torch.tensor(digits)).sum() >= 8, read
     before = image.get_attribute("src")
     page.locator("#walk input[type=number]").fill("0.5")
     page.keyboard.press("Enter")
@@ -153,10 +151,8 @@ def test_a_bad_upload_gets_a_sentence(page, tmp_path, tab, place):
     (tmp_path / "text.png").write_text("this is no picture")
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     page.get_by_role("tab", name=tab).click()
-    for name, message in (
-        ("text.png", "text.png cannot be read as an image"),
-        ("dot.png", "only 1 x 1 pixels"),
-    ):
+    said = {"text.png": "text.png cannot be read as an image", "dot.png": "only 1 x 1 pixels"}
+    for name, message in said.items():
         page.locator(f"{place} input[type=file]").set_input_files(tmp_path / name)
         expect(page.get_by_text(re.compile(message)).first).to_be_visible()
         page.locator(f"{place} button[aria-label='Remove Image']").click()
@@ -165,8 +161,8 @@ def test_a_bad_upload_gets_a_sentence(page, tmp_path, tab, place):
 def test_a_tab_without_its_network_says_how_to_get_one():
     import demo
 
-    nothing = [demo.Path("nothing")] * 4
-    page = demo.build(demo.Options(**dict(zip(("dcgan", "protonet", "pix2pix", "darts"), nothing))), None)
+    nothing = dict.fromkeys(("dcgan", "protonet", "pix2pix", "darts"), demo.Path("nothing"))
+    page = demo.build(demo.Options(**nothing), None)
     said = str(page.get_config_file())
     for script in ("q1_dcgan/train.py --conditional", "q2_protonet/train.py", "q4_darts/train.py"):
         assert f"python {script} --dataset synthetic" in said

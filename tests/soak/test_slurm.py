@@ -57,26 +57,21 @@ def slurm(tmp_path):
     folder = tmp_path / "slurm"
     (folder / "state").mkdir(parents=True)
     folder.chmod(0o755)
-    sockets = [socket.socket() for _ in range(2)]
-    for free in sockets:
-        free.bind(("127.0.0.1", 0))
-    ports = [free.getsockname()[1] for free in sockets]
-    for free in sockets:
-        free.close()
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [free.getsockname()[1] for free in (one, other)]
     host, config, key = socket.gethostname().split(".")[0], folder / "slurm.conf", folder / "munge.key"
     config.write_text(CONFIG.format(host=host, ports=ports, user=getpass.getuser(), folder=folder))
     key.write_bytes(os.urandom(1024))
     key.chmod(0o400)
-    files = {"key-file": key, "socket": folder / "munge.socket", "pid-file": folder / "munge.pid"}
-    files |= {"log-file": folder / "munge.log", "seed-file": folder / "munge.seed"}
+    files = {f"{kind}-file": folder / f"munge.{kind}" for kind in ("key", "pid", "log", "seed")}
+    files["socket"] = folder / "munge.socket"
     environment = os.environ | {"SLURM_CONF": str(config), "PATH": PATH, "OMP_NUM_THREADS": "1"}
     daemons = []
 
     def start(*words: object) -> None:
         with open(folder / f"{words[0]}.out", "w") as output:
-            daemons.append(
-                subprocess.Popen(map(str, words), env=environment, stdout=output, stderr=subprocess.STDOUT)
-            )
+            how = {"env": environment, "stdout": output, "stderr": subprocess.STDOUT}
+            daemons.append(subprocess.Popen(map(str, words), **how))
 
     def ready() -> bool:
         state = subprocess.run(["sinfo", "-h", "-o", "%t"], env=environment, capture_output=True, text=True)
@@ -99,34 +94,17 @@ def slurm(tmp_path):
             daemon.wait(30)
 
 
-def documented_line() -> str:
-    """The command under the mark `<!-- slurm -->` in docs/."""
-    texts = [file.read_text("utf-8") for file in (ROOT / "docs").glob("*.md")]
-    [line] = [line for text in texts for line in re.findall(r"<!-- slurm -->\n```sh\n(.*?)```", text, re.S)]
-    return line
-
-
 def test_the_documented_array_requeues_itself_and_ends_as_if_undisturbed(slurm, tmp_path):
     quick = "--device cpu --preset quick --only q2_protonet q4_darts"
-    calm, disturbed = (
-        f"--log_root {tmp_path}/{name}/logs --figure_root {tmp_path}/{name}" for name in ("a", "b")
-    )
-    words = [
-        sys.executable,
-        "reproduce.py",
-        *quick.split(),
-        *calm.split(),
-        "--seeds",
-        "0",
-        "1",
-        "--jobs",
-        "2",
-    ]
+    roots = "--log_root {0}/{1}/logs --figure_root {0}/{1}"
+    calm, disturbed = roots.format(tmp_path, "a"), roots.format(tmp_path, "b")
+    words = f"{sys.executable} reproduce.py {quick} {calm} --seeds 0 1 --jobs 2".split()
     start = time.monotonic()
     subprocess.run(words, cwd=ROOT, env=slurm, check=True, capture_output=True)
     half = round((time.monotonic() - start) / 120)  # in minutes, so that each seed is warned at least once
 
-    line = documented_line()
+    docs = "".join(file.read_text("utf-8") for file in (ROOT / "docs").glob("*.md"))
+    [line] = re.findall(r"<!-- slurm -->\n```sh\n(.*?)```", docs, re.S)
     for old, new in {
         "python reproduce.py": f"{sys.executable} reproduce.py",
         "--preset report": f"{quick} {disturbed}",
@@ -147,11 +125,9 @@ def test_the_documented_array_requeues_itself_and_ends_as_if_undisturbed(slurm, 
     written = "\n".join(file.read_text() for file in tmp_path.glob("*.out"))
     assert jobs("JobState") == ["COMPLETED"] * 2, written
     assert all(int(count) > 0 for count in jobs("Restarts")), "it ended before Slurm warned it"
-    runs = sorted(
-        path.parent.relative_to(tmp_path / "a") for path in tmp_path.glob("a/logs/*/*/results.json")
-    )
+    runs = [file.parent for file in tmp_path.glob("a/logs/*/*/results.json")]
     assert len(runs) == 10
     for run in runs:
-        found, expected = outcome(tmp_path / "b" / run), outcome(tmp_path / "a" / run)
+        found, expected = outcome(tmp_path / "b" / run.relative_to(tmp_path / "a")), outcome(run)
         assert found.keys() == expected.keys(), run
         assert [key for key in expected if expected[key] != found[key]] == [], run
