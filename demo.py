@@ -193,7 +193,7 @@ def characters_tab(checkpoint: Path, runtime: Runtime) -> None:
         with gr.Column(min_width=280):
             answer = gr.Label(label="Probability of each character", elem_id="answer")
             space = gr.Image(label="Embedding", show_label=False, elem_id="space", buttons=[])
-    wipe.click(lambda: None, None, pad)
+    wipe.click(None, None, pad, js="() => null")  # at once: the next click sees an empty pad
     add_button.click(add, [pad, name, known], [known, gallery, pad])
     ask.click(classify, [pad, known], [answer, space])
     for button, folder in (ready, EXAMPLES / "support"), (again, None):

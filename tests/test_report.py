@@ -20,17 +20,17 @@ def official(monkeypatch):
     return options, *report.collect(options)
 
 
-def make_run(root, name="20w1s", question="q2_protonet", value=90.0, **options):
-    """A finished run's folder with two rows."""
+def make_run(root, name="20w1s", question="q2_protonet", value=90.0, rows=(), **options):
+    """A finished run's folder, with two rows if none are given."""
     folder = root / question / name
     folder.mkdir(parents=True)
-    rows = [{"name": "20-way 1-shot", "value": value, "interval": 0.25, "unit": "% accuracy", "paper": 96.0}]
-    rows += [{"name": "other", "value": 3, "unit": "of 8"}]
+    first = {"name": "20-way 1-shot", "value": value, "interval": 0.25, "unit": "% accuracy", "paper": 96.0}
+    rows = rows or [first, {"name": "other", "value": 3, "unit": "of 8"}]
     results = {"question": question, "title": "A title", "rows": rows, "epochs": 2, "minutes": 1}
     results |= {"device": "CPU", "precision": "fp32"}
     (folder / "results.json").write_text(json.dumps(results))
     usual = {"dataset": "omniglot", "split": "vinyals", "epochs": 100, "classes_per_it_tr": 60, "seed": 0}
-    command = f"python q2_protonet/train.py --run_name {name} --resume"
+    command = f"python {question}/train.py --run_name {name} --resume"
     leg = {"command": command, "commit": "0123456789+changes", "versions": {"torch": "9.9"}}
     config = {"options": usual | {"run_name": name} | options, "legs": [leg]}
     (folder / "config.json").write_text(json.dumps(config))
@@ -42,13 +42,36 @@ def test_the_committed_report_is_what_the_committed_logs_give(official):
 
 def test_the_tables_in_the_readmes_are_the_logs(official):
     _, questions, _, benchmarks = official
-    again = "python report.py --write_readmes makes it anew"
-    assert tables.front_table(questions) in (ROOT / "README.md").read_text(), again
-    assert tables.benchmarks_table(benchmarks) in (ROOT / "benchmarks" / "RESULTS.md").read_text(), again
-    assert set(questions) == set(PAPERS)
+    made = {"README.md": tables.front_table(questions)}
+    made["benchmarks/RESULTS.md"] = tables.benchmarks_table(benchmarks)
     for question, runs in questions.items():
-        readme = (ROOT / question / "README.md").read_text()
-        assert tables.question_tables(question, runs, "../docs/REPORT.md") in readme, again
+        made[f"{question}/README.md"] = tables.question_tables(question, runs, "../docs/REPORT.md")
+    assert set(questions) == set(PAPERS)
+    for file, text in made.items():
+        assert text in (ROOT / file).read_text(), "python report.py --write_readmes makes it anew"
+    for text in (*made.values(), REPORT.read_text()):
+        assert "Frechet" not in text  # as results.json spells it
+
+
+def test_a_measure_has_its_column_and_front_row_once_a_run_has_it(tmp_path):
+    options = {"dataset": "mnist", "epochs": 15}
+    rows = [{"name": "Frechet distance", "value": 2.98, "unit": "to the test set"}]
+    make_run(tmp_path, "mnist-conditional", "q1_dcgan", rows=rows, **options)
+    runs = read_runs(tmp_path)
+    shown = tables.question_tables("q1_dcgan", runs["q1_dcgan"], "R.md"), tables.front_table(runs)
+    assert not any("1-NN" in text for text in shown) and "| paper |" not in shown[0]
+
+    nearest = {"value": 2.75, "interval": [2.45, 3.09], "unit": "%", "paper": 2.98}
+    rows += [nearest | {"name": "nearest-neighbour error"}]
+    real = {"name": "nearest-neighbour error of real training pictures (floor)", "value": 3.19, "unit": "%"}
+    make_run(tmp_path / "more", "mnist-conditional", "q1_dcgan", rows=[*rows, real], **options)
+    runs = read_runs(tmp_path / "more")
+    text = tables.question_tables("q1_dcgan", runs["q1_dcgan"], "R.md")
+    head = "| run | Fréchet distance | 1-NN error of 50,000 samples, % |"
+    assert text.startswith(head) and "| paper |  | 2.98 |" in text and "pictures |  | 3.19 |" in text
+    assert "mnist-conditional) | 2.98 | 2.75 (2.45 to 3.09) |" in text
+    line = "1-NN error of 50,000 samples, % | 2.98 | – | **2.75 (2.45 to 3.09)** | real digits 3.19 |"
+    assert line in tables.front_table(runs).replace("\u00a0", " ")
 
 
 def test_the_readmes_tables_have_one_row_per_run_and_no_column_of_dashes(official):
@@ -118,8 +141,10 @@ def test_seeds_of_one_experiment_are_one_row_with_mean_and_deviation(tmp_path):
     for seed, value in enumerate((90.0, 92.0, 91.0)):
         make_run(tmp_path, "20w1s" + (f"-seed{seed}" if seed else ""), value=value, seed=seed)
     make_run(tmp_path, "other", value=50.0, epochs=3)
+    make_run(tmp_path, "the-same-by-another-name")
     runs = read_runs(tmp_path)["q2_protonet"]
-    first, second = over_seeds(runs)
+    first, second, third = over_seeds(runs)
+    assert [run["name"] for run in third["runs"]] == ["the-same-by-another-name"]
     assert [run["name"] for run in first["runs"]] == ["20w1s", "20w1s-seed1", "20w1s-seed2"]
     assert tables.number(first["rows"][0]) == "91.00 ± 1.00 % (3 seeds)"
     assert tables.number(second["rows"][0]) == "50.00 ± 0.25 %"
@@ -135,13 +160,6 @@ def test_a_result_is_shown_with_its_interval():
     assert tables.number({"value": 3, "unit": "of 8"}) == "3 of 8"
 
 
-def test_equal_settings_under_another_name_are_another_row(tmp_path):
-    make_run(tmp_path, "20w1s")
-    make_run(tmp_path, "mine")
-    make_run(tmp_path, "20w1s-seed1", seed=1)
-    assert [e["name"] for e in over_seeds(read_runs(tmp_path)["q2_protonet"])] == ["20w1s", "mine"]
-
-
 def test_an_evaluation_adds_its_rows_unless_it_measured_something_else(tmp_path):
     make_run(tmp_path, "run", value=90.0)
     file = tmp_path / "q2_protonet" / "run" / "results.json"
@@ -151,9 +169,11 @@ def test_an_evaluation_adds_its_rows_unless_it_measured_something_else(tmp_path)
         return [first, {"name": more, "value": 95.0, "unit": "%"}]
 
     evaluations = {"same": rows(90.0, "5-way 1-shot"), "other data": {"rows": rows(70.0, "5-way 5-shot")}}
+    evaluations["elsewhere"] = rows(90.01, "20-way 5-shot")  # the same network, rounded in another way
     file.write_text(json.dumps(json.loads(file.read_text()) | {"evaluations": evaluations}))
     (run,) = read_runs(tmp_path)["q2_protonet"]
-    assert [row["name"] for row in run["rows"]] == ["20-way 1-shot", "other", "5-way 1-shot"]
+    names = ["20-way 1-shot", "other", "5-way 1-shot", "20-way 5-shot"]
+    assert [row["name"] for row in run["rows"]] == names and run["rows"][0]["value"] == 90.0
 
 
 def test_a_choice_of_runs_leaves_the_committed_report_alone(tmp_path, monkeypatch):
@@ -226,16 +246,13 @@ def test_the_presets_are_what_the_committed_runs_were_made_with():
     assert len(checked) >= 15
 
 
-def test_readmes_name_only_files_that_exist():
-    readmes = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
-    for file in [*readmes, *ROOT.glob("tests/*/README.md")]:
+def test_readmes_name_only_files_that_exist_and_have_the_four_headings():
+    readmes = [file for pattern in ("*.md", "*/*.md", "tests/*/*.md") for file in ROOT.glob(pattern)]
+    for file in readmes:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)|src=\"([^\"]+)\"", file.read_text()):
             target = "".join(link)
             if not target.startswith("http"):
                 assert (file.parent / target).exists(), f"{file}: {target}"
-
-
-def test_each_readme_has_the_four_headings():
     wanted = ["Run", "Results", "What the numbers mean", "Departures from the paper"]
     for question in PAPERS:
         assert re.findall(r"^## (.*)$", (ROOT / question / "README.md").read_text(), re.M) == wanted

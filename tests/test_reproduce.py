@@ -39,16 +39,19 @@ results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": 
 """
 
 
+def job(minutes=None, state="new", folder=ROOT, **more):
+    return runner.Job(Row("q", "n", "s", minutes=minutes), folder, [], state, **more)
+
+
 ENDS = {0: "done", 130: "stopped", -15: "stopped", -2: "stopped", 1: "failed", -9: "failed"}
 
 
 @pytest.mark.parametrize("status, state", ENDS.items())
-def test_a_command_that_was_stopped_while_it_started_has_not_failed(status, state, tmp_path):
+def test_a_command_that_was_stopped_while_it_started_has_not_failed(status, state):
     """A cluster's warning reaches every process, also one that is still importing and dies of it."""
-    ended = SimpleNamespace(returncode=status)
-    job = runner.Job(Row("q2_protonet", "r", "script.py"), tmp_path, [], "running", process=ended)
-    runner.finish(job)
-    assert job.state == state
+    ended = job(state="running", process=SimpleNamespace(returncode=status))
+    runner.finish(ended)
+    assert ended.state == state
 
 
 @pytest.fixture
@@ -56,11 +59,10 @@ def rows(monkeypatch, tmp_path):
     """Makes a preset of these names of runs, or (name, the run it needs); its options."""
 
     def make(*names, seconds=0.0):
-        script = tmp_path / "script.py"
-        made = inspect.getsource(make_run)
-        script.write_text(SCRIPT.format(root=str(tmp_path), make_run=made, seconds=seconds))
-        both = [name if isinstance(name, tuple) else (name, None) for name in names]
-        made = [Row("q2_protonet", n, str(script), {}, after=(run,) if run else ()) for n, run in both]
+        script, source = tmp_path / "script.py", inspect.getsource(make_run)
+        script.write_text(SCRIPT.format(root=str(tmp_path), make_run=source, seconds=seconds))
+        made = [(name, ()) if isinstance(name, str) else (name[0], name[1:]) for name in names]
+        made = [Row("q2_protonet", name, str(script), after=after) for name, after in made]
         monkeypatch.setitem(PRESETS, "quick", made)
         return runner.Options(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", device="cpu")
 
@@ -88,15 +90,11 @@ def test_what_was_cut_is_resumed(rows, capsys):
     options.dry_run = True
     run = options.log_root / "q2_protonet" / "run"
     (run / "checkpoints").mkdir(parents=True)
-    (run / "config.json").write_text("{}")
-    runner.main(options)
-    assert "--overwrite" in capsys.readouterr().out
-    (run / "checkpoints" / "last.pt").touch()
-    runner.main(options)
-    assert "--resume" in capsys.readouterr().out
-    (run / "results.json").touch()
-    runner.main(options)
-    assert "[1/1] q2_protonet run: done" in capsys.readouterr().out
+    shown = {"config.json": "--overwrite", "checkpoints/last.pt": "--resume"}
+    for file, expected in (shown | {"results.json": "[1/1] q2_protonet run: done"}).items():
+        (run / file).touch()
+        runner.main(options)
+        assert expected in capsys.readouterr().out
 
 
 def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
@@ -130,8 +128,8 @@ def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(script, 
 
 
 def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
-    rows = [Row("q", "search", "s"), Row("q", "search-long", "s", {"x": True}, seed=2)]
-    rows.insert(1, Row("q", "found", "s", {"genotype": "{log_root}/{after}/g.json"}, after=("search",)))
+    found = Row("q", "found", "s", {"genotype": "{log_root}/{after}/g.json"}, after=("search",))
+    rows = [Row("q", "search", "s"), found, Row("q", "search-long", "s", {"x": True}, seed=2)]
     made = {row.name: " ".join(row.words()[2:-2]) for row in with_seeds(rows, (0, 2))}
     assert made == {
         "search": "",
@@ -166,25 +164,22 @@ def test_a_row_is_typed_as_a_command(preset):
 
 
 def test_the_estimate_knows_only_what_was_measured():
-    def jobs(*minutes):
-        return [runner.Job(Row("q", "n", "s", minutes=m), ROOT, [], "new") for m in minutes]
-
     assert runner.estimate([], False) == "Everything is done already."
-    assert "2 commands to run, about 40 minutes" in runner.estimate(jobs(30, 10), False)
-    assert "for 1 of them no time was ever measured" in runner.estimate(jobs(30, None), True)
-    done, to_do = jobs(2, 3)
-    done.state, done.minutes = "done", 4.0
-    assert runner.left([done, to_do]) == "; about 6.0 minutes left"
+    assert "2 commands to run, about 40 minutes" in runner.estimate([job(30), job(10)], False)
+    assert "for 1 of them no time was ever measured" in runner.estimate([job(30), job()], True)
+    done = job(2, "done")
+    done.minutes = 4.0
+    assert runner.left([done, job(3)]) == "; about 6.0 minutes left"
 
 
 def test_progress_is_read_from_the_run_folder(tmp_path):
-    job = runner.Job(Row("q", "n", "s"), tmp_path, [], "running", began=time.perf_counter())
-    assert job.progress() == "starting"
+    running = job(folder=tmp_path, began=time.perf_counter())
+    assert running.progress() == "starting"
     (tmp_path / "config.json").write_text(json.dumps({"options": {"epochs": 9}}))
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
-    assert job.progress() == "epoch 2/9"  # of an earlier leg: no pace yet
+    assert running.progress() == "epoch 2/9"  # of an earlier leg: no pace yet
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
-    assert job.progress() == "epoch 3/9, 0 minutes left"
+    assert running.progress() == "epoch 3/9, 0 minutes left"
 
 
 def test_every_command_of_every_preset_is_understood():
@@ -201,8 +196,7 @@ def test_every_command_of_every_preset_is_understood():
 
 
 def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp_path, capfd):
-    options = rows("run", "other")
-    script = tmp_path / "evaluate.py"
+    options, script = rows("run", "other"), tmp_path / "evaluate.py"
     script.write_text(EVALUATE)
     monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", "run", str(script)), *PRESETS["quick"]])
     assert runner.main(options) == 0
@@ -228,12 +222,9 @@ def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
     rows = [Row("q", "a", "train.py"), Row("q", "a", "evaluate.py")]
     rows += [Row("q", "a-seed1", "train.py", seed=1, repeats="a")]
     made = [" ".join(row.words()[1:]) for row in with_seeds(rows, (0, 3))]
-    assert made == [
-        "train.py --run_name a",
-        "evaluate.py --checkpoint logs/q/a/checkpoints/last.pt",
-        "train.py --seed 3 --run_name a-seed3",
-        "evaluate.py --checkpoint logs/q/a-seed3/checkpoints/last.pt",
-    ]
+    assert made[:2] == ["train.py --run_name a", "evaluate.py --checkpoint logs/q/a/checkpoints/last.pt"]
+    assert made[2] == "train.py --seed 3 --run_name a-seed3"
+    assert made[3:] == ["evaluate.py --checkpoint logs/q/a-seed3/checkpoints/last.pt"]
     assert rows[1].needs(rows[0]) and not rows[1].needs(rows[2]) and not rows[0].needs(rows[1])
     l1 = {"l1_checkpoint": "{log_root}/q/{after}/checkpoints/last.pt"}
     beside = Row("q", "b", "evaluate.py", l1, after=("a",))
