@@ -1,6 +1,7 @@
 """The fault campaign, short: every training script killed, out of disk, stopped, and started twice."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -26,13 +27,11 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def calm(server):
     """The outcome of an undisturbed run, each script's made once."""
-    made = {}
 
+    @functools.cache
     def of(name):
-        if name not in made:
-            server.run(words_of(SCRIPTS[name], server.folder, f"{name}-alone"))
-            made[name] = outcome(SCRIPTS[name].run(server.folder / "logs", f"{name}-alone"))
-        return made[name]
+        server.run(words_of(SCRIPTS[name], server.folder, f"{name}-alone"))
+        return outcome(SCRIPTS[name].run(server.folder / "logs", f"{name}-alone"))
 
     return of
 
