@@ -25,7 +25,7 @@ from benchmarks.race import PRECISIONS, RaceOptions, in_modes, run
 from common.cli import command
 from common.runtime import Runtime, start
 from q4_darts.cifar10_dataset import augment, draw_shapes
-from q4_darts.model_search import Supernet
+from q4_darts.model_search import DENSE_EARLIER, DENSE_FP32, Supernet
 from q4_darts.train_search import search_step
 
 
@@ -75,6 +75,7 @@ def ours(options: Options, runtime: Runtime, precision: str, compile="", order="
     torch.manual_seed(0)
     runtime = Runtime(runtime.device, precision)
     model = Supernet(options.init_channels, options.layers, partial=one_in).to(runtime.device)
+    model.run_dense(DENSE_FP32.get(runtime.device.type, DENSE_EARLIER))
     if compile:
         model.compile(mode=compile)
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)

@@ -6,7 +6,7 @@ from torch import nn
 
 from q4_darts.genotypes import NODES, PRIMITIVES, edge_index, edges_from
 from q4_darts.model_search import EDGES, Supernet
-from q4_darts.operations import OPERATIONS, FactorizedReduce, ReLUConvBN
+from q4_darts.operations import OPERATIONS, cell_shapes, make_stem
 
 
 class MixedOp(nn.Module):
@@ -41,14 +41,12 @@ class PartialOp(nn.Module):
 
 
 class PlainCell(nn.Module):
-    def __init__(self, before_before, before, channels, reduction, reduction_before, partial=1):
+    def __init__(self, shape, partial=1):
         super().__init__()
-        first = FactorizedReduce if reduction_before else ReLUConvBN
-        inputs = first(before_before, channels, False), ReLUConvBN(before, channels, False)
-        self.inputs, self.edges = nn.ModuleList(inputs), nn.ModuleList()
-        for stride in [2 if reduction and state < 2 else 1 for n in range(NODES) for state in range(n + 2)]:
-            edge = PartialOp(channels, stride, partial) if partial > 1 else MixedOp(channels, stride)
-            self.edges.append(edge)
+        self.inputs, self.edges = shape.inputs(affine=False), nn.ModuleList()
+        for stride in [shape.stride(state) for node in range(NODES) for state in range(node + 2)]:
+            kind, more = (PartialOp, [partial]) if partial > 1 else (MixedOp, [])
+            self.edges.append(kind(shape.channels, stride, *more))
 
     def forward(self, before_before, before, weights, betas=None):
         states = [self.inputs[0](before_before), self.inputs[1](before)]
@@ -63,18 +61,11 @@ class PlainCell(nn.Module):
 class PlainSupernet(nn.Module):
     def __init__(self, channels=16, layers=8, classes=10, partial=1):
         super().__init__()
-        stem = 3 * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
-        before_before, before, reduction_before = stem, stem, False
-        self.cells, self.reductions = nn.ModuleList(), []
-        for place in range(layers):
-            reduction = place in (layers // 3, 2 * layers // 3)
-            channels *= 2 if reduction else 1
-            cell = PlainCell(before_before, before, channels, reduction, reduction_before, partial)
-            self.cells.append(cell)
-            self.reductions.append(int(reduction))
-            before_before, before, reduction_before = before, NODES * channels, reduction
-        self.score = nn.Linear(before, classes)
+        shapes = list(cell_shapes(channels, layers))
+        self.stem = make_stem(channels)
+        self.cells = nn.ModuleList(PlainCell(shape, partial) for shape in shapes)
+        self.reductions = [int(shape.reduction) for shape in shapes]
+        self.score = nn.Linear(NODES * shapes[-1].channels, classes)
         self.alphas = nn.Parameter(1e-3 * torch.randn(2, EDGES, len(PRIMITIVES)))
         self.betas = nn.Parameter(1e-3 * torch.randn(2, EDGES)) if partial > 1 else None
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from q4_darts.genotypes import NODES, Edge, Genotype
-from q4_darts.operations import OPERATIONS, FactorizedReduce, ReLUConvBN
+from q4_darts.operations import OPERATIONS, CellShape, cell_shapes, make_stem
 
 
 def draw_keep(layers: int, batch: int, probability: float, generator: torch.Generator) -> Tensor:
@@ -26,22 +26,11 @@ class Cell(nn.Module):
     Each of the four nodes is the sum of two operations; the output concatenates the nodes.
     """
 
-    def __init__(
-        self,
-        edges: tuple[Edge, ...],
-        before_before: int,
-        before: int,
-        channels: int,
-        reduction: bool,
-        reduction_before: bool,
-    ):
+    def __init__(self, edges: tuple[Edge, ...], shape: CellShape):
         super().__init__()
-        first = FactorizedReduce if reduction_before else ReLUConvBN
-        self.inputs = nn.ModuleList([first(before_before, channels), ReLUConvBN(before, channels)])
-        self.states = [state for _, state in edges]
-        self.layers = nn.ModuleList(
-            OPERATIONS[name](channels, 2 if reduction and state < 2 else 1, True) for name, state in edges
-        )
+        self.inputs, self.states = shape.inputs(), [state for _, state in edges]
+        layers = (OPERATIONS[name](shape.channels, shape.stride(state), True) for name, state in edges)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, before_before: Tensor, before: Tensor, keep: Tensor | None = None) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
@@ -104,19 +93,13 @@ class Network(nn.Module):
         auxiliary: bool = False,
     ):
         super().__init__()
-        stem = 3 * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
-        before_before, before, reduction_before = stem, stem, False
+        self.stem = make_stem(channels)
         self.cells, self.auxiliary, self.auxiliary_after = nn.ModuleList(), None, 2 * layers // 3
-        for place in range(layers):
-            reduction = place in (layers // 3, 2 * layers // 3)
-            channels *= 2 if reduction else 1
-            edges = genotype.reduce if reduction else genotype.normal
-            self.cells.append(Cell(edges, before_before, before, channels, reduction, reduction_before))
-            before_before, before, reduction_before = before, NODES * channels, reduction
+        for place, shape in enumerate(cell_shapes(channels, layers)):
+            self.cells.append(Cell(genotype.reduce if shape.reduction else genotype.normal, shape))
             if auxiliary and place == self.auxiliary_after:
-                self.auxiliary = Auxiliary(before, classes)
-        self.score = nn.Linear(before, classes)
+                self.auxiliary = Auxiliary(NODES * shape.channels, classes)
+        self.score = nn.Linear(NODES * shape.channels, classes)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

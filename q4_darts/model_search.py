@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, edges_from
-from q4_darts.operations import FactorizedReduce, ReLUConvBN
+from q4_darts.operations import CellShape, cell_shapes, make_stem
 
 EDGES = sum(range(2, NODES + 2))  # 14
 # The edges that leave each state, as rows of the alphas.
 LEAVING = [[edge_index(node, state) for node in edges_from(state)] for state in range(NODES + 1)]
-# Channels up to which a depthwise and its pointwise convolution run as one dense convolution.
-DENSE_UP_TO = {torch.float64: 32, torch.float32: 32, torch.bfloat16: 256}
+# Channels up to which a depthwise and its pointwise convolution run as one dense convolution: in bf16, in
+# fp32 by kind of device, and in fp32 on other devices and in checkpoints of earlier versions.
+DENSE_BF16, DENSE_FP32, DENSE_EARLIER = 256, {"cpu": 8}, 32
 
 
 class EdgeNorm(nn.BatchNorm2d):
@@ -60,6 +61,8 @@ class EdgeConv(nn.Module):
             (n, edges * channels, h, w).
     """
 
+    dense_up_to = DENSE_EARLIER
+
     def __init__(self, edges: int, channels: int, kernel: int, stride: int, dilation: int, shared: bool):
         super().__init__()
         self.edges, self.channels, self.shared = edges, channels, shared
@@ -71,7 +74,7 @@ class EdgeConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         edges, channels = self.edges, self.channels
-        if channels <= DENSE_UP_TO[x.dtype]:
+        if channels <= (DENSE_BF16 if x.dtype == torch.bfloat16 else self.dense_up_to):
             depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
             dense = self.pointwise.view(edges, channels, channels, 1, 1) * depthwise  # (edges, c, c, k, k)
             groups = 1 if self.shared else edges
@@ -140,22 +143,11 @@ class SearchCell(nn.Module):
     eq. 2).
     """
 
-    def __init__(
-        self,
-        before_before: int,
-        before: int,
-        channels: int,
-        reduction: bool,
-        reduction_before: bool,
-        partial: int = 1,
-    ):
+    def __init__(self, shape: CellShape, partial: int = 1):
         super().__init__()
-        first = FactorizedReduce if reduction_before else ReLUConvBN
-        inputs = first(before_before, channels, False), ReLUConvBN(before, channels, False)
-        self.inputs = nn.ModuleList(inputs)
-        self.partial, self.active = partial, channels // partial
-        strides = [2 if reduction and state < 2 else 1 for state in range(NODES + 1)]
-        sources = (EdgesFrom(len(rows), self.active, stride) for rows, stride in zip(LEAVING, strides))
+        self.inputs = shape.inputs(affine=False)
+        self.partial, self.active = partial, shape.channels // partial
+        sources = (EdgesFrom(len(rows), self.active, shape.stride(s)) for s, rows in enumerate(LEAVING))
         self.sources = nn.ModuleList(sources)
 
     def forward(
@@ -194,18 +186,11 @@ class Supernet(nn.Module):
 
     def __init__(self, channels: int = 16, layers: int = 8, classes: int = 10, partial: int = 1):
         super().__init__()
-        stem = 3 * channels
-        self.stem = nn.Sequential(nn.Conv2d(3, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem))
-        before_before, before, reduction_before = stem, stem, False
-        self.cells, self.reductions = nn.ModuleList(), []
-        for place in range(layers):
-            reduction = place in (layers // 3, 2 * layers // 3)
-            channels *= 2 if reduction else 1
-            cell = SearchCell(before_before, before, channels, reduction, reduction_before, partial)
-            self.cells.append(cell)
-            self.reductions.append(int(reduction))
-            before_before, before, reduction_before = before, NODES * channels, reduction
-        self.score = nn.Linear(before, classes)
+        shapes = list(cell_shapes(channels, layers))
+        self.stem = make_stem(channels)
+        self.cells = nn.ModuleList(SearchCell(shape, partial) for shape in shapes)
+        self.reductions = [int(shape.reduction) for shape in shapes]
+        self.score = nn.Linear(NODES * shapes[-1].channels, classes)
         self.alphas = nn.Parameter(1e-3 * torch.randn(2, EDGES, len(PRIMITIVES)))
         self.betas = nn.Parameter(1e-3 * torch.randn(2, EDGES)) if partial > 1 else None
         self.to(memory_format=torch.channels_last)
@@ -217,6 +202,12 @@ class Supernet(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """The network's parameters: all but the architecture's."""
         return [parameter for name, parameter in self.named_parameters() if name not in ("alphas", "betas")]
+
+    def run_dense(self, up_to: int) -> None:
+        """Sets up to how many channels fp32 runs dense convolutions, which only rounds differently."""
+        for module in self.modules():
+            if isinstance(module, EdgeConv):
+                module.dense_up_to = up_to
 
     def mixing(self) -> tuple[Tensor, Tensor]:
         """Weights of operations (2, 14, 8), times their edge's; and of edges (2, 14), or ones."""

@@ -1,10 +1,16 @@
-"""The eight operations of DARTS (section 3.1), as layers (n, c, h, w) -> (n, c, h / stride, w / stride)."""
+"""The eight operations of DARTS (section 3.1), as layers (n, c, h, w) -> (n, c, h / stride, w / stride).
 
-from collections.abc import Callable
+And what the supernet and the network of a genotype have in common: their cells' shapes and inputs.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from q4_darts.genotypes import NODES
 
 
 class ReLUConvBN(nn.Sequential):
@@ -69,3 +75,41 @@ OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "dil_conv_3x3": lambda c, stride, affine: separable(c, 3, [stride], 2, affine),
     "dil_conv_5x5": lambda c, stride, affine: separable(c, 5, [stride], 2, affine),
 }
+
+
+class CellShape(NamedTuple):
+    """Channels of a cell's two inputs and its own; whether it reduces, and whether the one before it does."""
+
+    before_before: int
+    before: int
+    channels: int
+    reduction: bool
+    reduction_before: bool
+
+    def stride(self, state: int) -> int:
+        """Of the edges that leave a state: a reduction halves the sides of its two inputs."""
+        return 2 if self.reduction and state < 2 else 1
+
+    def inputs(self, affine: bool = True) -> nn.ModuleList:
+        """The layers that bring both inputs to the cell's channels and sides."""
+        first = FactorizedReduce if self.reduction_before else ReLUConvBN
+        layers = (
+            first(self.before_before, self.channels, affine),
+            ReLUConvBN(self.before, self.channels, affine),
+        )
+        return nn.ModuleList(layers)
+
+
+def cell_shapes(channels: int, layers: int) -> Iterator[CellShape]:
+    """The cells behind a stem of 3 * channels; at one and two thirds they reduce, and the channels double."""
+    before_before, before, reduction_before = 3 * channels, 3 * channels, False
+    for place in range(layers):
+        reduction = place in (layers // 3, 2 * layers // 3)
+        channels *= 2 if reduction else 1
+        yield CellShape(before_before, before, channels, reduction, reduction_before)
+        before_before, before, reduction_before = before, NODES * channels, reduction
+
+
+def make_stem(channels: int) -> nn.Sequential:
+    """Pictures (n, 3, h, w) -> (n, 3 * channels, h, w)."""
+    return nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))

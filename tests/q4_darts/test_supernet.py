@@ -3,7 +3,6 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.plain_supernet import PlainSupernet, copy_weights, pairs
-from q4_darts import model_search
 from q4_darts.model_search import Supernet
 
 
@@ -22,24 +21,18 @@ def test_parameter_count():
 
 
 @pytest.mark.parametrize("partial", [1, 4])
-@pytest.mark.parametrize("dense_up_to", [0, 16])
+@pytest.mark.parametrize("dense_up_to", [0, 4, 16])  # depthwise, both, dense
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_up_to, partial, monkeypatch):
-    monkeypatch.setitem(model_search.DENSE_UP_TO, dtype, dense_up_to)
-    if (
-        dtype == torch.float32
-    ):  # rounding flips ReLUs and max-pools at ties, float64 does not: smooth ones here
+    if dtype == torch.float32:  # rounding flips ReLUs and max-pools at ties: smooth ones here
         monkeypatch.setattr(F, "relu", lambda x, inplace=False: F.silu(x))
-        monkeypatch.setattr(
-            F,
-            "max_pool2d",
-            lambda x, kernel, stride=None, padding=0, *_, **__: 2 * F.avg_pool2d(x, kernel, stride, padding),
-        )
+        monkeypatch.setattr(F, "max_pool2d", lambda x, *where, **_: 2 * F.avg_pool2d(x, *where[:3]))
     torch.manual_seed(0)
     channels = 4 * partial // 2 if partial > 1 else 4
     fast, plain = (kind(channels, 5, partial=partial).to(dtype) for kind in (Supernet, PlainSupernet))
     for parameter in fast.architecture():
         parameter.data.normal_()
+    fast.run_dense(dense_up_to)
     copy_weights(fast, plain)
     images, labels = torch.randn(8, 3, 16, 16, dtype=dtype), torch.randint(0, 10, (8,))
     ours, theirs = fast(images), plain(images)
@@ -49,10 +42,8 @@ def test_fast_equals_plain_in_outputs_and_all_gradients(dtype, tolerance, dense_
     count = 0
     for get, other in pairs(fast, plain):
         mine = get(lambda parameter: parameter.grad)
-        assert (mine - other.grad).norm() <= tolerance * max(other.grad.norm().item(), 1e-2), (
-            tuple(other.shape),
-            count,
-        )
+        error = (mine - other.grad).norm()
+        assert error <= tolerance * max(other.grad.norm().item(), 1e-2), (tuple(other.shape), count)
         count += other.numel()
     assert count == sum(p.numel() for p in plain.parameters())
     fast.eval(), plain.eval()  # the running statistics are equal as well
@@ -71,9 +62,8 @@ def test_partial_channels_genotype_weighs_edges():
     model = Supernet(8, 3, partial=4)
     with torch.no_grad():
         model.alphas.zero_(), model.betas.zero_()
-        model.alphas[:, :, 4] = (
-            1.0  # sep_conv_3x3 leads on every edge alike, so that the edges' own weights decide
-        )
+        # sep_conv_3x3 leads on every edge alike, so that the edges' own weights decide.
+        model.alphas[:, :, 4] = 1.0
         model.betas[0, 2 + 1], model.betas[0, 2 + 2] = 1.0, 2.0  # into node 1, from states 1 and 2
     weights, edges = model.mixing()
     torch.testing.assert_close(edges[0, :2], torch.full((2,), 0.5))
