@@ -10,16 +10,7 @@ from PIL import Image
 
 from common.runtime import RunError, UsageError
 from q3_pix2pix import maps_dataset
-from q3_pix2pix.maps_dataset import (
-    DataOptions,
-    Pairs,
-    draw_towns,
-    load,
-    load_side,
-    prepare,
-    random_crop_and_mirror,
-    to_unit,
-)
+from q3_pix2pix.maps_dataset import DataOptions, Pairs, draw_towns, load, prepare, random_crop_and_mirror
 from q3_pix2pix.measures import controls, find_palette, measure, pixel_accuracy
 from q3_pix2pix.predict import tiled
 from tests.conftest import DATA_ROOT
@@ -29,9 +20,12 @@ def gradient_pair(path, side=64):
     """A pair whose halves are told apart by colour: red ramps on the left, blue on the right."""
     ramp = np.tile(np.linspace(0, 255, side, dtype=np.uint8), (side, 1))
     zero = np.zeros_like(ramp)
-    Image.fromarray(
-        np.concatenate([np.stack([ramp, zero, zero], -1), np.stack([zero, zero, ramp], -1)], 1)
-    ).save(path)
+    halves = np.stack([ramp, zero, zero], -1), np.stack([zero, zero, ramp], -1)
+    Image.fromarray(np.concatenate(halves, 1)).save(path)
+
+
+def load_own(folder, **options):
+    return load(folder.parent, DataOptions("folder", folder, **options), 32)
 
 
 @pytest.fixture
@@ -44,93 +38,73 @@ def folder(tmp_path):
 
 
 def test_sides():
-    assert load_side(256) == 286 and load_side(128) == 143
+    assert maps_dataset.load_side(256) == 286 and maps_dataset.load_side(128) == 143
 
 
 def test_folder_of_pairs_and_direction(folder):
-    parts = load(folder.parent, DataOptions("folder", folder), 32)
+    parts = load_own(folder)
     assert parts["train"].images.shape == (3, 6, 35, 35) and parts["val"].images.shape == (2, 6, 32, 32)
-    assert (
-        parts["val"].images[0, 0].float().std() > 50 and parts["val"].images[0, 3].max() == 0
-    )  # red left, blue right
-    turned = load(folder.parent, DataOptions("folder", folder, direction="BtoA"), 32)
-    assert torch.equal(turned["val"].images[:, :3], parts["val"].images[:, 3:]) and torch.equal(
-        turned["val"].images[:, 3:], parts["val"].images[:, :3]
-    )
-    again = load(folder.parent, DataOptions("folder", folder), 32)  # from the cache
-    assert torch.equal(again["train"].images, parts["train"].images) and again["train"].names == [
-        "train0",
-        "train1",
-        "train2",
-    ]
+    left, right = parts["val"].images.split(3, 1)
+    assert left[0, 0].float().std() > 50 and right[0, 0].max() == 0  # red left, blue right
+    turned = load_own(folder, direction="BtoA")["val"].images
+    assert torch.equal(turned, torch.cat([right, left], 1))
+    again = load_own(folder)["train"]  # from the cache
+    assert torch.equal(again.images, parts["train"].images)
+    assert again.names == ["train0", "train1", "train2"]
 
 
 def test_a_validation_picture_is_never_a_training_picture(folder):
     shutil.copy(folder / "train" / "train1.png", folder / "val" / "renamed.png")
     with pytest.raises(RunError, match="renamed.png is the training picture .*train[012].png"):
-        load(folder.parent, DataOptions("folder", folder), 32)
+        load_own(folder)
 
 
 @pytest.mark.parametrize(
-    "how", [("again.bmp", {}), ("again.webp", {"lossless": True}), ("again.jpg", {"quality": 85})]
+    "name, options", [("again.bmp", {}), ("again.webp", {"lossless": True}), ("again.jpg", {"quality": 85})]
 )
-def test_a_training_picture_saved_again_is_noticed_and_a_like_one_is_not(folder, how):
-    name, options = how
+def test_a_training_picture_saved_again_is_noticed_and_a_like_one_is_not(folder, name, options):
     town = np.concatenate(draw_towns(1, 64, 7).images[0].view(2, 3, 64, 64).permute(0, 2, 3, 1).numpy(), 1)
     Image.fromarray(town).save(folder / "train" / "town.png")
     town = town.astype(int) + np.random.default_rng(0).normal(0, 40, town.shape)
     Image.fromarray(town.clip(0, 255).astype(np.uint8)).save(folder / "val" / "like.png")
-    load(folder.parent, DataOptions("folder", folder), 32)
+    load_own(folder)
     with Image.open(folder / "train" / "town.png") as image:
         image.save(folder / "val" / name, **options)
     with pytest.raises(RunError, match="val/again.* is the training picture .*train/town.png"):
-        load(folder.parent, DataOptions("folder", folder), 32)
+        load_own(folder)
 
 
 @pytest.mark.parametrize("side", "AB")
-def test_two_files_of_one_name_in_a_parallel_folder(tmp_path, side):
-    for inside in ("trainA", "trainB", "valA", "valB"):
-        (tmp_path / inside).mkdir()
-        Image.new("RGB", (40, 40), "red" if inside[-1] == "A" else "blue").save(tmp_path / inside / "one.png")
-    Image.new("RGB", (40, 40)).save(tmp_path / f"train{side}" / "one.jpg")
-    with pytest.raises(RunError, match=f"train{side}/one.jpg and .*train{side}/one.png have one name"):
-        load(tmp_path, DataOptions("folder", tmp_path), 32)
-
-
-def test_parallel_folders(tmp_path):
-    for part in ("train", "val"):
-        for side, color in (("A", "red"), ("B", "blue")):
-            (tmp_path / f"{part}{side}").mkdir()
-            size = (40, 40) if part == "train" else (50, 50)
-            Image.new("RGB", size, color).save(tmp_path / f"{part}{side}" / "one.png")
-    parts = load(tmp_path, DataOptions("folder", tmp_path), 32)
-    assert parts["train"].images[0, :, 0, 0].tolist() == [255, 0, 0, 0, 0, 255]
-    Image.new("RGB", (40, 40)).save(tmp_path / "trainA" / "two.png")
+def test_parallel_folders(tmp_path, side):
+    for part, size in (("train", (40, 40)), ("val", (50, 50))):
+        for inside, color in (("A", "red"), ("B", "blue")):
+            (tmp_path / f"{part}{inside}").mkdir()
+            Image.new("RGB", size, color).save(tmp_path / f"{part}{inside}" / "one.png")
+    assert load_own(tmp_path)["train"].images[0, :, 0, 0].tolist() == [255, 0, 0, 0, 0, 255]
+    folder = tmp_path / f"train{side}"
+    Image.new("RGB", (40, 40)).save(folder / "two.png")
     with pytest.raises(RunError, match="no partner.*two.png"):
-        load(tmp_path, DataOptions("folder", tmp_path), 32)
+        load_own(tmp_path)
+    (folder / "two.png").rename(folder / "one.jpg")
+    with pytest.raises(RunError, match=f"train{side}/one.jpg and .*train{side}/one.png have one name"):
+        load_own(tmp_path)
 
 
-@pytest.mark.parametrize("mode, size", [("L", (64, 32)), ("RGBA", (64, 32)), ("P", (64, 32))])
-def test_grey_alpha_and_palette_images_are_converted(folder, mode, size):
-    Image.new(mode, size).save(folder / "train" / "odd.png")
-    assert len(load(folder.parent, DataOptions("folder", folder), 32)["train"]) == 4
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
+def test_grey_alpha_and_palette_images_are_converted(folder, mode):
+    Image.new(mode, (64, 32)).save(folder / "train" / "odd.png")
+    assert len(load_own(folder)["train"]) == 4
 
 
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (
-            lambda file: Image.new("RGB", (60, 32)).save(file),
-            "60 x 32: a side-by-side pair is twice as wide as high",
-        ),
-        (lambda file: Image.new("RGB", (8, 4)).save(file), "only 8 x 4"),
-        (lambda file: file.write_bytes(b"no"), "cannot be read"),
-    ],
-)
-def test_bad_pictures_are_named(folder, make, message):
-    make(folder / "train" / "bad.png")
+SIZES = [((60, 32), "60 x 32: a side-by-side pair is twice as wide as high"), ((8, 4), "only 8 x 4")]
+
+
+@pytest.mark.parametrize("size, message", [*SIZES, (None, "cannot be read")])
+def test_bad_pictures_are_named(folder, size, message):
+    file = folder / "train" / "bad.png"
+    Image.new("RGB", size).save(file) if size else file.write_bytes(b"no")
     with pytest.raises(RunError, match="bad.png.*" + message):
-        load(folder.parent, DataOptions("folder", folder), 32)
+        load_own(folder)
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -154,7 +128,7 @@ def test_pairs_that_are_not_square(tmp_path, beside, resize, scale, corner, left
         for folder, image in pair.items():
             (tmp_path / folder).mkdir()
             image.save(tmp_path / folder / "one.png")
-    pairs = load(tmp_path, DataOptions("folder", tmp_path, resize), 32)["val"]
+    pairs = load_own(tmp_path, resize=resize)["val"]
     assert pairs.scale == pytest.approx(scale)
     colors = {"red": [255, 0, 0], "green": [0, 255, 0], "white": [255, 255, 255]}
     for (y, x), color in {(2, 2): corner, (16, 2): left, (16, 16): middle}.items():
@@ -169,7 +143,7 @@ def test_missing_folders(tmp_path):
         load(tmp_path, DataOptions("aerial_maps"), 32)
     (tmp_path / "train").mkdir()
     with pytest.raises(RunError, match="no images"):
-        load(tmp_path, DataOptions("folder", tmp_path), 32)
+        load_own(tmp_path)
 
 
 def test_maps_archive_of_the_wrong_size_and_no_network(tmp_path, monkeypatch):
@@ -183,28 +157,26 @@ def test_maps_archive_of_the_wrong_size_and_no_network(tmp_path, monkeypatch):
 
 
 def test_maps_archive_is_extracted_safely(tmp_path, monkeypatch):
-    with tarfile.open(tmp_path / "maps.tar.gz", "w:gz") as archive:
+    packed, options = tmp_path / "maps.tar.gz", DataOptions("maps")
+    gradient_pair(tmp_path / "p.jpg")
+    with tarfile.open(packed, "w:gz") as archive:
         for part in ("train", "val"):
-            gradient_pair(tmp_path / "p.jpg")
             archive.add(tmp_path / "p.jpg", f"maps/{part}/1.jpg")
-    monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
-    assert len(load(tmp_path, DataOptions("maps"), 32)["train"]) == 1
-    with pytest.raises(
-        RunError, match="'train': 1, 'val': 1} pairs instead of {'train': 1096, 'val': 1098}: move it away"
-    ):
-        load(tmp_path, DataOptions("maps"), 32)
+    monkeypatch.setattr(maps_dataset, "MAPS_BYTES", packed.stat().st_size)
+    assert len(load(tmp_path, options, 32)["train"]) == 1
+    few = "'train': 1, 'val': 1} pairs instead of {'train': 1096, 'val': 1098}: move it away"
+    with pytest.raises(RunError, match=few):
+        load(tmp_path, options, 32)
     assert len(list((tmp_path / "maps").rglob("*.jpg"))) == 2  # left alone
     shutil.rmtree(tmp_path / "maps")
-    with tarfile.open(tmp_path / "maps.tar.gz", "w:gz") as archive:
+    with tarfile.open(packed, "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("../outside.txt"), io.BytesIO())
-    monkeypatch.setattr(maps_dataset, "MAPS_BYTES", (tmp_path / "maps.tar.gz").stat().st_size)
+    monkeypatch.setattr(maps_dataset, "MAPS_BYTES", packed.stat().st_size)
     with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe .*outside.txt"):
-        load(tmp_path, DataOptions("maps"), 32)
-    (tmp_path / "maps.tar.gz").write_bytes(
-        (tmp_path / "maps.tar.gz").read_bytes()[:40].ljust(maps_dataset.MAPS_BYTES)
-    )
+        load(tmp_path, options, 32)
+    packed.write_bytes(packed.read_bytes()[:40].ljust(maps_dataset.MAPS_BYTES))
     with pytest.raises(RunError, match="maps.tar.gz is damaged or unsafe"):
-        load(tmp_path, DataOptions("maps"), 32)
+        load(tmp_path, options, 32)
     assert not (tmp_path / "maps").exists()
 
 
@@ -227,7 +199,7 @@ def test_crop_and_mirror_are_the_same_for_input_and_target_and_cover_everything(
 def test_prepare_and_back():
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
     assert prepare(images).min() == -1 and prepare(images).max() == 1
-    torch.testing.assert_close(to_unit(prepare(images)) * 255, images.float())
+    torch.testing.assert_close(maps_dataset.to_unit(prepare(images)) * 255, images.float())
 
 
 def test_train_and_validation_towns_differ_and_are_seeded():
@@ -242,18 +214,12 @@ def test_measures_against_numpy():
     outputs, targets = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     figures = measure(outputs, targets)
     a, b = outputs.double().numpy(), targets.double().numpy()
-    for i in range(2):
-        assert figures["l1"][i].item() == pytest.approx(np.abs(a[i] - b[i]).mean() * 255, rel=1e-5)
-        assert figures["psnr"][i].item() == pytest.approx(
-            10 * np.log10(1 / ((a[i] - b[i]) ** 2).mean()), rel=1e-5
-        )
-    edges = [
-        [np.abs(np.diff(x, axis=2)).mean() + np.abs(np.diff(x, axis=1)).mean() for x in pictures]
-        for pictures in (a, b)
-    ]
-    assert figures["sharpness"].tolist() == pytest.approx(
-        (np.array(edges[0]) / np.mean(edges[1])).tolist(), rel=1e-5
-    )
+    every = (1, 2, 3)
+    edges = [sum(np.abs(np.diff(x, axis=axis)).mean(every) for axis in (2, 3)) for x in (a, b)]
+    expected = {"l1": np.abs(a - b).mean(every) * 255, "sharpness": edges[0] / edges[1].mean()}
+    expected["psnr"] = 10 * np.log10(1 / ((a - b) ** 2).mean(every))
+    for name, values in expected.items():
+        assert figures[name].tolist() == pytest.approx(values.tolist(), rel=1e-5), name
     same = measure(targets, targets)
     assert same["l1"].max() == 0 and same["ssim"].min() == pytest.approx(1, abs=1e-5)
     assert same["sharpness"].mean().item() == pytest.approx(1)
@@ -262,21 +228,19 @@ def test_measures_against_numpy():
 def test_ssim_against_its_equation():
     """Wang et al. 2004, eq. 13, with Gaussian windows of deviation 1.5 on the reflected picture."""
     torch.manual_seed(1)
-    x, y = torch.rand(1, 1, 40, 40, dtype=torch.float64), torch.rand(1, 1, 40, 40, dtype=torch.float64)
+    pictures = torch.rand(2, 1, 1, 40, 40, dtype=torch.float64)
     window = torch.exp(-((torch.arange(11.0) - 5) ** 2) / (2 * 1.5**2)).double()
     window = (window[:, None] * window[None, :] / window.sum() ** 2)[None, None]
 
     def local(z):
         return F.conv2d(z, window)
 
-    x_unit, y_unit = x, y
-    x, y = F.pad(x, (5, 5, 5, 5), mode="reflect"), F.pad(y, (5, 5, 5, 5), mode="reflect")
-
+    x, y = (F.pad(picture, (5, 5, 5, 5), mode="reflect") for picture in pictures)
     mx, my = local(x), local(y)
     vx, vy, cov = local(x * x) - mx**2, local(y * y) - my**2, local(x * y) - mx * my
     c1, c2 = 0.01**2, 0.03**2
     expected = ((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean()
-    got = measure(*(z.float().expand(1, 3, -1, -1).contiguous() for z in (x_unit, y_unit)))["ssim"]
+    got = measure(*pictures.float().expand(-1, -1, 3, -1, -1))["ssim"]
     assert got.item() == pytest.approx(expected.item(), abs=1e-4)
 
 
@@ -322,9 +286,8 @@ def test_tiling_equals_the_whole_picture_away_from_the_borders():
 @pytest.mark.parametrize("shape", [(64, 64), (20, 50), (64, 65), (17, 300), (129, 64)])
 def test_tiling_of_any_size_gives_back_the_identity(shape):
     image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8)
-    torch.testing.assert_close(
-        tiled(lambda tiles: tiles.float(), image, 64, 0.5), image.float(), rtol=1e-4, atol=1e-2
-    )
+    result = tiled(lambda tiles: tiles.float(), image, 64, 0.5)
+    torch.testing.assert_close(result, image.float(), rtol=1e-4, atol=1e-2)
 
 
 def test_real_pairs():
@@ -333,8 +296,6 @@ def test_real_pairs():
     parts = load(DATA_ROOT, DataOptions("aerial_maps"), 64)
     assert [len(part) for part in parts.values()] == [1106, 63]
     assert 4 <= len(find_palette(parts["train"].images[:200, 3:])) <= 8
-    files = {
-        part: [file.read_bytes() for file in (DATA_ROOT / "aerial_maps" / part).iterdir()]
-        for part in ("train", "val")
-    }
-    assert not set(files["train"]) & set(files["val"])
+    folders = (DATA_ROOT / "aerial_maps" / part for part in ("train", "val"))
+    train, validation = ({file.read_bytes() for file in folder.iterdir()} for folder in folders)
+    assert not train & validation

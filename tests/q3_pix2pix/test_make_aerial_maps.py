@@ -1,5 +1,7 @@
 """aerial_maps made from an invented clone; its numbering is compared with the real set's."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,10 +16,8 @@ from tests.conftest import DATA_ROOT
 def test_every_scene_gives_15_columns_to_train_and_one_to_val():
     parts = list_parts()
     numbers = {part: [n for n in parts if parts[n] == part] for part in ("train", "val")}
-    assert numbers["train"][:105] == list(range(105)) and numbers["val"][:14] == [
-        *range(105, 112),
-        *range(231, 238),
-    ]
+    assert numbers["train"][:105] == list(range(105))
+    assert numbers["val"][:14] == [*range(105, 112), *range(231, 238)]
     assert numbers["val"][-12:] == [*range(1728, 1734), *range(1836, 1842)]  # scenes 13 and 14 have six rows
     assert (len(numbers["train"]), len(numbers["val"])) == (15 * 103, 103)
 
@@ -27,10 +27,7 @@ def test_the_real_sets_tiles_are_where_this_script_puts_them():
     if not real.is_dir():
         pytest.skip(f"aerial_maps is not in {DATA_ROOT}")
     parts, files = list_parts(), list(real.glob("*/*.jpg"))
-    assert {part: sum(f.parent.name == part for f in files) for part in ("train", "val")} == {
-        "train": 1106,
-        "val": 63,
-    }
+    assert Counter(file.parent.name for file in files) == {"train": 1106, "val": 63}
     assert all(parts[int(file.stem)] == file.parent.name for file in files)
 
 
@@ -50,14 +47,12 @@ def clone(tmp_path, monkeypatch):
 
 def test_made_from_a_clone(clone, tmp_path, capsys):
     main(Options(clone, tmp_path / "data"))
-    made = {
-        part: {int(f.stem) for f in (tmp_path / "data/aerial_maps" / part).iterdir()}
-        for part in ("train", "val")
-    }
+    maps = tmp_path / "data/aerial_maps"
+    made = {part: {int(file.stem) for file in (maps / part).iterdir()} for part in ("train", "val")}
     few = set(range(13))  # rows of the second colour; 12 / 256 are less than 5 %, 13 / 256 more
     assert made == {"train": {*range(30), *range(36, 51)} - few, "val": {30, 31, 51}}
     assert "32 pairs in train, 3 in val" in capsys.readouterr().out
-    with Image.open(tmp_path / "data/aerial_maps/val/51.jpg") as image:
+    with Image.open(maps / "val/51.jpg") as image:
         assert image.size == (512, 256)
         row = np.asarray(image, int)[200, [0, 255, 256, 511]]  # of the photo's ends and the map's
     assert np.abs(row - [*[(200, 30, 51)] * 2, *[(10, 20, 30)] * 2]).max() < 4

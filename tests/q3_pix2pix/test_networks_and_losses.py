@@ -58,9 +58,8 @@ def test_own_statistics_is_train_mode_with_a_batch_of_one_and_leaves_no_trace():
             module.p = 0.0  # the draws would differ between one batch of three and three of one
     with own_statistics(generator), torch.no_grad():
         together = generator(images)
-    assert not generator.training and all(
-        torch.equal(before[name], value) for name, value in generator.state_dict().items()
-    )
+    assert not generator.training
+    assert all(torch.equal(before[name], value) for name, value in generator.state_dict().items())
     generator.train()
     with torch.no_grad():
         single = torch.cat([generator(image[None]) for image in images])
@@ -68,10 +67,9 @@ def test_own_statistics_is_train_mode_with_a_batch_of_one_and_leaves_no_trace():
 
 
 def test_own_statistics_keeps_dropout_on():
-    torch.manual_seed(0)
-    generator = UNet(32, 4).eval()
+    generator, photo = UNet(32, 4).eval(), torch.ones(1, 3, 32, 32)
     with own_statistics(generator), torch.no_grad():
-        assert not torch.equal(generator(torch.ones(1, 3, 32, 32)), generator(torch.ones(1, 3, 32, 32)))
+        assert not torch.equal(generator(photo), generator(photo))
 
 
 def test_own_statistics_without_dropout_are_the_same_in_any_batch():
@@ -88,15 +86,12 @@ def test_own_statistics_without_dropout_are_the_same_in_any_batch():
 
 def test_losses_by_hand():
     zero = torch.zeros(2, 1, 3, 3)
-    real, fake = discriminator_loss(zero, zero)
-    assert real.item() == pytest.approx(math.log(2) / 2) and fake.item() == pytest.approx(math.log(2) / 2)
-    real, fake = discriminator_loss(zero + 2, zero - 1)
-    assert real.item() == pytest.approx(math.log(1 + math.exp(-2)) / 2) and fake.item() == pytest.approx(
-        math.log(1 + math.exp(-1)) / 2
-    )
-    assert generator_loss(zero + 1).item() == pytest.approx(
-        F.binary_cross_entropy_with_logits(zero + 1, zero + 1).item()
-    )
+    for real, fake in ((0, 0), (2, -1)):
+        losses = [loss.item() for loss in discriminator_loss(zero + real, zero + fake)]
+        expected = [math.log(1 + math.exp(-real)) / 2, math.log(1 + math.exp(fake)) / 2]
+        assert losses == pytest.approx(expected)
+    cross_entropy = F.binary_cross_entropy_with_logits(zero + 1, zero + 1)
+    assert generator_loss(zero + 1).item() == pytest.approx(cross_entropy.item())
     assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
 
 
@@ -105,18 +100,14 @@ def test_the_discriminators_step_leaves_no_gradient_in_the_generator():
     photo, real = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     fake = generator(photo)
     sum(discriminator_loss(discriminator(photo, real), discriminator(photo, fake.detach()))).backward()
-    assert all(p.grad is None for p in generator.parameters()) and all(
-        p.grad is not None for p in discriminator.parameters()
-    )
+    assert all(p.grad is None for p in generator.parameters())
+    assert all(p.grad is not None for p in discriminator.parameters())
 
 
 def test_learning_rate_is_constant_then_falls_linearly_to_zero_after_the_last_epoch():
     factors = [rate_factor(epoch, 200, 100) for epoch in range(1, 201)]
     assert factors[:100] == [1.0] * 100
-    assert (
-        factors[100] == pytest.approx(100 / 101)
-        and factors[149] == pytest.approx(51 / 101)
-        and factors[199] == pytest.approx(1 / 101)
-    )
+    found = [factors[epoch] for epoch in (100, 149, 199)]
+    assert found == pytest.approx([100 / 101, 51 / 101, 1 / 101])
     assert rate_factor(201, 200, 100) == 0
     assert [rate_factor(epoch, 4, 4) for epoch in (1, 4)] == [1, 1]

@@ -1,20 +1,11 @@
-import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from common.runtime import RunError, UsageError
 from q4_darts import cifar10_dataset
-from q4_darts.cifar10_dataset import (
-    MEAN,
-    STD,
-    DataOptions,
-    augment,
-    draw_shapes,
-    load,
-    normalise,
-    search_halves,
-)
+from q4_darts.cifar10_dataset import MEAN, STD, DataOptions, augment, draw_shapes, load, normalise
 from tests.conftest import DATA_ROOT
 
 
@@ -29,19 +20,14 @@ def test_normalise_by_hand():
 def test_every_crop_is_a_window_of_the_padded_picture_or_its_mirror():
     images = draw_shapes(40, 0).images
     cropped = augment(images, torch.Generator().manual_seed(0))
-    found = []
+    places, found = [(top, left) for top in range(9) for left in range(9)], []
     for image, crop in zip(images, cropped):
-        padded = np.pad(image.numpy(), ((4, 4), (4, 4), (0, 0)))
+        padded = F.pad(image, (0, 0, 4, 4, 4, 4))
+        windows = torch.stack([padded[top : top + 32, left : left + 32] for top, left in places])
         hits = []
-        for top in range(9):
-            for left in range(9):
-                window = padded[top : top + 32, left : left + 32]
-                for mirrored in (False, True):
-                    expected = normalise(
-                        torch.from_numpy((window[:, ::-1] if mirrored else window).copy())[None]
-                    )[0]
-                    if torch.equal(expected, crop):
-                        hits.append((top, left, mirrored))
+        for mirrored, expected in enumerate((normalise(windows), normalise(windows.flip(2)))):
+            equal = (expected == crop).flatten(1).all(1).nonzero().flatten().tolist()
+            hits += [(*places[i], mirrored) for i in equal]
         assert len(hits) == 1
         found += hits
     assert len(set(found)) > 30 and 10 < sum(mirrored for *_, mirrored in found) < 30
@@ -52,16 +38,15 @@ def test_cutout_area():
     x = augment(images, torch.Generator().manual_seed(0), cutout=16, padding=0)
     area = (x == 0).all(1).sum((1, 2)).double()
     assert area.min() == 8 * 8 and area.max() == 16 * 16
-    assert (
-        abs(area.mean() - 14**2) < 3
-    )  # a side is 16, and less for the 15 of 32 centres near a border: 14 on average
+    # A side is 16, and less for the 15 of 32 centres near a border: 14 on average.
+    assert abs(area.mean() - 14**2) < 3
     assert ((x == 0).any(1) == (x == 0).all(1)).all()
 
 
 def test_halves_are_disjoint_and_whole():
     train = draw_shapes(101, 0)
     train.labels = torch.arange(101)
-    one, two = search_halves(train)
+    one, two = cifar10_dataset.search_halves(train)
     assert one.labels.tolist() == list(range(50)) and two.labels.tolist() == list(range(50, 101))
 
 
@@ -80,10 +65,11 @@ def test_folder(tmp_path):
         parts = load(tmp_path, options)
         assert len(list((tmp_path / "cache").glob("*.pt"))) == 1
         assert parts["train"].names == ["ant", "bee"] and parts["train"].images.shape == (6, 32, 32, 3)
-        assert (
-            parts["train"].images[:, 5, 5, 0] == 100 * parts["train"].labels
-        ).all()  # labels follow their pictures
-        assert parts["train"].labels.tolist() != sorted(parts["train"].labels.tolist())  # mixed
+        labels = parts["train"].labels
+        assert torch.equal(
+            parts["train"].images[:, 5, 5, 0], 100 * labels.byte()
+        )  # they follow their pictures
+        assert labels.tolist() != labels.sort().values.tolist()  # mixed
     for file in (tmp_path / "cache").iterdir():
         file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(load(tmp_path, options)["test"].images, parts["test"].images)
@@ -126,10 +112,8 @@ def test_real_tree():
         pytest.skip(f"CIFAR-10's images are not in {DATA_ROOT / 'cifar10-images'}")
     parts = load(DATA_ROOT, DataOptions("cifar10_images"))
     assert {part: len(pictures) for part, pictures in parts.items()} == {"train": 50_000, "test": 10_000}
-    for half in search_halves(parts["train"]):
-        counts = torch.bincount(half.labels)
-        assert (
-            len(counts) == 10 and counts.min() > 2350 and counts.max() < 2650
-        )  # both halves hold all classes alike
+    for half in cifar10_dataset.search_halves(parts["train"]):
+        counts = torch.bincount(half.labels)  # both halves hold all classes alike
+        assert len(counts) == 10 and counts.min() > 2350 and counts.max() < 2650
     pixels = parts["train"].images.double().mean((0, 1, 2)) / 255
     assert (pixels - torch.tensor(MEAN)).abs().max() < 0.005

@@ -12,9 +12,8 @@ def test_a_confusion_matrix_of_many_classes_shows_those_with_the_lowest_accuracy
     labels = torch.arange(60).repeat(4)
     predicted = torch.where(labels < 50, labels, 0)  # the last ten are always wrong
     shown = []
-    monkeypatch.setattr(
-        "matplotlib.axes.Axes.set_yticks", lambda self, places, names, **_: shown.extend(names)
-    )
+    ticks = "matplotlib.axes.Axes.set_yticks"
+    monkeypatch.setattr(ticks, lambda self, places, names, **_: shown.extend(names))
     path = plots.confusion(predicted, labels, [f"${n}" for n in range(60)], tmp_path / "c.png")
     assert len(shown) == 40 and set(shown) >= {f"${n}" for n in range(50, 60)}
     with Image.open(path) as image:
