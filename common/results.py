@@ -107,7 +107,7 @@ def show_name(row: dict) -> str:
 
 def print_rows(rows: list[dict]) -> None:
     """Shows rows of results.json, beside the paper's and the first report's numbers if there are any."""
-    width = max(len(row["name"]) for row in rows) + 2
+    width = max((len(row["name"]) for row in rows), default=0) + 2
     for row in rows:
         beside = [f"{key} {row[key]}" for key in ("paper", "report") if row.get(key)]
         print(f"{show_name(row):{width}}{show_value(row):28}{', '.join(beside)}".rstrip())

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from common import checkpoint
 from common.options import FREE_ON_RESUME, RunOptions, plain
 from common.provenance import provenance, script_here
-from common.results import Table, write_json
+from common.results import Table, print_rows, write_json
 from common.runtime import OUT_OF_MEMORY, RunError, Runtime, StopSignal, UsageError
 
 
@@ -327,7 +327,7 @@ class Run:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {message}\n")
 
     def finish(self, results: dict) -> None:
-        """Writes results.json, which marks a finished run, and deletes tables that stayed empty.
+        """Writes results.json, which marks a finished run, shows it, and deletes tables that stayed empty.
 
         Args:
             results: "title", "rows" (name, value, interval, unit, count, paper, report) and more.
@@ -336,7 +336,11 @@ class Run:
             return
         made = {"device": self.runtime.device_name, "precision": self.runtime.precision}
         made = {"question": self.question, **results, "minutes": round(self.seconds / 60, 2), **made}
-        write_json(self.folder / "results.json", made)
+        path = self.folder / "results.json"
+        write_json(path, made)
+        print_rows(results["rows"])
+        best = f", best epoch {results['best_epoch']}" if "best_epoch" in results else ""
+        self.log(f"{results['title']}{best}: results in {path}, figures in {self.figures}")
         for table in self.tables.values():
             if table.columns is None:
                 Path(table.file.name).unlink()

@@ -19,7 +19,6 @@ from torch import Tensor
 from common.averaging import averaged
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
-from common.results import print_rows
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q1_dcgan import figures, measures
@@ -210,8 +209,6 @@ def main(options: Options) -> dict:
         if run.writing:
             figures.plot_run(run.folder, run.figures, results["title"])
             run.finish(results)
-            print_rows(results["rows"])
-            run.log(f"{results['title']}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

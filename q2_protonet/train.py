@@ -20,7 +20,6 @@ from common import plots
 from common.averaging import averaged
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop
-from common.results import print_rows
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q2_protonet.figures import plot_episode, record_episode
@@ -199,13 +198,11 @@ def main(options: Options) -> dict:
             "parameters": sum(p.numel() for p in model.parameters()),
         }
         if run.writing:
-            best = loop.at.best_epoch
-            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", results["title"], best)
+            about = results["title"], loop.at.best_epoch
+            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", *about)
             record_episode(kept, parts["test"], *testing, options.seed, run.folder)
             plot_episode(run.folder, run.figures)
             run.finish(results)
-            print_rows(rows)
-            run.log(f"best epoch {best}; results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

@@ -20,7 +20,6 @@ from torch.optim import Adam
 from common import plots
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
-from common.results import print_rows
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q3_pix2pix import figures, measures
@@ -224,8 +223,6 @@ def main(options: Options) -> dict:
             about = f"The first {len(first)} of {len(validation)} validation pairs"
             figures.plot_triplets(run.figures / "triplets.png", about, first, validation, outputs["paper"])
             run.finish(results)
-            print_rows(rows)
-            run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

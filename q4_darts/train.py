@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from common import plots
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
-from common.results import print_rows
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q4_darts.cifar10_dataset import DataOptions, Pictures, augment, check_data, load
@@ -171,8 +170,6 @@ def finish(run: Run, options: Options, model: Network, test: Pictures, facts: di
         plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
         plots.save(plot_cells(genotype, name), run.figures / "cells.png")
         run.finish(results)
-        print_rows(rows)
-        run.log(f"{title}: results in {run.folder / 'results.json'}, figures in {run.figures}")
     return results
 
 

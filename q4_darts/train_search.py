@@ -24,7 +24,7 @@ from common import plots
 from common.cli import as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.provenance import script_here
-from common.results import print_rows, read_table, share_row
+from common.results import read_table, share_row
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q4_darts import architect
@@ -236,8 +236,6 @@ def finish(run: Run, loop: Loop, options: Options, genotype: Genotype, facts: di
     plot_cells_gif(run.folder, run.figures / "cells.gif")
     plot_alphas(run.folder, run.figures / "alphas.png", title)
     run.finish(results)
-    print_rows(rows)
-    run.log(f"{title}: the genotype is in {run.folder / 'genotype.json'}, figures in {run.figures}")
     words = ["python", script_here("q4_darts/train.py"), "--genotype", str(run.folder / "genotype.json")]
     words += ["--dataset", options.dataset] if options.dataset != "cifar10" else []
     if options.folder:

@@ -12,6 +12,7 @@ from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, judge, trained_class
 from q1_dcgan.dcgan import Generator
 from q1_dcgan.measures import frechet_distance, generate, measure
 from q1_dcgan.mnist_dataset import DataOptions, draw_digits, load, prepare, to_uint8
+from q1_dcgan.paper import CURVES
 from tests.conftest import DATA_ROOT, ROOT
 
 CPU = Runtime(torch.device("cpu"), "fp32")
@@ -249,6 +250,17 @@ def test_names_of_the_classes_of_any_checkpoint():
     assert names("folder", 0, classes=["a", "b"]) == []  # unconditional
     assert names("mnist", 10) == [str(digit) for digit in range(10)] and names("folder", 3) == ["0", "1", "2"]
     assert names("fashion_mnist", 10)[-1] == "Ankle boot"
+
+
+def test_curves_show_the_measures_under_plain_names(monkeypatch, tmp_path):
+    canvases, metrics = [], ROOT / "logs/q1_dcgan/mnist/metrics.csv"
+    monkeypatch.setattr(figures.plots, "save", lambda canvas, path: canvases.append(canvas))
+    figures.plots.curves(metrics, tmp_path / "curves.png", "DCGAN", panels=CURVES)
+    axes = canvases[0].axes
+    assert [(axis.get_xlabel(), axis.get_ylabel()) for axis in axes] == [("epoch", name) for name in CURVES]
+    legends = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in axes[1:]]
+    assert legends == [["commonest class", "rarest class"], ["mean confidence"]]
+    assert axes[0].lines[0].get_ydata()[0] == 97.5125 and axes[2].lines[0].get_ydata()[0] == 84.4653
 
 
 @pytest.mark.parametrize("count", [60, 200])
