@@ -22,11 +22,8 @@ def setting():
         optimizer.step()
     optimizer.zero_grad()
     model.alphas.grad = None
-    return (
-        model,
-        optimizer,
-        *[lambda batch=batch: F.cross_entropy(model(batch[0]), batch[1]) for batch in batches],
-    )
+    losses = [lambda batch=batch: F.cross_entropy(model(batch[0]), batch[1]) for batch in batches]
+    return model, optimizer, *losses
 
 
 def test_first_order_is_the_plain_gradient_and_leaves_the_weights_alone():
@@ -48,50 +45,38 @@ def test_second_order_against_exact_differentiation_through_the_step():
     images, labels = validation_loss.__defaults__[0]
 
     gradients = torch.autograd.grad(train_loss(), [weights[name] for name in names], create_graph=True)
-    stepped = {
-        name: weights[name] - 0.05 * (0.9 * buffer + gradient + 3e-4 * weights[name])
-        for name, gradient, buffer in zip(names, gradients, buffers)
-    }
-    loss = F.cross_entropy(
-        torch.func.functional_call(model, stepped | {"alphas": model.alphas}, (images,)), labels
-    )
+    stepped = {"alphas": model.alphas}
+    for name, gradient, buffer in zip(names, gradients, buffers):
+        stepped[name] = weights[name] - 0.05 * (0.9 * buffer + gradient + 3e-4 * weights[name])
+    loss = F.cross_entropy(torch.func.functional_call(model, stepped, (images,)), labels)
     (exact,) = torch.autograd.grad(loss, [model.alphas])
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found_loss = second_order(model, optimizer, train_loss, validation_loss, radius=1e-7)
     assert abs(found_loss - loss) < 1e-9
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())  # bit for bit
-    first = model.alphas.grad.clone()
-    assert (first - exact).norm() / exact.norm() < 1e-3
-    first_order(model, validation_loss)
-    assert (
-        model.alphas.grad - exact
-    ).norm() / exact.norm() > 0.01  # the second-order part is not negligible here
+    assert (model.alphas.grad - exact).norm() / exact.norm() < 1e-3
+    first_order(model, validation_loss)  # the second-order part is not negligible here
+    assert (model.alphas.grad - exact).norm() / exact.norm() > 0.01
 
 
 def test_perturbed_passes_run_neither_in_bf16_nor_in_tf32():
     torch.manual_seed(0)
-    model = Supernet(2, 3)
+    model, seen = Supernet(2, 3), []
     optimizer = torch.optim.SGD(model.weights(), 0.05, 0.9, weight_decay=3e-4)
     images, labels = torch.randn(6, 3, 8, 8), torch.randint(0, 10, (6,))
-    seen = []
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
 
     def loss():
-        seen.append(
-            (
-                torch.is_autocast_enabled("cpu"),
-                torch.backends.cudnn.allow_tf32,
-                torch.backends.cuda.matmul.allow_tf32,
-            )
-        )
+        seen.append((torch.is_autocast_enabled("cpu"), cudnn.allow_tf32, matmul.allow_tf32))
         return F.cross_entropy(model(images).float(), labels)
 
     try:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        matmul.allow_tf32 = cudnn.allow_tf32 = True
         second_order(model, optimizer, loss, loss, lambda: torch.autocast("cpu", torch.bfloat16))
-        assert torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.allow_tf32
+        assert matmul.allow_tf32 and cudnn.allow_tf32
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
     assert seen == [(True,) * 3, (True,) * 3, (False,) * 3, (False,) * 3]
     assert model.alphas.grad.isfinite().all()
 
@@ -121,9 +106,8 @@ def product_errors(channels, layers, size, pictures):
         torch.manual_seed(0)
         model = Supernet(channels, layers)
         optimizer = torch.optim.SGD(model.weights(), 0.05, 0.9, weight_decay=3e-4)
-        batches = [
-            (torch.randn(pictures, 3, size, size), torch.randint(0, 10, (pictures,))) for _ in range(2)
-        ]
+        shape = pictures, 3, size, size
+        batches = [(torch.randn(shape), torch.randint(0, 10, (pictures,))) for _ in range(2)]
         for _ in range(2):
             optimizer.zero_grad()
             F.cross_entropy(model(batches[0][0]), batches[0][1]).backward()
@@ -150,11 +134,8 @@ def product_errors(channels, layers, size, pictures):
 
     exact = alphas_gradient(torch.float64)
     size_of_product = (exact - alphas_gradient(torch.float64, without_product=True)).norm()
-    found = {
-        "fp32": alphas_gradient(torch.float32),
-        "tf32": alphas_gradient(torch.float64, 10),
-        "bf16": alphas_gradient(torch.float64, 7),
-    }
+    kinds = {"fp32": (torch.float32,), "tf32": (torch.float64, 10), "bf16": (torch.float64, 7)}
+    found = {name: alphas_gradient(*kind) for name, kind in kinds.items()}
     return {name: float((gradient - exact).norm() / size_of_product) for name, gradient in found.items()}
 
 
