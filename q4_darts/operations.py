@@ -92,12 +92,9 @@ class CellShape(NamedTuple):
 
     def inputs(self, affine: bool = True) -> nn.ModuleList:
         """The layers that bring both inputs to the cell's channels and sides."""
-        first = FactorizedReduce if self.reduction_before else ReLUConvBN
-        layers = (
-            first(self.before_before, self.channels, affine),
-            ReLUConvBN(self.before, self.channels, affine),
-        )
-        return nn.ModuleList(layers)
+        kind = FactorizedReduce if self.reduction_before else ReLUConvBN
+        first = kind(self.before_before, self.channels, affine)
+        return nn.ModuleList([first, ReLUConvBN(self.before, self.channels, affine)])
 
 
 def cell_shapes(channels: int, layers: int) -> Iterator[CellShape]:

@@ -1,8 +1,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +16,9 @@ from common.runtime import RunError, UsageError
 from q3_pix2pix import evaluate, figures, predict, train
 from q3_pix2pix.maps_dataset import DataOptions, load, stack
 from q3_pix2pix.pix2pix import PatchGAN
-from tests.conftest import ENVIRONMENT, ROOT
 
-TRAIN = "q3_pix2pix/train.py"
+TRAIN, EVALUATE, PREDICT = "q3_pix2pix/train.py", "q3_pix2pix/evaluate.py", "q3_pix2pix/predict.py"
+LAST = "logs/q3_pix2pix/a/checkpoints/last.pt"
 TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4".split()
 TINY += ["--log_every", "2"]
 
@@ -41,28 +39,17 @@ def trained(tmp_path_factory):
 
 def test_a_run_leaves_everything(trained):
     folder, figures = trained / "logs/q3_pix2pix/a", trained / "figures/q3_pix2pix/a"
-    for name in (
-        "config.json",
-        "metrics.csv",
-        "steps.csv",
-        "results.json",
-        "samples/epoch_003.jpg",
-        "checkpoints/best.pt",
-    ):
+    names = "config.json metrics.csv steps.csv results.json samples/epoch_003.jpg checkpoints/best.pt"
+    for name in names.split():
         assert (folder / name).exists(), name
     for name in ("curves.png", "losses.png", "triplets.png"):
         with Image.open(figures / name) as image:
             assert image.width > 400 and len(np.unique(np.asarray(image.convert("L")))) > 20
     with Image.open(figures / "samples.gif") as gif:
         assert gif.n_frames >= 3
-    names = [row["name"] for row in json.loads((folder / "results.json").read_text())["rows"]]
-    for control in (
-        "train-mode inference (the paper's)",
-        "eval mode",
-        "mean training map",
-        "nearest training pair's map",
-    ):
-        assert f"L1, {control}" in names
+    names = {row["name"] for row in json.loads((folder / "results.json").read_text())["rows"]}
+    made = {"L1, train-mode inference (the paper's)", "L1, eval mode"}
+    assert made | {"L1, mean training map", "L1, nearest training pair's map"} <= names
 
 
 def test_a_finished_run_measures_the_same_again(trained):
@@ -82,10 +69,7 @@ def test_the_discriminators_step_sees_detached_pictures(tmp_path, monkeypatch):
             return super().forward(photo, target)
 
     monkeypatch.setattr(train, "PatchGAN", Recording)
-    tiny = {"epochs": 1, "image_size": 32, "base_channels": 4, "batch_size": 32}
-    train.main(
-        train.Options(dataset="synthetic", device="cpu", log_root=tmp_path, figure_root=tmp_path, **tiny)
-    )
+    run(tmp_path, "--epochs", 1, "--batch_size", 32)
     assert seen == [(False, True), (False, True), (True, False)] * 2
 
 
@@ -94,76 +78,29 @@ def test_smoke(script, roots):
 
 
 @pytest.mark.slow
-def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script, roots, tmp_path):
-    script(TRAIN, *TINY, "--gan_weight", 0, "--run_name", "l1", *roots)
-    header, first = (tmp_path / "logs/q3_pix2pix/l1/metrics.csv").read_text().splitlines()[:2]
-    row = dict(zip(header.split(","), first.split(",")))
-    assert row["g_gan"] == row["d_real"] == row["d_fake"] == "0" and float(row["g_l1"]) > 0
-    arguments = [
-        "--checkpoint",
-        trained / "logs/q3_pix2pix/a/checkpoints/last.pt",
-        "--figure_root",
-        tmp_path / "f",
-        "--triplets",
-        4,
-    ]
-    done = script(
-        "q3_pix2pix/evaluate.py",
-        *arguments,
-        "--l1_checkpoint",
-        tmp_path / "logs/q3_pix2pix/l1/checkpoints/last.pt",
-        "--choose",
-        "best",
-    )
+def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script, tmp_path):
+    run(tmp_path, "--gan_weight", 0, "--run_name", "l1")
+    table = read_table(tmp_path / "logs/q3_pix2pix/l1/metrics.csv")
+    assert table["g_gan"][0] == table["d_real"][0] == table["d_fake"][0] == 0 < table["g_l1"][0]
+    words = ["--figure_root", tmp_path / "f", "--triplets", 4, "--choose", "best"]
+    words += ["--l1_checkpoint", tmp_path / "logs/q3_pix2pix/l1/checkpoints/last.pt"]
+    done = script(EVALUATE, "--checkpoint", trained / LAST, *words)
     assert "SSIM, L1-only network" in done.stdout
-    assert (tmp_path / "f/q3_pix2pix/a/triplets.png").exists() and (
-        tmp_path / "f/q3_pix2pix/a/worst.png"
-    ).exists()
-
-
-@pytest.mark.slow
-def test_torchrun(roots, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        TRAIN,
-        *TINY,
-        "--epochs",
-        "1",
-    ]
-    subprocess.run(
-        [*command, "--run_name", "two", *roots], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True
-    )
-    folder = tmp_path / "logs/q3_pix2pix/two"
-    assert json.loads((folder / "config.json").read_text())["legs"][0]["processes"] == 2
-    steps = [line.split(",") for line in (folder / "steps.csv").read_text().splitlines()[1:]]
-    assert [step[0] for step in steps] == ["2", "4", "6", "8"]  # 64 pairs, 2 x 4 a step; one writer
+    assert all((tmp_path / "f/q3_pix2pix/a" / name).exists() for name in ("triplets.png", "worst.png"))
 
 
 def test_predict_any_size_and_names(trained, script, tmp_path):
-    (tmp_path / "photos").mkdir()
-    Image.new("RGB", (32, 32), "green").save(tmp_path / "photos" / "small.jpg")
-    Image.new("L", (90, 41)).save(tmp_path / "photos" / "large.png")
-    arguments = [
-        "--checkpoint",
-        trained / "logs/q3_pix2pix/a/checkpoints/last.pt",
-        "--input",
-        tmp_path / "photos",
-        "--output",
-        tmp_path / "maps",
-    ]
-    script("q3_pix2pix/predict.py", *arguments)
-    assert Image.open(tmp_path / "maps" / "small.png").size == (32, 32) and Image.open(
-        tmp_path / "maps" / "large.png"
-    ).size == (90, 41)
-    script("q3_pix2pix/predict.py", *arguments, "--side_by_side")
-    assert Image.open(tmp_path / "maps" / "large.png").size == (180, 41)
-    (tmp_path / "photos" / "bad.png").write_bytes(b"")
-    done = script("q3_pix2pix/predict.py", *arguments, status=1)
+    photos, maps = tmp_path / "photos", tmp_path / "maps"
+    photos.mkdir()
+    Image.new("RGB", (32, 32), "green").save(photos / "small.jpg")
+    Image.new("L", (90, 41)).save(photos / "large.png")
+    words = [PREDICT, "--checkpoint", trained / LAST, "--input", photos, "--output", maps]
+    script(*words)
+    assert [Image.open(maps / f"{name}.png").size for name in ("small", "large")] == [(32, 32), (90, 41)]
+    script(*words, "--side_by_side")
+    assert Image.open(maps / "large.png").size == (180, 41)
+    (photos / "bad.png").write_bytes(b"")
+    done = script(*words, status=1)
     assert "bad.png" in done.stderr and "2 of 3 photos" in done.stdout
 
 
@@ -173,13 +110,8 @@ def test_results_have_distinct_names_and_never_replace_a_photo(tmp_path, monkeyp
         Image.new("RGB", (32, 32)).save(tmp_path / name)
     options = predict.Options(input=(tmp_path / "x", tmp_path / "y", tmp_path / "y/b.png"), output=Path("o"))
     results = {str(k.relative_to(tmp_path)): v.name for k, v in predict.find_photos(options).items()}
-    assert results == {
-        "x/a.jpg": "a-jpg.png",
-        "x/a.png": "a-png-2.png",
-        "x/a-png.png": "a-png.png",
-        "x/b.png": "b-png.png",
-        "y/b.png": "b-png-2.png",
-    }
+    expected = {"x/a.jpg": "a-jpg.png", "x/a.png": "a-png-2.png", "x/a-png.png": "a-png.png"}
+    assert results == expected | {"x/b.png": "b-png.png", "y/b.png": "b-png-2.png"}
     monkeypatch.chdir(tmp_path / "y")
     here = predict.Options(input=(Path("."),), output=Path("o"))
     assert list(predict.find_photos(here).values()) == [Path("o/b.png")]
@@ -240,7 +172,7 @@ def test_added_epochs_run_at_a_constant_rate_and_config_says_so(trained, tmp_pat
 
 
 def test_start_from_a_checkpoint(trained, tmp_path, capsys):
-    last = trained / "logs/q3_pix2pix/a/checkpoints/last.pt"
+    last = trained / LAST
     run(tmp_path, "--run_name", "b", "--epochs", 1, "--learning_rate", 1e-9, "--start_from", last)
     assert f"starts from generator, discriminator of {last}" in capsys.readouterr().out
     folders = last.parents[1], tmp_path / "logs/q3_pix2pix/b"

@@ -66,9 +66,8 @@ def test_folder(tmp_path):
         assert len(list((tmp_path / "cache").glob("*.pt"))) == 1
         assert parts["train"].names == ["ant", "bee"] and parts["train"].images.shape == (6, 32, 32, 3)
         labels = parts["train"].labels
-        assert torch.equal(
-            parts["train"].images[:, 5, 5, 0], 100 * labels.byte()
-        )  # they follow their pictures
+        reds = parts["train"].images[:, 5, 5, 0]
+        assert torch.equal(reds, 100 * labels.byte())  # labels follow their pictures
         assert labels.tolist() != labels.sort().values.tolist()  # mixed
     for file in (tmp_path / "cache").iterdir():
         file.write_bytes(file.read_bytes()[:100])
