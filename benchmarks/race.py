@@ -24,7 +24,7 @@ from common.runtime import Runtime, ScriptOptions
 
 WARM_UP = 3  # steps
 PRECISIONS = ("fp32", "bf16")
-SHOWN = "{ms:10.1f}{times_faster:14.2f}{memory:13.0f}{gflop:10.1f}{operations:12,}{gigabytes:10.2f}"
+SHOWN = "{ms:12.1f}{times_faster:14.2f}{memory:13.0f}{gflop:10.1f}{operations:12,}{gigabytes:10.2f}"
 
 
 @dataclass
@@ -96,9 +96,9 @@ def measure(version: Iterator, device: torch.device) -> dict[str, float]:
 
 
 def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dict[str, float]:
-    """Median seconds a step; every next() of a version is one step.
+    """Median seconds per step; every next() of a version is one step.
 
-    On a GPU a turn is ten steps with one wait at its end: as in training, the GPU is asked ahead.
+    On a GPU a turn is ten steps with one wait at its end: as in training, steps are queued ahead of the GPU.
     """
     turn = 10 if device.type == "cuda" else 1
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
@@ -143,7 +143,7 @@ def run(what: str, versions: dict[str, Iterator], options: RaceOptions, runtime:
             del versions[name]
     medians = race(versions, options.steps, runtime.device)
     print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
-    print(f"{'version':32} ms a step  times faster  memory, MiB     GFLOP  operations  GB moved")
+    print(f"{'version':32} ms per step  times faster  memory, MiB     GFLOP  operations  GB moved")
     rows = {}
     for name, value in medians.items():
         row = rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value} | needs[name]
