@@ -8,7 +8,7 @@ from reproduction import report
 from reproduction.results import over_seeds, read_runs
 from tests.conftest import ROOT
 
-SIZES = {"desktop": (1280, 900), "phone": (375, 812)}
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 375, "height": 812}}
 
 # What sticks out of the page, or of its own box where that would cut it off.
 OVERFLOWING = """() => [...document.body.querySelectorAll("*")].filter(e =>
@@ -33,12 +33,9 @@ def report_page(tmp_path_factory):
 @pytest.fixture(params=[(size, scheme) for size in SIZES for scheme in ("light", "dark")], ids=" ".join)
 def page(request, browser, report_page):
     size, scheme = request.param
-    viewport = dict(zip(("width", "height"), SIZES[size]))
-    context = browser.new_context(viewport=viewport, color_scheme=scheme, offline=True)
-    page = context.new_page()
-    page.goto(report_page)
-    yield page
-    context.close()
+    with browser.new_page(viewport=SIZES[size], color_scheme=scheme, offline=True) as page:
+        page.goto(report_page)
+        yield page
 
 
 def luminance(page, what):
@@ -90,8 +87,6 @@ def test_a_run_name_leads_to_its_command_and_a_picture_opens(page):
 
 
 def test_the_page_prints(browser, report_page):
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(report_page)
-    assert page.pdf(format="A4").count(b"/Type /Page\n") > 5
-    context.close()
+    with browser.new_page() as page:
+        page.goto(report_page)
+        assert page.pdf(format="A4").count(b"/Type /Page\n") > 5
