@@ -8,15 +8,16 @@ python report.py --self_contained    # the pictures inside the page, to send it 
 import sys
 
 from common.cli import command
-from reproduction.report import Options, main
+from reproduction import report
+from reproduction.report import Options
 
 
-def show(options: Options) -> None:
-    page = main(options)
+def main(options: Options) -> None:
+    page = report.main(options)
     if page is None:
         sys.exit(1)
     print(f"page: {page}")
 
 
 if __name__ == "__main__":
-    command(show, Options, __doc__)
+    command(main, Options, __doc__)

@@ -11,7 +11,13 @@ python reproduce.py --preset paper --dry_run    # only shows the commands
 import sys
 
 from common.cli import command
-from reproduction.runner import Options, main
+from reproduction import runner
+from reproduction.runner import Options
+
+
+def main(options: Options) -> None:
+    sys.exit(runner.main(options))
+
 
 if __name__ == "__main__":
-    command(lambda options: sys.exit(main(options)), Options, __doc__)
+    command(main, Options, __doc__)

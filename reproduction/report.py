@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import sys
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +16,7 @@ from common import plots
 from common.results import show_name
 from reproduction import tables
 from reproduction.presets import PRESETS, Row
-from reproduction.results import MARKS, PAPERS, missing_runs, over_seeds, read_benchmarks, read_runs
+from reproduction.results import MARKS, PAPERS, missing_runs, over_seeds, read_runs
 
 
 @dataclass
@@ -92,7 +93,8 @@ def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> tu
         shown = {name: rows for name, rows in PRESETS.items() if name != "quick"}
         wanted = [(name, row) for name, rows in shown.items() for row in rows if not row.repeats]
     missing = missing_runs(options.log_root, options.figure_root, wanted)
-    return read_runs(options.log_root, options.runs), missing, read_benchmarks(options.log_root)
+    benchmarks = [json.loads(file.read_text()) for file in sorted(options.log_root.glob("benchmarks/*.json"))]
+    return read_runs(options.log_root, options.runs), missing, benchmarks
 
 
 def main(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path | None:

@@ -126,8 +126,3 @@ def missing_runs(log_root: Path, figure_root: Path, wanted: list[tuple[str, Row]
             entry = {"name": row.label, "preset": preset, "begun": begun, "command": command}
             missing.setdefault(row.question, {}).setdefault(command, entry)
     return {question: list(entries.values()) for question, entries in missing.items()}
-
-
-def read_benchmarks(log_root: Path) -> list[dict]:
-    """What the benchmarks saved, each a race of versions in one run."""
-    return [json.loads(file.read_text()) for file in sorted(log_root.glob("benchmarks/*.json"))]

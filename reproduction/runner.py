@@ -85,9 +85,8 @@ def plan(options: Options, gpu: bool) -> list[Job]:
     """The jobs of the preset, in its order; without those in TF32 where there is no GPU."""
     jobs = []
     for row in with_seeds(PRESETS[options.preset], options.seeds):
-        if options.only and row.question not in options.only:
-            continue
-        if row.options.get("precision") == "tf32" and not gpu:
+        chosen = not options.only or row.question in options.only
+        if not chosen or row.options.get("precision") == "tf32" and not gpu:
             continue
         now = row.state(options.log_root)
         words = row.words(options.log_root, options.figure_root, options.data_root)

@@ -166,13 +166,6 @@ def results_table(question: str, runs: list[dict], tables: str | None = None) ->
     return table(("run", "measure", *beside.values(), "ours", "size"), rows)
 
 
-def runs_table(runs: list[dict]) -> str:
-    """How each run was made."""
-    keys = ("seed", "epochs", "device", "precision", "minutes", "commit")
-    rows = [(run["name"], run["less"] or run["mark"], *(run[key] for key in keys)) for run in runs]
-    return table(("run", "size", *keys), rows)
-
-
 def benchmarks_table(benchmarks: list[dict]) -> str:
     """Every version of every benchmark beside the plain one of the same run."""
     numbers = "{times_faster:.2f} {ms:,.1f} {memory:,.0f} {operations:,} {gflop:,.1f} {gigabytes:.2f}"
@@ -197,7 +190,10 @@ def report_markdown(questions: dict[str, list], missing: dict[str, list], benchm
         parts += [f"## {question}: {paper.TITLE}", f"*{paper.CITATION}*", f"**The paper.** {paper.CLAIM}"]
         parts += [f"**The first report.** {paper.FIRST_REPORT}"]
         if runs:
-            parts += ["### Results", results_table(question, runs, tables=""), "### Runs", runs_table(runs)]
+            keys = ("seed", "epochs", "device", "precision", "minutes", "commit")
+            rows = [(run["name"], run["less"] or run["mark"], *(run[key] for key in keys)) for run in runs]
+            parts += ["### Results", results_table(question, runs, tables="")]
+            parts += ["### Runs", table(("run", "size", *keys), rows)]
         for run in runs:
             size = f"{run['mark']}: {run['less']}" if run["less"] else run["mark"]
             legs = f"{run['legs']} legs" if run["legs"] > 1 else "1 leg"
