@@ -45,8 +45,9 @@ class Options(ScriptOptions):
     untrained: bool = False  # also the network as it was before training, the control
     # also how often predict.py --unknown is wrong, in episodes with one class more than --way
     unknown: bool = False
-    # average each embedding over all shifts of its image by up to so many pixels; not in the paper
-    shifts: int = 0
+    # average each embedding over all shifts of its image by up to so many pixels, for each of these numbers;
+    # not in the paper
+    shifts: tuple[int, ...] = (0,)
     data_root: Path = Path("data")  # folder of the data sets
     # default: what the checkpoint was trained on
     dataset: Literal["", "omniglot", "synthetic", "folder"] = ""
@@ -60,8 +61,9 @@ def check(options: Options) -> Options:
     if min(*options.way, *options.shot) < 1:
         raise UsageError(f"--way and --shot must be 1 or more, not {min(*options.way, *options.shot)}")
     at_least(1, options, "query", "episodes")
-    at_least(0, options, "shifts", below=SIZE)
-    if options.unknown and (options.within_alphabet or options.lake_runs or options.shifts):
+    if not 0 <= min(options.shifts) <= max(options.shifts) < SIZE:
+        raise UsageError(f"--shifts must be 0 to {SIZE - 1}, not {' '.join(map(str, options.shifts))}")
+    if options.unknown and (options.within_alphabet or options.lake_runs or any(options.shifts)):
         raise UsageError("--unknown goes with --way and --shot, as predict.py classifies: without --shifts")
     return options
 
@@ -94,38 +96,36 @@ def main(options: Options) -> list[dict]:
     trained = state["options"]
     torch.manual_seed(trained["seed"])  # as train.py begins
     untrained = ProtoNet(**state["architecture"]).to(runtime.device)
-    note = "" if options.part == "test" else f", {options.part} part"
-    if options.shifts:
-        model, untrained = (ShiftAveraged(network, options.shifts) for network in (model, untrained))
-        note += f", shifts {options.shifts}"
     data = data_options(trained, options)
-    print(f"{options.checkpoint}: epoch {state['epoch']}, {options.part} part of {describe(data)}")
-
-    rows = [lake_row(model, options.lake_runs, runtime.device)] if options.lake_runs else []
+    where = f"{options.part} part of {describe(data)}"
+    print(f"{options.checkpoint}: epoch {state['epoch']}, {where}")
     if options.within_alphabet or not options.lake_runs:
         parts = load(options.data_root, data, trained["seed"])
         part = parts[options.part].to(runtime.device)
-    if options.within_alphabet:
-        rows.append(within_alphabet_row(model, part, options.episodes, options.seed))
-    elif not options.lake_runs:
-        settings = [(way, shot) for way in options.way for shot in options.shot]
-        beside_paper = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT
-        numbers = options.query, options.episodes, options.seed
-        limit = None
-        if options.unknown:
-            limit = unknown_distance(model, state, options.data_root, runtime.device)
-        rows = accuracy_rows(model, part, settings, *numbers, beside_paper=beside_paper, limit=limit)
-        if options.untrained:
-            rows += accuracy_rows(untrained, part, settings, *numbers, UNTRAINED)
-    for row in rows:
-        row["name"] += note
+    limit = None
+    if options.unknown:
+        limit = unknown_distance(model, state, options.data_root, runtime.device)
+
+    rows = []
+    for shifts in options.shifts:
+        networks = [ShiftAveraged(each, shifts) if shifts else each for each in (model, untrained)]
+        own = [lake_row(networks[0], options.lake_runs, runtime.device)] if options.lake_runs else []
+        if options.within_alphabet:
+            own.append(within_alphabet_row(networks[0], part, options.episodes, options.seed))
+        elif not options.lake_runs:
+            settings = [(way, shot) for way in options.way for shot in options.shot]
+            numbers = part, settings, options.query, options.episodes, options.seed
+            beside_paper = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT
+            own += accuracy_rows(networks[0], *numbers, beside_paper=beside_paper, limit=limit)
+            own += accuracy_rows(networks[1], *numbers, UNTRAINED) if options.untrained else []
+        note = "" if options.part == "test" else f", {options.part} part"
+        note += f", shifts {shifts}" if shifts else ""
+        rows += [row | {"name": row["name"] + note} for row in own]
     print_rows(rows)
     if options.within_alphabet or options.lake_runs:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())
         print(f"Lake et al. 2019, on 20 such runs, trained on all 30 background alphabets: {others}")
 
-    where = f"{options.part} part of {describe(data)}"
-    where += f", shifts {options.shifts}" if options.shifts else ""
     key = f"evaluate.py, {options.checkpoint.name}, {where}, seed {options.seed}"
     before = json.loads(results.read_text()).get("evaluations", {}).get(key, []) if results else []
     add_evaluation(results, key, list({row["name"]: row for row in [*before, *rows]}.values()))

@@ -125,7 +125,7 @@ def measured(run: Row, minutes: float | None = None, **options: object) -> list[
 
 def both_ways(run: Row) -> list[Row]:
     """A network of one shot, and its test at 5 and at 20 classes."""
-    return measured(run, way=(5, 20), shot=run.options["num_support_tr"])
+    return measured(run, way=(5, 20), shot=run.options["num_support_tr"], shifts=(0, 1))
 
 
 def with_l1(name: str, **options: object) -> list[Row]:
@@ -162,17 +162,20 @@ SMALL = [
 ]
 
 # The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
-ADDITIONS = dict(augment=True, average_weights=0.999)
+ADDITIONS = dict(augment=True, average_weights=0.999, lr_scheduler_step=40)
 SHOTS = [row for n in (1, 5) for row in both_ways(q2(f"omniglot-20w{n}s", 20, n, **BF16))]
 ADDED = [q2(f"omniglot-20w{shot}s-additions", 20, shot, **BF16, **ADDITIONS) for shot in (1, 5)]
 ADDED = [row for run in ADDED for row in both_ways(run)]
+BACKGROUND = q2("background", 20, 1, split="background", **BF16, **ADDITIONS)
 DIGITS_SEEDED = measured(q1("mnist", 48, **BF16), 0.7)
-DIGITS_SEEDED += measured(q1("mnist-conditional", 53, **BF16, conditional=True), 0.7)
+AVERAGED = q1("mnist-conditional-averaged", 53, **BF16, conditional=True, average_weights=0.999)
+DIGITS_SEEDED += measured(AVERAGED, 1.5, nearest_neighbour=50000)
 BUDGET = CIFAR | BF16 | dict(epochs=10, init_channels=16, layers=8)  # one for all three cells
 EVIDENCE = [
     *SHOTS,
     q4("search-pc-20", SEARCH, **CIFAR, partial_channels=4, epochs=20, **BF16),
     *(q2(f"omniglot-5w{shot}s", 5, shot, **BF16) for shot in (1, 5)),
+    *measured(BACKGROUND, within_alphabet=True, shifts=(0, 1)),
     *(DIGITS_SEEDED + ADDED + with_l1("aerial-128-100", **MAPS_128, epochs=100)),
     *with_seeds(SHOTS, (1, 2)),
     *with_seeds(DIGITS_SEEDED, (1, 2)),
@@ -180,6 +183,7 @@ EVIDENCE = [
     *with_seeds(ADDED, (1, 2)),
     # ablations, each beside a run above
     q1("mnist-averaged", 53, seed=1, **BF16, average_weights=0.999),
+    *measured(q1("mnist-conditional", 53, **BF16, conditional=True), 0.7),
     q1("mnist-conditional-plane", 11, **BF16, conditional=True, label_as="plane", epochs=3),
     q1("mnist-64", 10, **BF16, image_size=64, epochs=1),
     q2("plain-10-epochs", 20, 1, 3, split="small", **BF16, epochs=10),

@@ -142,6 +142,8 @@ def question_tables(question: str, runs: list[dict], tables: str) -> str:
                 if any(line := cells(experiment, suffix)):
                     name = link(question, experiment["name"], tables) + variant
                     lines.append((name, *line, experiment["less"] or experiment["mark"]))
+        if not lines:  # no run of these measures yet
+            continue
         kept = [place for place, column in enumerate(zip(*lines)) if any(column)]
         sizes = {line[-1] for line in lines}
         if len(sizes) == 1:
