@@ -143,7 +143,8 @@ def nearest_neighbour_rows(
     ):
         errors = int((known.labels[nearest(test.images, known.images)[0]] != test.labels).sum())
         counted = {"count": f"{len(known):,} {what}"}
-        rows.append(share_row(f"nearest-neighbour error{of}", errors, len(test)) | counted)
+        name = f"nearest-neighbour error among {count:,}{of}"
+        rows.append(share_row(name, errors, len(test)) | counted)
     return rows
 
 

@@ -24,7 +24,7 @@ FULL_SIZE = {"q1_dcgan/train.py": (("epochs", 15, "epochs"), ("base_channels", 6
 # data set -> how it differs from the paper's
 STAND_INS = {"fashion_mnist": "Fashion-MNIST in place of MNIST"}
 
-DISTANCE, NEIGHBOUR, LABELS = "Frechet distance", "nearest-neighbour error", "label accuracy"
+DISTANCE, NEIGHBOUR, LABELS = "Frechet distance", "nearest-neighbour error among 50,000", "label accuracy"
 REAL = " of real training pictures (floor)"  # what the name of a measure's floor adds to its own
 FLOORS = {row: ("real digits", row + REAL) for row in (DISTANCE, NEIGHBOUR)}
 ONE_NN, CONDITIONAL = "1-NN error of 50,000 samples, %", ("mnist-conditional-averaged", "mnist-conditional")

@@ -122,7 +122,7 @@ def test_own_classes_from_a_network_that_is_there_to_samples_by_name(cached, tmp
     with pytest.raises(UsageError, match="no longer in .*pictures: give their place with --folder DIR"):
         evaluate.main(measured)
     rows = evaluate.main(replace(measured, folder=tmp_path / "moved"))["rows"]
-    assert [row["name"].split(" of real")[0] for row in rows[-2:]] == ["nearest-neighbour error"] * 2
+    assert [row["name"].split(" of real")[0] for row in rows[-2:]] == ["nearest-neighbour error among 60"] * 2
 
 
 def test_colour_pictures_without_classes(cached, tmp_path):
