@@ -63,12 +63,8 @@ def test_a_measure_has_its_column_and_front_row_once_a_run_has_it(tmp_path):
     assert not any("1-NN" in text for text in shown) and "| paper |" not in shown[0]
 
     nearest = {"value": 2.75, "interval": [2.45, 3.09], "unit": "%", "paper": 2.98}
-    rows += [nearest | {"name": "nearest-neighbour error among 50,000"}]
-    real = {
-        "name": "nearest-neighbour error among 50,000 of real training pictures (floor)",
-        "value": 3.19,
-        "unit": "%",
-    }
+    rows += [nearest | {"name": q1.NEIGHBOUR}]
+    real = {"name": q1.NEIGHBOUR + q1.REAL, "value": 3.19, "unit": "%"}
     make_run(tmp_path / "more", "mnist-conditional", "q1_dcgan", rows=[*rows, real], **options)
     runs = read_runs(tmp_path / "more")
     text = tables.question_tables("q1_dcgan", runs["q1_dcgan"], "R.md")
