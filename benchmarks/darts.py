@@ -75,7 +75,7 @@ def ours(options: Options, runtime: Runtime, precision: str, compile="", order="
     torch.manual_seed(0)
     runtime = Runtime(runtime.device, precision)
     model = Supernet(options.init_channels, options.layers, partial=one_in).to(runtime.device)
-    model.run_dense(DENSE_FP32.get(runtime.device.type, DENSE_EARLIER))
+    model.run_dense(DENSE_EARLIER if one_in > 1 else DENSE_FP32.get(runtime.device.type, DENSE_EARLIER))
     if compile:
         model.compile(mode=compile)
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)

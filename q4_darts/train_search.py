@@ -172,8 +172,9 @@ def main(options: Options) -> dict:
         run.start_from({"model": model}, remade=("score.",))
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, dense_up_to=None)
         if loop.at.dense_up_to is None:  # a new run, or one that an earlier version began
-            began = loop.at.epoch > 1 or loop.at.step
-            loop.at.dense_up_to = DENSE_EARLIER if began else DENSE_FP32.get(device.type, DENSE_EARLIER)
+            began, narrow = loop.at.epoch > 1 or loop.at.step, options.partial_channels > 1
+            best = DENSE_EARLIER if narrow else DENSE_FP32.get(device.type, DENSE_EARLIER)
+            loop.at.dense_up_to = DENSE_EARLIER if began else best
         model.run_dense(loop.at.dense_up_to)
         what = f"{facts['parameters']:,} weights, twice {len(half):,} pictures of {options.dataset}"
         run.log(f"{run.folder}: {what}, {loop.where}")
