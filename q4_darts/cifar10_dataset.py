@@ -83,6 +83,12 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
     return parts
 
 
+def check_classes(train: Pictures) -> None:
+    """Raises UsageError where there is one class only."""
+    if len(train.names) < 2:
+        raise UsageError(f"there is only the class {train.names[0]}: two or more are needed to tell apart")
+
+
 def search_halves(train: Pictures) -> tuple[Pictures, Pictures]:
     """The first half of the training pictures, for the weights, and the last, for the alphas: app. A.1."""
     half = len(train) // 2
@@ -160,7 +166,6 @@ def load_tree(folder: Path, data_root: Path, size: int = SIZE) -> dict[str, Pict
 
     Raises:
         RunError: a part or class is missing, or an image cannot be read.
-        UsageError: there is one class only.
     """
     found = find_parts(folder, "train", "test")
     if not found:
@@ -168,8 +173,6 @@ def load_tree(folder: Path, data_root: Path, size: int = SIZE) -> dict[str, Pict
         advice = "; data/README.md says how to get them" if folder.name == "cifar10-images" else ""
         raise RunError(f"no images in {needed}: {folder} holds {contents(folder)}{advice}")
     parts, names = list_labelled(folder, found)
-    if len(names) < 2:
-        raise UsageError(f"{folder} has only the class {names[0]}: two or more are needed to tell apart")
     files, labels = zip(*sum(parts.values(), []))
     depth, shape = Depth(files), (size, size, 3)
     read_one = functools.partial(read_rgb, size=size, depth=depth)

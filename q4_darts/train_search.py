@@ -28,7 +28,15 @@ from common.results import read_table, share_row
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q4_darts import architect
-from q4_darts.cifar10_dataset import DataOptions, Pictures, augment, check_data, load, search_halves
+from q4_darts.cifar10_dataset import (
+    DataOptions,
+    Pictures,
+    augment,
+    check_classes,
+    check_data,
+    load,
+    search_halves,
+)
 from q4_darts.figures import plot_alphas, plot_cells, plot_cells_gif
 from q4_darts.genotypes import NODES, Genotype, save, skip_count
 from q4_darts.measures import count_parameters, predict
@@ -144,6 +152,7 @@ def main(options: Options) -> dict:
     device = runtime.device
     with runtime.one_first(options.data_root):
         train = load(options.data_root, options, options.seed)["train"].to(device)
+    check_classes(train)
     half, half_a = search_halves(train)  # the weights' and the alphas'
     steps, global_batch, mine = split_batch(len(half), options.batch_size, runtime)
 

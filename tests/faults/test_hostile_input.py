@@ -65,7 +65,7 @@ def offline(*_, **__):
 
 
 def test_the_code_has_no_other_reader_of_objects():
-    imports = r"import_module\((?!f?\"(\{question\}|q\d_\w+)\.\w+\"\))|module_from_spec"
+    imports = r"import_module\((?!f?\"(\{question\}|q\d_\w+)\.(\w+|\{file\})\"\))|module_from_spec"
     imports += r"|(?<![\w.])__import__\("
     readers = r"pickle\.loads?\(|joblib|yaml\.|allow_pickle|weights_only=False"
     unsafe = re.compile(rf"(?<![\w.])(eval|exec)\(|{readers}|{imports}")

@@ -5,7 +5,16 @@ from PIL import Image
 
 from common.runtime import RunError, UsageError
 from q4_darts import cifar10_dataset
-from q4_darts.cifar10_dataset import MEAN, STD, DataOptions, augment, draw_shapes, load, normalise
+from q4_darts.cifar10_dataset import (
+    MEAN,
+    STD,
+    DataOptions,
+    augment,
+    check_classes,
+    draw_shapes,
+    load,
+    normalise,
+)
 from tests.conftest import DATA_ROOT
 
 
@@ -84,7 +93,7 @@ def test_folder(tmp_path):
     for path in ("train/bee", "test/wasp"):
         (tmp_path / "second" / path).rename(tmp_path / path.replace("/", "-"))
     with pytest.raises(UsageError, match="only the class ant"):
-        load(tmp_path, DataOptions("folder", tmp_path / "second"))
+        check_classes(load(tmp_path, DataOptions("folder", tmp_path / "second"))["train"])
 
 
 def test_missing_data_says_what_to_put_where(tmp_path, monkeypatch):
