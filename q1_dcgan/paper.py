@@ -38,7 +38,7 @@ FRONT = (
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
 ASKED = "DCGAN: {:.0f} % of the digits it was asked to draw are read as such (chance 10 %)"
 IN_WORDS = (ASKED, (("*", LABELS),))
-THUMBNAIL = "mnist-conditional/samples.png"  # run/picture beside the front rows
+THUMBNAIL = "mnist-conditional-averaged/samples.png"  # run/picture beside the front rows
 
 COLUMNS = {"Fréchet distance": DISTANCE}
 COLUMNS |= {f"after epoch {epoch}": f"{DISTANCE} after epoch {epoch}" for epoch in (1, 7)}
