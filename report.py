@@ -1,7 +1,7 @@
 """Logs to one HTML page and tables, every number with the command that made it. Trains nothing.
 
 python report.py                     # every finished run under logs/ but the quick and smoke ones
-python report.py --runs q2_protonet/20w1s q2_protonet/5w1s
+python report.py --runs q2_protonet/20w1s q2_protonet/omniglot-20w1s
 python report.py --self_contained    # the pictures inside the page, to send it around
 """
 

@@ -115,7 +115,8 @@ def main(options: Options) -> list[dict]:
         elif not options.lake_runs:
             settings = [(way, shot) for way in options.way for shot in options.shot]
             numbers = part, settings, options.query, options.episodes, options.seed
-            beside_paper = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT
+            beside_paper = options.part == "test" and data.dataset == "omniglot"
+            beside_paper = beside_paper and data.split in WHOLE_OMNIGLOT
             own += accuracy_rows(networks[0], *numbers, beside_paper=beside_paper, limit=limit)
             own += accuracy_rows(networks[1], *numbers, UNTRAINED) if options.untrained else []
         note = "" if options.part == "test" else f", {options.part} part"

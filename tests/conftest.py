@@ -35,8 +35,7 @@ def quick_preset(tmp_path_factory) -> Path:
     with filelock.FileLock(folder / "quick.lock"):
         if not (folder / "out.txt").exists():
             roots = [f"--{kind}_root={folder / kind}" for kind in ("data", "log", "figure")]
-            words = ["reproduce.py", "--preset", "quick", "--device", "cpu", *roots]
-            done = python(*words, env=ENVIRONMENT | {"OMP_NUM_THREADS": "2"})
+            done = python("reproduce.py", "--preset", "quick", "--jobs", "2", "--device", "cpu", *roots)
             (folder / "out.txt").write_text(done.stdout)
     return folder
 
