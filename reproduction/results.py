@@ -76,7 +76,7 @@ def read_run(folder: Path) -> dict:
 
 
 def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[dict]]:
-    """The finished runs of each question, in the presets' order; if any are chosen, only these."""
+    """The finished runs of each question (the chosen ones), full size first, in the presets' order."""
     questions: dict[str, list[dict]] = {question: [] for question in PAPERS}
     for file in sorted(log_root.glob("*/*/results.json")):
         question, name = file.parts[-3:-1]
@@ -93,7 +93,7 @@ def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> dict[str, list[di
     for question, runs in questions.items():
         for run in runs:
             run["place"] = places.get(f"{question}/{run['name'].partition('-seed')[0]}", len(rows))
-        runs.sort(key=lambda run: (run["place"], run["name"]))
+        runs.sort(key=lambda run: (bool(run["less"]), run["place"], run["name"]))
     return {question: runs for question, runs in questions.items() if runs}
 
 
