@@ -148,11 +148,11 @@ def test_seeds_of_one_experiment_are_one_row_with_mean_and_deviation(tmp_path):
     make_run(tmp_path, "other", value=50.0, epochs=3)
     make_run(tmp_path, "the-same-by-another-name")
     runs = read_runs(tmp_path)["q2_protonet"]
-    first, second, third = over_seeds(runs)
-    assert [run["name"] for run in third["runs"]] == ["the-same-by-another-name"]
+    first, second, third = over_seeds(runs)  # the reduced one last
+    assert [run["name"] for run in second["runs"]] == ["the-same-by-another-name"]
     assert [run["name"] for run in first["runs"]] == ["20w1s", "20w1s-seed1", "20w1s-seed2"]
     assert tables.number(first["rows"][0]) == "91.00 ± 1.00 % (3 seeds)"
-    assert tables.number(second["rows"][0]) == "50.00 ± 0.25 %"
+    assert tables.number(third["rows"][0]) == "50.00 ± 0.25 %"
     table = tables.results_table("q2_protonet", runs)
     assert "| 20w1s | 20-way 1-shot | 96.0 | – | 91.00 ± 1.00 % (3 seeds) | full size |" in table
     assert "other |" in table
