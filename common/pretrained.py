@@ -35,8 +35,9 @@ def locate(checkpoint: Path | str, question: str | None = None) -> Path:
         return path
     if len(path.parts) == 1 and named.is_file():
         return named
-    known = ", ".join(names(question)) or "none in this checkout"
-    advice = "train one with train.py and give its file, logs/<question>/<run>/checkpoints/last.pt"
+    known = ", ".join(names(question)) or "none for this question"
+    folder = question or "<question>"
+    advice = f"train one with {folder}/train.py and give its file, logs/{folder}/<run>/checkpoints/last.pt"
     raise RunError(f"no checkpoint at {path}; networks that come with the project: {known}; {advice}")
 
 
