@@ -74,6 +74,7 @@ canvas.onpointerup = () => { props.value = canvas.toDataURL(); };
 watch("value", () => { if (!props.value) wipe(); });
 Object.assign(pen, { lineWidth: 12, lineCap: "round", lineJoin: "round" });
 wipe();
+canvas.style.cursor = "crosshair";  // the pad is ready
 """
 
 

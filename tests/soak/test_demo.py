@@ -64,7 +64,7 @@ def page(browser, address):
         page, elsewhere = context.new_page(), []
         page.on("request", lambda request: elsewhere.append(request.url))
         page.goto(address)
-        expect(page.locator("#pad canvas")).to_be_visible()
+        expect(page.locator("#pad canvas")).to_have_css("cursor", "crosshair")  # it is ready
         yield page
     assert [url for url in elsewhere if not url.startswith((address, "data:", "blob:"))] == []
 
