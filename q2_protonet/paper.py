@@ -40,6 +40,12 @@ FRONT = tuple(
     (f"{name}, %", PAPER[each], REPORT[each], name, ("untrained", name + UNTRAINED), RUNS[each])
     for each, name in SETTINGS.items()
 )
+# evaluate.py --shifts 1 of a network trained with --augment and --average_weights
+ADDED = ("omniglot-20w1s-additions", "omniglot-20w1s")  # the run, and its control's
+FRONT += tuple(
+    (f"{row[3]}, with additions, %", *row[1:3], f"{row[3]}, shifts 1", row[4], (ADDED,))
+    for row in (FRONT[0], FRONT[2])
+)
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
 IN_WORDS = (
     "ProtoNet: {:.0f} % of unseen characters are told apart from 19 others, given five drawings of each "
