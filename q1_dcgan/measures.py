@@ -18,7 +18,7 @@ from common.runtime import Runtime, no_tf32
 from q1_dcgan.classifier import Classifier, judge
 from q1_dcgan.dcgan import Generator
 from q1_dcgan.mnist_dataset import SIZE, prepare, to_uint8
-from q1_dcgan.paper import QUESTION
+from q1_dcgan.paper import DISTANCE, QUESTION, REAL
 
 
 @torch.inference_mode()
@@ -139,7 +139,7 @@ def nearest_neighbour_rows(
     drawn = Pictures(*sample(generator, count, seed, train.images.device), train.names)
     for known, of, what in (
         (drawn, "", f"samples known, {which}"),
-        (random_subset(train, count, seed), " of real training pictures (floor)", "real pictures known"),
+        (random_subset(train, count, seed), REAL, "real pictures known"),
     ):
         errors = int((known.labels[nearest(test.images, known.images)[0]] != test.labels).sum())
         counted = {"count": f"{len(known):,} {what}"}
@@ -156,10 +156,7 @@ def row(name: str, value: float, digits: int = 3, unit: str = "to the test set")
 def as_rows(figures: dict[str, float], floor_value: float, samples: int, which: str) -> list[dict]:
     """Measures as rows of results.json."""
 
-    rows = [
-        row("Frechet distance", figures["frechet_distance"]),
-        row("Frechet distance of real training pictures (floor)", floor_value),
-    ]
+    rows = [row(DISTANCE, figures["frechet_distance"]), row(DISTANCE + REAL, floor_value)]
     if "kl_to_uniform" in figures:
         rows += [
             row("class histogram, KL to uniform", figures["kl_to_uniform"], 5, "nats"),
@@ -207,7 +204,7 @@ def measure_run(
     extra = {f"after epoch {epoch}": measured[epoch] for epoch in measured if epoch != saved[-1]}
     if kept is not generator:
         measured["raw generator"] = extra["without averaging the weights"] = measure_now(generator)
-    rows += [row(f"Frechet distance {which}", its["frechet_distance"]) for which, its in extra.items()]
+    rows += [row(f"{DISTANCE} {which}", its["frechet_distance"]) for which, its in extra.items()]
     title = f"{'Conditional ' if options.conditional else ''}DCGAN, {options.dataset}, "
     title += f"{options.image_size} pixels, seed {options.seed}"
     return {"title": title, "rows": rows, "figures": measured, "epochs": saved[-1]}

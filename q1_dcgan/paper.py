@@ -63,7 +63,7 @@ PICTURES = {
     "classes.png": "How often each digit is drawn, as the classifier reads it",
     "nearest.png": "Samples and, below each, the nearest training picture: they are not copies",
     "interpolation.png": "From one noise vector to another in equal steps",
-    "curves.png": "Measures of 2,000 samples after every epoch: the Fréchet distance, how evenly the classes "
-    "are drawn, and how surely the classifier reads them",
+    "curves.png": "Measures of 2,000 samples after every epoch: the Fréchet distance, how evenly the "
+    "classes are drawn, and how surely the classifier reads them",
     "samples.gif": "The fixed noise after every epoch",
 }

@@ -105,20 +105,19 @@ def main(options: Options) -> list[dict]:
     limit = None
     if options.unknown:
         limit = unknown_distance(model, state, options.data_root, runtime.device)
+    settings = [(way, shot) for way in options.way for shot in options.shot]
+    beside_paper = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT and options.part == "test"
 
     rows = []
     for shifts in options.shifts:
-        networks = [ShiftAveraged(each, shifts) if shifts else each for each in (model, untrained)]
-        own = [lake_row(networks[0], options.lake_runs, runtime.device)] if options.lake_runs else []
+        tested, control = (ShiftAveraged(each, shifts) if shifts else each for each in (model, untrained))
+        own = [lake_row(tested, options.lake_runs, runtime.device)] if options.lake_runs else []
         if options.within_alphabet:
-            own.append(within_alphabet_row(networks[0], part, options.episodes, options.seed))
+            own.append(within_alphabet_row(tested, part, options.episodes, options.seed))
         elif not options.lake_runs:
-            settings = [(way, shot) for way in options.way for shot in options.shot]
             numbers = part, settings, options.query, options.episodes, options.seed
-            beside_paper = options.part == "test" and data.dataset == "omniglot"
-            beside_paper = beside_paper and data.split in WHOLE_OMNIGLOT
-            own += accuracy_rows(networks[0], *numbers, beside_paper=beside_paper, limit=limit)
-            own += accuracy_rows(networks[1], *numbers, UNTRAINED) if options.untrained else []
+            own += accuracy_rows(tested, *numbers, beside_paper=beside_paper, limit=limit)
+            own += accuracy_rows(control, *numbers, UNTRAINED) if options.untrained else []
         note = "" if options.part == "test" else f", {options.part} part"
         note += f", shifts {shifts}" if shifts else ""
         rows += [row | {"name": row["name"] + note} for row in own]

@@ -35,17 +35,20 @@ SETTINGS = {setting: f"{setting[0]}-way {setting[1]}-shot" for setting in PAPER}
 # Until a setting has its own run, the network trained for 20-way 1-shot shows it: it is tested at all four.
 RUNS = {(way, shot): (f"omniglot-{way}w{shot}s", "omniglot-20w1s") for way, shot in PAPER}
 UNTRAINED = ", untrained network"
-# Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
-FRONT = tuple(
-    (f"{name}, %", PAPER[each], REPORT[each], name, ("untrained", name + UNTRAINED), RUNS[each])
-    for each, name in SETTINGS.items()
-)
 # evaluate.py --shifts 1 of a network trained with --augment and --average_weights
 ADDED = ("omniglot-20w1s-additions", "omniglot-20w1s")  # the run, and its control's
-FRONT += tuple(
-    (f"{row[3]}, with additions, %", *row[1:3], f"{row[3]}, shifts 1", row[4], (ADDED,))
-    for row in (FRONT[0], FRONT[2])
-)
+
+
+def front_row(each: tuple[int, int], runs: tuple, measure: str = "", row: str = "") -> tuple:
+    """A setting's row of the front page; what is added to its name there and in results.json."""
+    name = SETTINGS[each]
+    beside = "untrained", name + UNTRAINED
+    return f"{name}{measure}, %", PAPER[each], REPORT[each], name + row, beside, runs
+
+
+# Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
+FRONT = tuple(front_row(each, RUNS[each]) for each in SETTINGS)
+FRONT += tuple(front_row((way, 1), (ADDED,), ", with additions", ", shifts 1") for way in (5, 20))
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
 IN_WORDS = (
     "ProtoNet: {:.0f} % of unseen characters are told apart from 19 others, given five drawings of each "

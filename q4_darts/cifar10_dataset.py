@@ -83,7 +83,7 @@ def load(data_root: Path, options: DataOptions, seed: int = 0) -> dict[str, Pict
     return parts
 
 
-def check_classes(train: Pictures) -> None:
+def check_class_count(train: Pictures) -> None:
     """Raises UsageError where there is one class only."""
     if len(train.names) < 2:
         raise UsageError(f"there is only the class {train.names[0]}: two or more are needed to tell apart")

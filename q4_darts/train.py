@@ -22,7 +22,7 @@ from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
-from q4_darts.cifar10_dataset import DataOptions, Pictures, augment, check_classes, check_data, load
+from q4_darts.cifar10_dataset import DataOptions, Pictures, augment, check_class_count, check_data, load
 from q4_darts.figures import plot_cells
 from q4_darts.genotypes import read, short_name
 from q4_darts.measures import accuracy_row, count_parameters, multiply_adds, predict
@@ -109,7 +109,7 @@ def main(options: Options) -> dict:
     with runtime.one_first(options.data_root):
         parts = load(options.data_root, options, options.seed)
     train, test = parts["train"].to(device), parts["test"].to(device)
-    check_classes(train)
+    check_class_count(train)
     steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
 
     architecture = {"genotype": genotype._asdict(), "channels": options.init_channels}

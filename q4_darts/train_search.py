@@ -32,7 +32,7 @@ from q4_darts.cifar10_dataset import (
     DataOptions,
     Pictures,
     augment,
-    check_classes,
+    check_class_count,
     check_data,
     load,
     search_halves,
@@ -152,7 +152,7 @@ def main(options: Options) -> dict:
     device = runtime.device
     with runtime.one_first(options.data_root):
         train = load(options.data_root, options, options.seed)["train"].to(device)
-    check_classes(train)
+    check_class_count(train)
     half, half_a = search_halves(train)  # the weights' and the alphas'
     steps, global_batch, mine = split_batch(len(half), options.batch_size, runtime)
 

@@ -10,7 +10,7 @@ from q4_darts.cifar10_dataset import (
     STD,
     DataOptions,
     augment,
-    check_classes,
+    check_class_count,
     draw_shapes,
     load,
     normalise,
@@ -93,7 +93,7 @@ def test_folder(tmp_path):
     for path in ("train/bee", "test/wasp"):
         (tmp_path / "second" / path).rename(tmp_path / path.replace("/", "-"))
     with pytest.raises(UsageError, match="only the class ant"):
-        check_classes(load(tmp_path, DataOptions("folder", tmp_path / "second"))["train"])
+        check_class_count(load(tmp_path, DataOptions("folder", tmp_path / "second"))["train"])
 
 
 def test_missing_data_says_what_to_put_where(tmp_path, monkeypatch):
