@@ -133,8 +133,8 @@ def question_tables(question: str, runs: list[dict], tables: str) -> str:
 
         known = layout.get("references", {}).items()
         known = [(name, *(values.get(column, "") for column in columns), "") for name, values in known]
-        for name, suffix in layout.get("controls", {}).items():  # once, full-size runs first
-            found = [cells(each, suffix) for each in sorted(experiments, key=lambda one: bool(one["less"]))]
+        for name, suffix in layout.get("controls", {}).items():  # once: of the first run that has each
+            found = [cells(experiment, suffix) for experiment in experiments]
             known.append((name, *(next(filter(None, each), "") for each in zip(*found)), ""))
         lines = []
         for experiment in experiments:
