@@ -22,7 +22,7 @@ from torch import Tensor
 
 from common.cli import at_least, command
 from common.runtime import ScriptOptions, UsageError, start
-from q1_dcgan.figures import plot_sheet
+from q1_dcgan.figures import MOST_ROWS, plot_sheet
 from q1_dcgan.measures import class_names, generate, load_generator
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp", ".tif", ".tiff")
@@ -35,7 +35,7 @@ class Options(ScriptOptions):
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Path("dcgan-conditional")
-    n: int = 64  # number of samples
+    n: int | None = None  # number of samples; default: 64, and with --interpolate a walk for each class
     # name of the class to draw (conditional generators); default: all in turn
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     digit: int | None = None  # the same as --class, or the number of a class, from 0
@@ -46,7 +46,8 @@ class Options(ScriptOptions):
 
 
 def check(options: Options) -> None:
-    at_least(1, options, "n")
+    if options.n is not None:
+        at_least(1, options, "n")
     output, array, files = options.output, options.array, options.files
     if output.suffix.lower() not in ENDINGS or output.is_dir():
         raise UsageError(f"--output must be a file that ends in one of {', '.join(ENDINGS)}: {output}")
@@ -95,7 +96,9 @@ def main(options: Options) -> np.ndarray:
     names = class_names(state)
     wanted = requested_class(options, names)
     draws = torch.Generator(runtime.device).manual_seed(options.seed)
-    count = -(-options.n // 8) + 1 if options.interpolate else options.n
+    walks = min(generator.classes, MOST_ROWS) if options.interpolate and wanted is None else 0
+    n = options.n or 8 * walks or 64
+    count = -(-n // 8) + 1 if options.interpolate else n
     noise = torch.randn(count, generator.latent_size, generator=draws, device=runtime.device)
     noise = walk(noise) if options.interpolate else noise
     labels, called = None, [""] * len(noise)
@@ -106,7 +109,7 @@ def main(options: Options) -> np.ndarray:
         called = [names[label] for label in labels.tolist()]
     images = generate(generator, noise, labels)
 
-    columns = 8 if options.interpolate else math.ceil(options.n**0.5)
+    columns = 8 if options.interpolate else math.ceil(n**0.5)
     of_class = f" of class {names[wanted]}" if wanted is not None else ""
     title = f"{len(images)} samples{of_class}: {state['options']['run_name']}, epoch {state['epoch']}"
     below = called if any(called) and wanted is None and len(images) <= MOST_NAMED else []

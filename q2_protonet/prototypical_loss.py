@@ -26,6 +26,16 @@ def squared_distances(query: Tensor, prototypes: Tensor) -> Tensor:
     return (query.unsqueeze(-2) - prototypes.unsqueeze(-3)).square().sum(-1)
 
 
+def every_support(embeddings: Tensor) -> Tensor:
+    """The episodes in which every drawing takes its turn as support: (way, n, dim) -> (n, way, n, dim).
+
+    In the i-th of them each class's support begins at its i-th drawing, and what comes before goes to the
+    end. All are as likely as the one that was sampled, and the network embeds their drawings once. Learning
+    from all pairs of a batch is the idea of Laenen and Bertinetto 2021; it is not in the paper.
+    """
+    return torch.stack([embeddings.roll(-first, -2) for first in range(embeddings.shape[-2])])
+
+
 def prototypical_loss(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
     """Cross-entropy of a softmax over negative squared distances to the prototypes (eq. 2), with no
     temperature.

@@ -28,7 +28,7 @@ from q2_protonet.omniglot_dataset import jitter, merge, prepare
 from q2_protonet.paper import QUESTION, UNTRAINED, WHOLE_OMNIGLOT
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
-from q2_protonet.prototypical_loss import prototypical_loss
+from q2_protonet.prototypical_loss import every_support, prototypical_loss
 from q2_protonet.splits import DataOptions, describe, load
 
 STEP_COLUMNS = ("train_loss", "train_accuracy")
@@ -54,6 +54,8 @@ class Options(DataOptions, RunOptions):
     hidden_channels: int = 64  # feature maps of each block
     # move each training drawing a little (turn, scale, shear, shift); not in the paper
     augment: bool = False
+    # score each training episode with every drawing as support in turn; not in the paper
+    every_support: bool = False
     # validate and keep a moving average of the weights with this decay, e.g. 0.999; not in the paper
     average_weights: float = 0.0
     # as the paper ends: train on train + validation for the best number of epochs of this finished run
@@ -93,12 +95,14 @@ def train_step(
     images: Tensor,
     way: int,
     shot: int,
+    in_turn: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Trains on one episode (Snell et al. 2017, algorithm 1).
 
     Args:
         learner: the network; under torchrun its DistributedDataParallel, which averages the gradients.
         images: (way * (shot + query), 1, 28, 28), class by class, the support of each class first.
+        in_turn: every drawing is support in turn, and the loss is the mean.
 
     Returns:
         Loss in nats and accuracy in 0..1 before the step, scalars on the device.
@@ -106,11 +110,13 @@ def train_step(
     with runtime.autocast():
         embeddings = learner(images)  # (way * (shot + query), 64)
     embeddings = embeddings.unflatten(0, (way, -1))  # (way, shot + query, 64)
+    if in_turn:
+        embeddings = every_support(embeddings)  # (shot + query, way, shot + query, 64)
     loss, accuracy = prototypical_loss(embeddings, shot)  # eq. 1 and 2; in fp32, outside of autocast
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return loss, accuracy
+    return loss, accuracy.mean()
 
 
 def main(options: Options) -> dict:
@@ -160,7 +166,8 @@ def main(options: Options) -> dict:
                 images = prepare(train.images[classes[runtime.rank], drawings[runtime.rank]])
                 if options.augment:
                     images = jitter(images, jitter_generator, runtime.rank, runtime.world)
-                loss, accuracy = train_step(learner, optimizer, runtime, images, sampler.way, sampler.shot)
+                episode = images, sampler.way, sampler.shot, options.every_support
+                loss, accuracy = train_step(learner, optimizer, runtime, *episode)
                 if average:
                     average.update_parameters(model)
                 loop.record(loss, accuracy)

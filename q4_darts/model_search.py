@@ -47,9 +47,10 @@ class EdgeNorm(nn.BatchNorm2d):
         statistics = self.running_mean, self.running_var
         return F.batch_norm(x, *statistics, scale, self.zero, self.training, self.momentum, self.eps)
 
-    def _load_from_state_dict(self, state: dict, prefix: str, *rest: object) -> None:
+    def _load_from_state_dict(self, state: dict, prefix: str, metadata: dict, *rest: object) -> None:
         state.pop(f"{prefix}num_batches_tracked", None)  # which older checkpoints hold
-        super()._load_from_state_dict(state, prefix, *rest)
+        # a safetensors file has no versions, and to version 1 BatchNorm would add the count
+        super()._load_from_state_dict(state, prefix, metadata | {"version": 2}, *rest)
 
 
 class EdgeConv(nn.Module):

@@ -177,7 +177,9 @@ def test_sample_grid_array_digit_and_walk(cached, tmp_path, capsys):
     assert saved["labels"].tolist() == [4] * 12
     run(sample, *words)
     assert np.load(tmp_path / "samples.npz")["labels"].tolist() == [*range(10), 0, 1]
-    run(sample, *last, "--interpolate", "--output", tmp_path / "walk.png")
+    walks = run(sample, *last, "--interpolate", "--output", tmp_path / "walk.png", *words[-2:])
+    labels = np.load(tmp_path / "samples.npz")["labels"]
+    assert len(walks) == 80 and labels.tolist() == np.repeat(np.arange(10), 8).tolist()
     for name in ("grid.png", "walk.png"):
         assert Image.open(tmp_path / name).width > 100
     with pytest.raises(UsageError, match="--digit 12"):

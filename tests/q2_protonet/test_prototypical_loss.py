@@ -3,7 +3,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from q2_protonet.prototypical_loss import prototypes_and_queries, prototypical_loss
+from q2_protonet.prototypical_loss import every_support, prototypes_and_queries, prototypical_loss
 
 
 def plain_loss(embeddings, shot):
@@ -48,6 +48,19 @@ def test_a_batch_of_episodes_is_the_mean_of_its_episodes():
     single = [prototypical_loss(episode, 1) for episode in batch]
     torch.testing.assert_close(loss, torch.stack([value for value, _ in single]).mean())
     assert accuracy.tolist() == [value.item() for _, value in single]
+
+
+def test_every_support_is_the_mean_over_the_drawings_in_turn():
+    torch.manual_seed(2)
+    embeddings = torch.randn(4, 5, 8, requires_grad=True)
+    loss, accuracy = prototypical_loss(every_support(embeddings), 2)
+    (gradient,) = torch.autograd.grad(loss, embeddings)
+    orders = [[(first + i) % 5 for i in range(5)] for first in range(5)]  # each drawing is support twice
+    expected, expected_accuracy = zip(*(plain_loss(embeddings[:, order], 2) for order in orders))
+    (expected_gradient,) = torch.autograd.grad(sum(expected) / 5, embeddings)
+    torch.testing.assert_close(loss, sum(expected) / 5, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(accuracy, torch.tensor(expected_accuracy))
 
 
 def test_equal_embeddings_give_log_way():
