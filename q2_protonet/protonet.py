@@ -1,5 +1,8 @@
 """The embedding network of Prototypical Networks (Snell et al. 2017, section 3.1)."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,17 +63,15 @@ class ProtoNet(nn.Module):
     """Four blocks: (n, 1, 28, 28) images, ink 1 on 0 -> (n, 64) embeddings. 111,936 parameters.
 
     Args:
-        hidden_channels: feature maps of every block, and the length of the embedding (the paper's 64).
+        hidden_channels: feature maps of every block (the paper's 64), or of each of the four. The last is the
+            length of the embedding.
     """
 
-    def __init__(self, hidden_channels: int = 64):
+    def __init__(self, hidden_channels: int | Sequence[int] = 64):
         super().__init__()
-        self.blocks = nn.Sequential(
-            FirstBlock(1, hidden_channels),  # 28 -> 14
-            Block(hidden_channels, hidden_channels),  # 14 -> 7
-            Block(hidden_channels, hidden_channels),  # 7 -> 3
-            Block(hidden_channels, hidden_channels),  # 3 -> 1
-        )
+        widths = [hidden_channels] * 4 if isinstance(hidden_channels, int) else list(hidden_channels)
+        deeper = [Block(before, now) for before, now in pairwise(widths)]  # 14 -> 7 -> 3 -> 1
+        self.blocks = nn.Sequential(FirstBlock(1, widths[0]), *deeper)  # 28 -> 14
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

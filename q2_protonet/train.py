@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,8 @@ from common import plots
 from common.averaging import averaged
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop
-from common.run import Run, RunOptions
+from common.options import RunOptions, plain
+from common.run import Run
 from common.runtime import Runtime, UsageError, start
 from q2_protonet.figures import plot_episode, record_episode
 from q2_protonet.measures import accuracy_rows, calibrate_unknown, embed, run_episodes
@@ -51,7 +53,8 @@ class Options(DataOptions, RunOptions):
     learning_rate: float = 1e-3  # Adam's
     lr_scheduler_step: int = 20  # epochs between reductions of the learning rate
     lr_scheduler_gamma: float = 0.5  # factor of each reduction
-    hidden_channels: int = 64  # feature maps of each block
+    # feature maps of every block, or of each of the four; the last is the length of the embedding
+    hidden_channels: int | tuple[int, int, int, int] = 64
     # move each training drawing a little (turn, scale, shear, shift); not in the paper
     augment: bool = False
     # score each training episode with every drawing as support in turn; not in the paper
@@ -72,7 +75,9 @@ def check(options: Options) -> Options:
     at_least(1, options, "epochs", "iterations", "classes_per_it_tr", "num_support_tr", "num_query_tr")
     at_least(1, options, "num_support_val", "num_query_val", "validation_episodes", "lr_scheduler_step")
     at_least(1, options, "test_episodes", "log_every")
-    at_least(2, options, "classes_per_it_val", "hidden_channels")
+    at_least(2, options, "classes_per_it_val")
+    if np.min(options.hidden_channels) < 2:
+        raise UsageError(f"--hidden_channels must be 2 or more, not {np.min(options.hidden_channels)}")
     at_least(0, options, "skip_small")
     above(0, options, "learning_rate", "lr_scheduler_gamma")
     at_least(0, options, "average_weights", below=1)
@@ -153,7 +158,7 @@ def main(options: Options) -> dict:
     state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler}
     state |= {"draws": episode_generator, "moves": jitter_generator}
 
-    architecture = {"hidden_channels": options.hidden_channels}
+    architecture = plain({"hidden_channels": options.hidden_channels})
     with Run(QUESTION, options, runtime, architecture, data=facts) as run:
         run.start_from({"model": model})
         loop = Loop(run, state, options.iterations, STEP_COLUMNS, options.log_every, best=-1.0, best_epoch=0)
