@@ -123,9 +123,9 @@ def measured(run: Row, minutes: float | None = None, **options: object) -> list[
     return [run, evaluation(run, minutes, **options)]
 
 
-def both_ways(run: Row) -> list[Row]:
-    """A network of one shot, and its test at 5 and at 20 classes."""
-    return measured(run, way=(5, 20), shot=run.options["num_support_tr"], shifts=(0, 1))
+def all_ways(run: Row) -> list[Row]:
+    """A network of one shot, and its test in all four settings."""
+    return measured(run, way=(5, 20), shot=(1, 5), shifts=(0, 1))
 
 
 def with_l1(name: str, **options: object) -> list[Row]:
@@ -163,10 +163,12 @@ SMALL = [
 
 # The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
 ADDITIONS = dict(augment=True, average_weights=0.999, lr_scheduler_step=40)
-SHOTS = [row for n in (1, 5) for row in both_ways(q2(f"omniglot-20w{n}s", 20, n, **BF16))]
-ADDED = [q2(f"omniglot-20w{shot}s-additions", 20, shot, **BF16, **ADDITIONS) for shot in (1, 5)]
-ADDED = [row for run in ADDED for row in both_ways(run)]
-BACKGROUND = q2("background", 20, 1, split="background", **BF16, **ADDITIONS)
+SHOTS = [row for n in (1, 5) for row in all_ways(q2(f"omniglot-20w{n}s", 20, n, **BF16))]
+IN_TURN = ADDITIONS | dict(every_support=True)
+ADDED = [q2(f"omniglot-20w{shot}s-every-support", 20, shot, **BF16, **IN_TURN) for shot in (1, 5)]
+ADDED = [row for run in ADDED for row in all_ways(run)]
+CHALLENGE = IN_TURN | dict(split="background", hidden_channels=(64, 64, 128, 256))
+WITHIN = dict(within_alphabet=True, shifts=(0, 1))
 DIGITS_SEEDED = measured(q1("mnist", 48, **BF16), 0.7)
 AVERAGED = q1("mnist-conditional-averaged", 53, **BF16, conditional=True, average_weights=0.999)
 DIGITS_SEEDED += measured(AVERAGED, 1.5, nearest_neighbour=50000)
@@ -175,13 +177,15 @@ EVIDENCE = [
     *SHOTS,
     q4("search-pc-20", SEARCH, **CIFAR, partial_channels=4, epochs=20, **BF16),
     *(q2(f"omniglot-5w{shot}s", 5, shot, **BF16) for shot in (1, 5)),
-    *measured(BACKGROUND, within_alphabet=True, shifts=(0, 1)),
+    *measured(q2("background-wide", 20, 1, **BF16, **CHALLENGE), **WITHIN),
     *(DIGITS_SEEDED + ADDED + with_l1("aerial-128-100", **MAPS_128, epochs=100)),
     *with_seeds(SHOTS, (1, 2)),
     *with_seeds(DIGITS_SEEDED, (1, 2)),
     *cells("pc-20", "search-pc-20", **BUDGET),
     *with_seeds(ADDED, (1, 2)),
     # ablations, each beside a run above
+    *all_ways(q2("omniglot-20w1s-additions", 20, 1, **BF16, **ADDITIONS)),
+    *measured(q2("background", 20, 1, split="background", **BF16, **ADDITIONS), **WITHIN),
     q1("mnist-averaged", 53, seed=1, **BF16, average_weights=0.999),
     *measured(q1("mnist-conditional", 53, **BF16, conditional=True), 0.7),
     q1("mnist-conditional-plane", 11, **BF16, conditional=True, label_as="plane", epochs=3),
@@ -194,7 +198,7 @@ EVIDENCE = [
 
 # Full length and full size on the data at hand, for a GPU; most useful runs first.
 SEEDED = [q2(f"full-{way}w{shot}s", way, shot) for way in (20, 5) for shot in (1, 5)]
-SEEDED += [q2(f"full-20w{shot}s-additions", 20, shot, **ADDITIONS) for shot in (1, 5)]
+SEEDED += [q2(f"full-20w{shot}s-every-support", 20, shot, **IN_TURN) for shot in (1, 5)]
 SEEDED += measured(q1("full-mnist")) + measured(q1("full-mnist-conditional", conditional=True))
 FULL_CELLS = cells("full", "full-search-50", **CIFAR, epochs=50)
 FULL = [
@@ -205,8 +209,9 @@ FULL = [
     *FULL_CELLS,
     *map(evaluation, FULL_CELLS),
     *with_seeds(SEEDED, (1, 2)),
+    *measured(q2("full-background-wide", 20, 1, **CHALLENGE), **WITHIN),
     q4("full-search-20-second", SEARCH, **CIFAR, epochs=20, order="second"),
-    *(q2(f"full-{split}-20w1s", 20, 1, split=split, **ADDITIONS) for split in ("small", "small1")),
+    *(q2(f"full-{split}-20w1s", 20, 1, split=split, **IN_TURN) for split in ("small", "small1")),
 ]
 
 # What a precision costs in accuracy: the same short run at each, three seeds. tf32 needs a GPU.

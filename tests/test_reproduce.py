@@ -150,7 +150,7 @@ COMMANDS = {
     "--checkpoint L/q3_pix2pix/full-aerial/checkpoints/last.pt --data_root D --figure_root F",
     "paper": "q2_protonet/train.py --num_support_tr 1 --num_support_val 1 --classes_per_it_val 20 "
     "--trainval paper-20w1s --run_name paper-20w1s-trainval --data_root D --log_root L --figure_root F",
-    "evidence": "q2_protonet/evaluate.py --way 5 20 --shot 5 --shifts 0 1 "
+    "evidence": "q2_protonet/evaluate.py --way 5 20 --shot 1 5 --shifts 0 1 "
     "--checkpoint L/q2_protonet/omniglot-20w5s/checkpoints/best.pt --data_root D --figure_root F",
     "precision": "q1_dcgan/train.py --epochs 3 --precision tf32 --seed 2 --run_name precision-tf32-seed2 "
     "--data_root D --log_root L --figure_root F",
