@@ -60,7 +60,7 @@ class Run:
         self.figures = options.figure_root / question / options.run_name
         self.config, self.last = self.folder / "config.json", self.folder / "checkpoints" / "last.pt"
         self.stop_signal = StopSignal()
-        self.writing = runtime.rank == 0
+        self.writing, self.afresh = runtime.rank == 0, False
         self.restarted = runtime.on_any_rank(self.writing and self._restarted())
         self.facts = plain(facts)
         self.tables, self.boards, self.warnings = {}, {}, []
@@ -89,8 +89,30 @@ class Run:
             advice = "wait for it, or give another --run_name"
             raise RunError(f"another process is writing {self.folder}: {advice}") from error
         self._claim(free)
-        self.figures.mkdir(parents=True, exist_ok=True)
         self.config_before = self.config.read_text() if self.config.exists() else ""
+        if not self.afresh:
+            self._add_leg()
+
+    def _clear(self) -> None:
+        """Deletes the run that this one starts again, now that nothing can refuse the new one any more."""
+        if not (self.writing and self.afresh):
+            return
+        # config.json last: it says whose folder it is
+        for file in sorted(self._files(), key=self.config.__eq__):
+            if file.is_dir() and not file.is_symlink():
+                shutil.rmtree(file)
+            else:
+                file.unlink()
+        shutil.rmtree(self.figures, ignore_errors=True)
+        self.afresh, self.config_before = False, ""
+        self._add_leg()
+
+    def _files(self) -> list[Path]:
+        """What the folder holds, besides what this process itself put there."""
+        return [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
+
+    def _add_leg(self) -> None:
+        self.figures.mkdir(parents=True, exist_ok=True)
         legs = json.loads(self.config_before)["legs"] if self.config_before else []
         torchrun = os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
         leg = {"torchrun": torchrun, **provenance(), "device": self.runtime.device_name}
@@ -126,8 +148,7 @@ class Run:
 
     def _claim(self, free: set[str]) -> None:
         """Makes sure that the folder may be written: a new one, one to delete, or one to continue."""
-        files = [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
-        if not files:
+        if not self._files():
             return
         options = self.options
         try:
@@ -140,13 +161,7 @@ class Run:
             raise UsageError(f"{self.folder} holds {what}: give another --run_name")
         afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
         if afresh and not self.restarted:
-            files.sort(key=self.config.__eq__)  # config.json last: it says whose folder it is
-            for file in files:
-                if file.is_dir() and not file.is_symlink():
-                    shutil.rmtree(file)
-                else:
-                    file.unlink()
-            shutil.rmtree(self.figures, ignore_errors=True)
+            self.afresh = True
         elif options.resume or self.restarted:
             self._continue(before, free)
         else:
@@ -193,7 +208,9 @@ class Run:
         """
         if self.start is not None:
             path, self.start, saved = self.options.start_from, None, self.start
-            for text in checkpoint.start_from(path, saved, self.architecture, networks, remade):
+            texts = checkpoint.start_from(path, saved, self.architecture, networks, remade)
+            self._clear()
+            for text in texts:
                 self.log(text)
 
     def restore(self, parts: dict[str, object]) -> dict:
@@ -209,6 +226,7 @@ class Run:
             RunError: as `checkpoint.load_last`; a table was changed since.
         """
         saved, warning = None, ""
+        self._clear()
         if self.options.resume or self.restarted:
             about = self.question, self.architecture, self.runtime.device
             saved, warning = checkpoint.load_last(self.last, *about)

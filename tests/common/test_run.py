@@ -170,6 +170,11 @@ def test_overwriting_reads_what_to_start_from_first(options, tmp_path):
     replace(options, start_from=tmp_path / "missing.pt", resume=True).check()
     assert (folder / "results.json").exists()
     checkpoint.save(folder / "checkpoints" / "last.pt", "q", {}, model=net.state_dict())
+    before = (folder / "config.json").read_text()
+    with pytest.raises(UsageError, match="holds the network"):  # of another shape
+        with opened(replace(options, overwrite=True, start_from=folder / "checkpoints" / "last.pt")) as run:
+            run.start_from({"model": nn.Linear(3, 1)})
+    assert (folder / "results.json").exists() and (folder / "config.json").read_text() == before
     with opened(replace(options, overwrite=True, start_from=folder / "checkpoints" / "last.pt")) as run:
         new = nn.Linear(1, 1)
         run.start_from({"model": new})
