@@ -49,7 +49,8 @@ def run_episodes(
     Returns:
         Mean loss in nats, and the accuracy of each episode (episodes,) in 0..1.
     """
-    numbers = sampler.way * sampler.query * sampler.way * embeddings.shape[-1]  # differences per episode
+    # how many are sampled at once decides which: another batch would measure on other episodes
+    numbers = sampler.way * sampler.query * sampler.way * embeddings.shape[-1]
     batch = max(1, 2**24 // numbers)
     losses, accuracies = [], []
     for first in range(0, episodes, batch):

@@ -70,8 +70,8 @@ class ProtoNet(nn.Module):
     def __init__(self, hidden_channels: int | Sequence[int] = 64):
         super().__init__()
         widths = [hidden_channels] * 4 if isinstance(hidden_channels, int) else list(hidden_channels)
-        deeper = [Block(before, now) for before, now in pairwise(widths)]  # 14 -> 7 -> 3 -> 1
-        self.blocks = nn.Sequential(FirstBlock(1, widths[0]), *deeper)  # 28 -> 14
+        self.blocks = nn.Sequential(FirstBlock(1, widths[0]))  # 28 -> 14
+        self.blocks.extend(Block(before, now) for before, now in pairwise(widths))  # 14 -> 7 -> 3 -> 1
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -22,8 +22,15 @@ def prototypes_and_queries(embeddings: Tensor, shot: int) -> tuple[Tensor, Tenso
 
 
 def squared_distances(query: Tensor, prototypes: Tensor) -> Tensor:
-    """Squared Euclidean distances in fp32: (..., n, dim) and (..., way, dim) -> (..., n, way)."""
-    return (query.unsqueeze(-2) - prototypes.unsqueeze(-3)).square().sum(-1)
+    """Squared Euclidean distances in fp32: (..., n, dim) and (..., way, dim) -> (..., n, way).
+
+    As |q|^2 - 2 qp + |p|^2, without the differences (..., n, way, dim). Both are first moved by the
+    prototypes' mean: of smaller numbers fp32 keeps more digits.
+    """
+    centre = prototypes.mean(-2, keepdim=True)  # (..., 1, dim)
+    query, prototypes = query - centre, prototypes - centre
+    lengths = query.square().sum(-1, keepdim=True) + prototypes.square().sum(-1).unsqueeze(-2)
+    return (lengths - 2 * query @ prototypes.mT).clamp(min=0)
 
 
 def every_support(embeddings: Tensor) -> Tensor:

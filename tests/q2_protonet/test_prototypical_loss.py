@@ -3,7 +3,12 @@ import math
 import torch
 import torch.nn.functional as F
 
-from q2_protonet.prototypical_loss import every_support, prototypes_and_queries, prototypical_loss
+from q2_protonet.prototypical_loss import (
+    every_support,
+    prototypes_and_queries,
+    prototypical_loss,
+    squared_distances,
+)
 
 
 def plain_loss(embeddings, shot):
@@ -27,6 +32,14 @@ def test_hand_computed():
     loss, accuracy = prototypical_loss(embeddings, 2)
     by_hand = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-8))) / 2
     assert math.isclose(loss.item(), by_hand, rel_tol=1e-5) and accuracy == 1
+
+
+def test_distances_agree_with_differences():
+    torch.manual_seed(0)
+    query, prototypes = 30 + torch.randn(3, 20, 64), 30 + torch.randn(3, 5, 64)
+    expected = (query[:, :, None] - prototypes[:, None]).double().square().sum(-1)
+    torch.testing.assert_close(squared_distances(query, prototypes).double(), expected, rtol=1e-5, atol=1e-5)
+    assert squared_distances(prototypes, prototypes).diagonal(dim1=1, dim2=2).abs().max() < 1e-4
 
 
 def test_agrees_with_the_loop_in_value_and_gradient():
