@@ -1,7 +1,8 @@
-"""The losses of the original GAN, non-saturating, on logits (Goodfellow et al. 2014, section 3)."""
+"""The non-saturating losses of the original GAN, on logits (Goodfellow et al. 2014, section 3), and R1."""
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -20,3 +21,20 @@ def generator_loss(fake: Tensor) -> Tensor:
         fake: logits (n,) of generated pictures.
     """
     return F.softplus(-fake.float()).mean()
+
+
+def gradient_penalty(discriminator: nn.Module, real: Tensor, labels: Tensor | None) -> Tensor:
+    """Half the mean of |grad_x D(x)|^2 over real pictures (Mescheder et al. 2018, eq. 9, R1); in fp32.
+
+    It keeps the discriminator flat around the data, so that the generator always has a slope to follow.
+
+    Args:
+        discriminator: pictures (n, ...) and labels (n,) or None -> logits (n,).
+        real: pictures (n, channels, size, size).
+    """
+    real = real.detach().requires_grad_()
+    with torch.autocast(real.device.type, enabled=False):
+        # forward: what --compile compiled cannot be differentiated twice
+        logits = discriminator.forward(real, labels)
+    (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+    return slope.square().flatten(1).sum(1).mean() / 2

@@ -24,10 +24,11 @@ from common.runtime import Runtime, UsageError, start
 from q1_dcgan import figures, measures
 from q1_dcgan.classifier import LEAST_ACCURACY, judge, trained_classifier
 from q1_dcgan.dcgan import Discriminator, Generator
-from q1_dcgan.gan_loss import discriminator_loss, generator_loss
+from q1_dcgan.gan_loss import discriminator_loss, generator_loss, gradient_penalty
 from q1_dcgan.mnist_dataset import DataOptions, load, prepare
 from q1_dcgan.paper import QUESTION
 
+PENALTY_EVERY = 4  # steps; so much heavier in each of them, as in lazy regularisation (Karras et al. 2020)
 STEP_COLUMNS = ("d_loss", "g_loss", "d_real", "d_fake", "d_fake_after")
 
 
@@ -45,6 +46,8 @@ class Options(DataOptions, RunOptions):
     image_size: int = 28  # 28, or 64 for the original layout on enlarged pictures
     # sample from a moving average of the generator with this decay, such as 0.999; not in the paper
     average_weights: float = 0.0
+    # weight of R1, the discriminator's squared slope at real pictures, such as 1; not in the paper
+    gradient_penalty: float = 0.0
     log_every: int = 10  # steps averaged into one row of steps.csv
     quality_samples: int = 2000  # samples measured after each epoch; 0 measures only at the end
     test_samples: int = 10000  # samples measured at the end
@@ -66,6 +69,7 @@ def check(options: Options) -> Options:
         raise UsageError(f"--image_size must be 28 or 64, not {options.image_size}")
     above(0, options, "learning_rate")
     at_least(0, options, "average_weights", below=1)
+    at_least(0, options, "gradient_penalty", below=float("inf"))
     if options.channels not in (1, 3):
         raise UsageError(f"--channels must be 1 for grey or 3 for colour, not {options.channels}")
     if options.channels == 3 and options.dataset != "folder":
@@ -88,6 +92,7 @@ def train_step(
     labels: Tensor | None,
     requested: Tensor | None,
     runtime: Runtime,
+    penalty: float = 0.0,
 ) -> tuple[Tensor, ...]:
     """A step of the discriminator, then one of the generator (Goodfellow et al. 2014, algorithm 1, k = 1).
 
@@ -96,10 +101,12 @@ def train_step(
         real: pictures (n, channels, size, size) in [-1, 1].
         noise: (n, latent_size).
         labels, requested: (n,) of the real pictures and for the generated ones; None without labels.
+        penalty: weight of the gradient penalty in this step.
 
     Returns:
-        The discriminator's and generator's loss in nats, and the mean probability of being real that the
-        discriminator gave to real pictures, to generated ones, and to these again after its step.
+        The discriminator's loss (without the penalty) and the generator's in nats, and the mean probability
+        of being real that the discriminator gave to real pictures, to generated ones, and to these again
+        after its step.
     """
     (generator, discriminator), (optimizer_g, optimizer_d) = networks, optimizers
     # Real and generated pictures pass the discriminator separately: each has its own BatchNorm statistics.
@@ -108,8 +115,11 @@ def train_step(
         fake = generator(noise, requested)  # (n, channels, size, size)
         on_real, on_fake = discriminator(real, labels), discriminator(fake.detach(), requested)  # logits (n,)
     d_loss = discriminator_loss(on_real, on_fake)
+    penalised = d_loss
+    if penalty:
+        penalised = d_loss + penalty * gradient_penalty(discriminator, real, labels)
     optimizer_d.zero_grad()
-    d_loss.backward()
+    penalised.backward()
     runtime.average_gradients(discriminator)
     optimizer_d.step()
 
@@ -187,7 +197,9 @@ def main(options: Options) -> dict:
                 if classes:
                     labels = train.labels[batch]
                     requested = torch.randint(classes, (global_batch,), **drawn)[mine]
-                loop.record(*train_step(networks, optimizers, real, noise, labels, requested, runtime))
+                penalty = options.gradient_penalty * PENALTY_EVERY if step % PENALTY_EVERY == 0 else 0
+                pictures = real, noise, labels, requested
+                loop.record(*train_step(networks, optimizers, *pictures, runtime, penalty))
                 if average:
                     average.update_parameters(generator)
 

@@ -61,7 +61,8 @@ def on_cuda(kind, *arguments):
     return network
 
 
-def gradients(loss, inputs):
+def gradients(loss, inputs, create_graph=False):
+    inputs = [inputs] if isinstance(inputs, torch.Tensor) else inputs
     assert loss.device == CUDA and loss.dtype == torch.float32 and loss.requires_grad
     return [torch.empty_like(parameter) for parameter in inputs]
 
@@ -101,7 +102,7 @@ def test_dcgan(runtime, size, label_as):
     noise = torch.randn(4, 8, device=CUDA)
     optimizers = [adam(network) for network in networks]
     with made_up_gradients(*networks):
-        figures = dcgan_train.train_step(networks, optimizers, real, noise, labels, labels, runtime)
+        figures = dcgan_train.train_step(networks, optimizers, real, noise, labels, labels, runtime, 1.0)
     torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack(figures)  # as loop.record does
     assert drawn[0].dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[runtime.precision]
     assert mnist_dataset.to_uint8(drawn[0]).device == CUDA

@@ -7,7 +7,7 @@ from torch import nn
 
 from common.runtime import Runtime
 from q1_dcgan.dcgan import Discriminator, Generator
-from q1_dcgan.gan_loss import discriminator_loss, generator_loss
+from q1_dcgan.gan_loss import discriminator_loss, generator_loss, gradient_penalty
 from q1_dcgan.train import train_step
 
 
@@ -92,6 +92,27 @@ def test_losses_are_the_binary_cross_entropies():
     ones, zeros = torch.ones(9), torch.zeros(9)
     torch.testing.assert_close(discriminator_loss(real, fake), entropy(real, ones) + entropy(fake, zeros))
     torch.testing.assert_close(generator_loss(fake), entropy(fake, ones))
+
+
+def test_gradient_penalty_by_hand():
+    class Quadratic(nn.Module):
+        """D(x) = a |x|^2, whose slope is 2 a x: half its squared length is 2 a^2 |x|^2."""
+
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, images, labels):
+            return self.a * images.square().sum((1, 2, 3))
+
+    real, discriminator = torch.rand(5, 1, 4, 4), Quadratic()
+    lengths = real.square().sum((1, 2, 3)).mean()
+    with torch.autocast("cpu", torch.bfloat16):
+        penalty = gradient_penalty(discriminator, real, None)
+    penalty.backward()
+    torch.testing.assert_close(penalty, 2 * 9 * lengths)
+    torch.testing.assert_close(discriminator.a.grad, 4 * 3 * lengths)
+    assert not real.requires_grad and real.grad is None
 
 
 def test_each_half_of_a_step_gives_gradients_to_its_own_network_only():
