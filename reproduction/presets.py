@@ -172,6 +172,8 @@ WITHIN = dict(within_alphabet=True, shifts=(0, 1))
 DIGITS_SEEDED = measured(q1("mnist", 48, **BF16), 0.7)
 AVERAGED = q1("mnist-conditional-averaged", 53, **BF16, conditional=True, average_weights=0.999)
 DIGITS_SEEDED += measured(AVERAGED, 1.5, nearest_neighbour=50000)
+PENALISED = dict(average_weights=0.999, gradient_penalty=1)
+DIGITS_SEEDED += measured(q1("mnist-penalised", **BF16, **PENALISED))
 BUDGET = CIFAR | BF16 | dict(epochs=10, init_channels=16, layers=8)  # one for all three cells
 EVIDENCE = [
     *SHOTS,
@@ -199,7 +201,8 @@ EVIDENCE = [
 # Full length and full size on the data at hand, for a GPU; most useful runs first.
 SEEDED = [q2(f"full-{way}w{shot}s", way, shot) for way in (20, 5) for shot in (1, 5)]
 SEEDED += [q2(f"full-20w{shot}s-every-support", 20, shot, **IN_TURN) for shot in (1, 5)]
-SEEDED += measured(q1("full-mnist")) + measured(q1("full-mnist-conditional", conditional=True))
+SEEDED += measured(q1("full-mnist")) + measured(q1("full-mnist-penalised", **PENALISED))
+SEEDED += measured(q1("full-mnist-conditional", conditional=True))
 FULL_CELLS = cells("full", "full-search-50", **CIFAR, epochs=50)
 FULL = [
     *SEEDED,
