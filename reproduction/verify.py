@@ -33,6 +33,9 @@ def evaluate(question: str, name: str, data_root: Path, device: str) -> list[dic
     options = script.Options(checkpoint=Path(name), data_root=data_root, device=device)
     if hasattr(options, "figure_root"):
         options.figure_root = Path(tempfile.gettempdir()) / "verify-figures"
+    trained = pretrained.read(pretrained.FOLDER / f"{name}.safetensors")["options"]
+    if trained.get("split") == "background":  # for the Omniglot challenge
+        options.within_alphabet, options.shifts = True, (0, 1)
     result = script.main(options)
     return result["rows"] if isinstance(result, dict) else result
 
