@@ -61,7 +61,7 @@ def check(options: Options) -> Options:
         options = as_smoke(options, run_name="smoke", **tiny)
     at_least(1, options, "epochs", "batch_size", "latent_size", "base_channels", "log_every")
     at_least(1000, options, "synthetic_pictures")
-    at_least(0, options, "quality_samples")
+    at_least(0, options, "quality_samples", "gradient_penalty")
     at_least(200, options, "test_samples")
     if 0 < options.quality_samples < 200:
         raise UsageError("--quality_samples must be 0, or 200 or more: the features have 128 dimensions")
@@ -69,7 +69,6 @@ def check(options: Options) -> Options:
         raise UsageError(f"--image_size must be 28 or 64, not {options.image_size}")
     above(0, options, "learning_rate")
     at_least(0, options, "average_weights", below=1)
-    at_least(0, options, "gradient_penalty", below=float("inf"))
     if options.channels not in (1, 3):
         raise UsageError(f"--channels must be 1 for grey or 3 for colour, not {options.channels}")
     if options.channels == 3 and options.dataset != "folder":
