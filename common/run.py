@@ -5,24 +5,21 @@ logs/<question>/<run_name>/      config.json metrics.csv steps.csv results.json 
 figures/<question>/<run_name>/   the pictures
 """
 
-import dataclasses
 import json
-import os
 import shlex
-import shutil
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
-import filelock
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from common import checkpoint
+from common.folder import RunFolder
 from common.options import FREE_ON_RESUME, RunOptions, plain
-from common.provenance import provenance, script_here
+from common.provenance import script_here
 from common.results import Table, print_rows, write_json
 from common.runtime import OUT_OF_MEMORY, RunError, Runtime, StopSignal, UsageError
 
@@ -54,18 +51,14 @@ class Run:
         fixed_epochs: bool = False,
         **facts: object,
     ):
-        self.question, self.options = question, options
-        self.runtime, self.architecture = runtime, architecture
-        self.folder = options.log_root / question / options.run_name
-        self.figures = options.figure_root / question / options.run_name
-        self.config, self.last = self.folder / "config.json", self.folder / "checkpoints" / "last.pt"
+        self.question, self.runtime, self.architecture = question, runtime, architecture
+        self.facts, self.writing = plain(facts), runtime.rank == 0
+        self.place = RunFolder(question, options, runtime, self.facts)
+        self.folder, self.figures, self.last = self.place.path, self.place.figures, self.place.last
+        self.tables, self.boards = {}, {}
         self.stop_signal = StopSignal()
-        self.writing, self.afresh = runtime.rank == 0, False
-        self.restarted = runtime.on_any_rank(self.writing and self._restarted())
-        self.facts = plain(facts)
-        self.tables, self.boards, self.warnings = {}, {}, []
         self.start = None  # what --start_from holds, read before --overwrite deletes it with its run
-        if options.start_from and not ((options.resume or self.restarted) and self._saved):
+        if options.start_from and not (self.place.resuming and self.place.saved):
             self.start = checkpoint.load(options.start_from, question)
             runtime.barrier()
         words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
@@ -73,52 +66,8 @@ class Run:
         self.resume_command = shlex.join([*launcher, script_here(sys.argv[0]), *words, "--resume"])
         with runtime.ending_together():
             if self.writing:
-                self._open(FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
-
-    def _open(self, free: set[str]) -> None:
-        """Takes the folder for this process alone, and adds a leg to its config.json."""
-        if self.options.resume and not self.config.exists():
-            known = sorted(path.parent.name for path in self.folder.parent.glob("*/config.json"))
-            there = f"the runs there are {', '.join(known)}" if known else "there are no runs in that folder"
-            raise UsageError(f"--resume: there is no run {self.folder}; {there}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = filelock.FileLock(self.folder / ".lock")
-        try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            advice = "wait for it, or give another --run_name"
-            raise RunError(f"another process is writing {self.folder}: {advice}") from error
-        self._claim(free)
-        self.config_before = self.config.read_text() if self.config.exists() else ""
-        if not self.afresh:
-            self._add_leg()
-
-    def _clear(self) -> None:
-        """Deletes the run that this one starts again, now that nothing can refuse the new one any more."""
-        if not (self.writing and self.afresh):
-            return
-        # config.json last: it says whose folder it is
-        for file in sorted(self._files(), key=self.config.__eq__):
-            if file.is_dir() and not file.is_symlink():
-                shutil.rmtree(file)
-            else:
-                file.unlink()
-        shutil.rmtree(self.figures, ignore_errors=True)
-        self.afresh, self.config_before = False, ""
-        self._add_leg()
-
-    def _files(self) -> list[Path]:
-        """What the folder holds, besides what this process itself put there."""
-        return [file for file in self.folder.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
-
-    def _add_leg(self) -> None:
-        self.figures.mkdir(parents=True, exist_ok=True)
-        legs = json.loads(self.config_before)["legs"] if self.config_before else []
-        torchrun = os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None
-        leg = {"torchrun": torchrun, **provenance(), "device": self.runtime.device_name}
-        leg |= {"processes": self.runtime.world, "precision": self.runtime.precision}
-        about = {"question": self.question, "options": plain(vars(self.options)), **self.facts}
-        write_json(self.config, about | {"legs": [*legs, leg]})
+                self.place.open(FREE_ON_RESUME - {"epochs"} if fixed_epochs else FREE_ON_RESUME)
+        self.options = self.place.options
 
     def __enter__(self) -> "Run":
         self.stop_signal.__enter__()
@@ -129,77 +78,12 @@ class Run:
         if self.writing:
             for file in [*(table.file for table in self.tables.values()), *self.boards.values()]:
                 file.close()
-            if error and (isinstance(error, UsageError) or not self.tables):  # refused, or it never began
-                if self.config_before:
-                    self.config.write_text(self.config_before)
-                elif not self.tables:
-                    self.config.unlink()
-            self.lock.release()
+            refused, began = isinstance(error, UsageError), error is None or bool(self.tables)
+            self.place.close(refused, began)
         if isinstance(error, torch.OutOfMemoryError):
             kept = " (start again with --overwrite). What was trained is kept: with room on the GPU, "
             kept += f"{self.resume_command} continues it"
             raise RunError(OUT_OF_MEMORY + (kept if self.last.exists() else "")) from error
-
-    def _restarted(self) -> bool:
-        """torchrun --max_restarts restarted this run: its last leg has the same torchrun process."""
-        if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not self.config.exists():
-            return False
-        return json.loads(self.config.read_text())["legs"][-1].get("torchrun") == os.getppid()
-
-    def _claim(self, free: set[str]) -> None:
-        """Makes sure that the folder may be written: a new one, one to delete, or one to continue."""
-        if not self._files():
-            return
-        options = self.options
-        try:
-            before = json.loads(self.config.read_text())
-            own = before["question"] == self.question and "options" in before and before["legs"]
-        except (OSError, ValueError, KeyError, TypeError):
-            own = False
-        if not own:
-            what = "files that no run of this project wrote"
-            raise UsageError(f"{self.folder} holds {what}: give another --run_name")
-        afresh = options.overwrite or (options.smoke and before["options"]["smoke"] and not options.resume)
-        if afresh and not self.restarted:
-            self.afresh = True
-        elif options.resume or self.restarted:
-            self._continue(before, free)
-        else:
-            advice = "--resume continues it, --overwrite starts it again, --run_name NAME keeps both"
-            raise UsageError(f"the run {self.folder} exists: {advice}")
-
-    def _continue(self, config: dict, free: set[str]) -> None:
-        """Makes sure that a run with this config.json may go on with these options, data and machine."""
-        changed = [f"its {key} changed" for key, x in self.facts.items() if config.get(key, x) != x]
-        leg, before, now = config["legs"][-1], config["options"], plain(vars(self.options))
-        for key in sorted(before.keys() & now.keys() - free):
-            if before[key] != now[key]:
-                changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}")
-                if key == "epochs":
-                    changed[-1] += " (the learning rate's schedule spans them; --start_from begins a new run)"
-        began, given = before.get("start_from"), now["start_from"]
-        if given != began and (given or not self._saved):
-            changed.append(f"--start_from was {began!r}, now {given!r}")
-        self.options = dataclasses.replace(self.options, start_from=began and Path(began))
-        metrics = self.folder / "metrics.csv"
-        done = len(metrics.read_text().splitlines()) - 1 if metrics.exists() else 0  # after the head
-        if "epochs" in free and now.get("epochs", done) < done:
-            changed.append(f"{done} epochs are done, more than --epochs {now['epochs']}")
-        if leg["processes"] != self.runtime.world:
-            changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
-        if changed:
-            raise UsageError(f"--resume needs the options and data the run began with: {'; '.join(changed)}")
-        if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
-            moved = f"the run moves from {leg['device']} to {self.runtime.device_name}"
-            loss = (
-                "it continues with other random numbers and no longer repeats an undisturbed run to the bit"
-            )
-            self.warnings.append(f"{moved}: {loss}")
-
-    @property
-    def _saved(self) -> bool:
-        """There is a checkpoint to resume from."""
-        return self.last.exists() or checkpoint.previous(self.last).exists()
 
     def start_from(self, networks: dict[str, torch.nn.Module], remade: tuple[str, ...] = ()) -> None:
         """Loads --start_from into new networks, unless the run resumes; call it before `restore`.
@@ -209,7 +93,8 @@ class Run:
         if self.start is not None:
             path, self.start, saved = self.options.start_from, None, self.start
             texts = checkpoint.start_from(path, saved, self.architecture, networks, remade)
-            self._clear()
+            if self.writing:
+                self.place.clear()
             for text in texts:
                 self.log(text)
 
@@ -226,8 +111,9 @@ class Run:
             RunError: as `checkpoint.load_last`; a table was changed since.
         """
         saved, warning = None, ""
-        self._clear()
-        if self.options.resume or self.restarted:
+        if self.writing:
+            self.place.clear()
+        if self.place.resuming:
             about = self.question, self.architecture, self.runtime.device
             saved, warning = checkpoint.load_last(self.last, *about)
         position, sizes, self._seconds_before = {}, {}, 0.0
@@ -252,7 +138,7 @@ class Run:
                     self.tables[name] = Table(self.folder / f"{name}.csv", sizes.get(name, 0))
                     purge = position.get("epoch", 0) if name == "metrics" else None  # it begins again
                     self.boards[name] = SummaryWriter(self.folder / "tensorboard" / name, purge_step=purge)
-        for text in filter(None, [*self.warnings, warning]):
+        for text in filter(None, [*self.place.warnings, warning]):
             self.log(f"warning: {text}")
         return position
 
@@ -260,7 +146,7 @@ class Run:
         """Adds facts that are known only after `restore` to config.json and to the next checkpoints."""
         self.facts |= facts
         if self.writing:
-            write_json(self.config, json.loads(self.config.read_text()) | facts)
+            write_json(self.place.config, json.loads(self.place.config.read_text()) | facts)
 
     @property
     def seconds(self) -> float:

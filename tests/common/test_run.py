@@ -192,7 +192,7 @@ def test_a_resumed_run_remembers_what_it_started_from(options, tmp_path):
         run.restore({})
         run.save_last({}, epoch=2)
     with opened(replace(options, resume=True)) as run:
-        assert json.loads(run.config.read_text())["options"]["start_from"] == str(tmp_path / "a.pt")
+        assert json.loads(run.place.config.read_text())["options"]["start_from"] == str(tmp_path / "a.pt")
     with pytest.raises(UsageError, match="--start_from was .*a.pt', now .*b.pt"):
         opened(replace(options, start_from=tmp_path / "b.pt", resume=True))
 
@@ -284,11 +284,11 @@ def test_a_cpu_stays_a_cpu_however_its_threads_are_counted(options, monkeypatch)
     with opened(options) as run:
         run.restore({})
         run.save_last({}, epoch=1)
-    run.config.write_text(run.config.read_text().replace("1 thread", "1 threads"))  # as of old
+    run.place.config.write_text(run.place.config.read_text().replace("1 thread", "1 threads"))  # as of old
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     with opened(replace(options, resume=True)) as run:
         run.restore({})
-    assert CPU.device_name == "CPU, 2 threads" and not run.warnings
+    assert CPU.device_name == "CPU, 2 threads" and not run.place.warnings
 
 
 def test_resume_must_keep_the_data_which_are_known_by_their_content(options, tmp_path):
