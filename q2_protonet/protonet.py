@@ -59,19 +59,34 @@ class FirstBlock(Block):
         return F.relu(F.max_pool2d(F.conv2d(x, folded, bias, padding=1), 2))
 
 
+class Residual(nn.Module):
+    """x + BatchNorm(conv3x3(x)), then ReLU: (n, channels, h, w) -> the same shape (He et al. 2016, eq. 1)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.norm(self.conv(x)))
+
+
 class ProtoNet(nn.Module):
     """Four blocks: (n, 1, 28, 28) images, ink 1 on 0 -> (n, 64) embeddings. 111,936 parameters.
 
     Args:
         hidden_channels: feature maps of every block (the paper's 64), or of each of the four. The last is the
             length of the embedding.
+        residual_convs: how many residual convolutions follow each block but the last (the paper's 0).
     """
 
-    def __init__(self, hidden_channels: int | Sequence[int] = 64):
+    def __init__(self, hidden_channels: int | Sequence[int] = 64, residual_convs: int = 0):
         super().__init__()
         widths = [hidden_channels] * 4 if isinstance(hidden_channels, int) else list(hidden_channels)
         self.blocks = nn.Sequential(FirstBlock(1, widths[0]))  # 28 -> 14
-        self.blocks.extend(Block(before, now) for before, now in pairwise(widths))  # 14 -> 7 -> 3 -> 1
+        for before, now in pairwise(widths):  # 14 -> 7 -> 3 -> 1
+            self.blocks.extend(Residual(before) for _ in range(residual_convs))
+            self.blocks.append(Block(before, now))
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

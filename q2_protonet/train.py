@@ -55,6 +55,8 @@ class Options(DataOptions, RunOptions):
     lr_scheduler_gamma: float = 0.5  # factor of each reduction
     # feature maps of every block, or of each of the four; the last is the length of the embedding
     hidden_channels: int | tuple[int, int, int, int] = 64
+    # residual convolutions that follow each block but the last; not in the paper
+    residual_convs: int = 0
     # move each training drawing a little (turn, scale, shear, shift); not in the paper
     augment: bool = False
     # score each training episode with every drawing as support in turn; not in the paper
@@ -78,7 +80,7 @@ def check(options: Options) -> Options:
     at_least(2, options, "classes_per_it_val")
     if np.min(options.hidden_channels) < 2:
         raise UsageError(f"--hidden_channels must be 2 or more, not {np.min(options.hidden_channels)}")
-    at_least(0, options, "skip_small")
+    at_least(0, options, "skip_small", "residual_convs")
     above(0, options, "learning_rate", "lr_scheduler_gamma")
     at_least(0, options, "average_weights", below=1)
     if options.trainval:
@@ -145,7 +147,10 @@ def main(options: Options) -> dict:
     # complains now rather than after training
     PrototypicalBatchSampler(parts["test"], *testing, episode_generator, "test")
 
-    model = ProtoNet(options.hidden_channels).to(runtime.device)
+    architecture = plain({"hidden_channels": options.hidden_channels})
+    if options.residual_convs:  # checkpoints of earlier versions do not name it
+        architecture["residual_convs"] = options.residual_convs
+    model = ProtoNet(**architecture).to(runtime.device)
     untrained = copy.deepcopy(model)
     average = averaged(model, options.average_weights)
     kept = average.module if average else model
@@ -158,7 +163,6 @@ def main(options: Options) -> dict:
     state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler}
     state |= {"draws": episode_generator, "moves": jitter_generator}
 
-    architecture = plain({"hidden_channels": options.hidden_channels})
     with Run(QUESTION, options, runtime, architecture, data=facts) as run:
         run.start_from({"model": model})
         loop = Loop(run, state, options.iterations, STEP_COLUMNS, options.log_every, best=-1.0, best_epoch=0)

@@ -165,9 +165,9 @@ SMALL = [
 ADDITIONS = dict(augment=True, average_weights=0.999, lr_scheduler_step=40)
 SHOTS = [row for n in (1, 5) for row in all_ways(q2(f"omniglot-20w{n}s", 20, n, **BF16))]
 IN_TURN = ADDITIONS | dict(every_support=True)
-ADDED = [q2(f"omniglot-20w{shot}s-every-support", 20, shot, **BF16, **IN_TURN) for shot in (1, 5)]
-ADDED = [row for run in ADDED for row in all_ways(run)]
-CHALLENGE = IN_TURN | dict(split="background", hidden_channels=(64, 64, 128, 256))
+WIDE = IN_TURN | dict(hidden_channels=(64, 64, 128, 256))
+RESIDUAL = WIDE | dict(residual_convs=1)
+ADDED = all_ways(q2("omniglot-20w1s-residual", 20, 1, **BF16, **RESIDUAL))
 WITHIN = dict(within_alphabet=True, shifts=(0, 1))
 DIGITS_SEEDED = measured(q1("mnist", 48, **BF16), 0.7)
 AVERAGED = q1("mnist-conditional-averaged", 53, **BF16, conditional=True, average_weights=0.999)
@@ -179,15 +179,17 @@ EVIDENCE = [
     *SHOTS,
     q4("search-pc-20", SEARCH, **CIFAR, partial_channels=4, epochs=20, **BF16),
     *(q2(f"omniglot-5w{shot}s", 5, shot, **BF16) for shot in (1, 5)),
-    *measured(q2("background-wide", 20, 1, **BF16, **CHALLENGE), **WITHIN),
+    *measured(q2("background-residual", 20, 1, split="background", **BF16, **RESIDUAL), **WITHIN),
     *(DIGITS_SEEDED + ADDED + with_l1("aerial-128-100", **MAPS_128, epochs=100)),
     *with_seeds(SHOTS, (1, 2)),
     *with_seeds(DIGITS_SEEDED, (1, 2)),
     *cells("pc-20", "search-pc-20", **BUDGET),
     *with_seeds(ADDED, (1, 2)),
     # ablations, each beside a run above
-    *all_ways(q2("omniglot-20w1s-additions", 20, 1, **BF16, **ADDITIONS)),
+    *all_ways(q2("omniglot-20w1s-every-support", 20, 1, **BF16, **IN_TURN)),
+    *all_ways(q2("omniglot-20w1s-wide", 20, 1, **BF16, **WIDE)),
     *measured(q2("background", 20, 1, split="background", **BF16, **ADDITIONS), **WITHIN),
+    *measured(q2("background-wide", 20, 1, split="background", **BF16, **WIDE), **WITHIN),
     q1("mnist-averaged", 53, seed=1, **BF16, average_weights=0.999),
     *measured(q1("mnist-conditional", 53, **BF16, conditional=True), 0.7),
     q1("mnist-conditional-plane", 11, **BF16, conditional=True, label_as="plane", epochs=3),
@@ -200,7 +202,7 @@ EVIDENCE = [
 
 # Full length and full size on the data at hand, for a GPU; most useful runs first.
 SEEDED = [q2(f"full-{way}w{shot}s", way, shot) for way in (20, 5) for shot in (1, 5)]
-SEEDED += [q2(f"full-20w{shot}s-every-support", 20, shot, **IN_TURN) for shot in (1, 5)]
+SEEDED += [q2("full-20w1s-residual", 20, 1, **RESIDUAL)]
 SEEDED += measured(q1("full-mnist")) + measured(q1("full-mnist-penalised", **PENALISED))
 SEEDED += measured(q1("full-mnist-conditional", conditional=True))
 FULL_CELLS = cells("full", "full-search-50", **CIFAR, epochs=50)
@@ -212,9 +214,9 @@ FULL = [
     *FULL_CELLS,
     *map(evaluation, FULL_CELLS),
     *with_seeds(SEEDED, (1, 2)),
-    *measured(q2("full-background-wide", 20, 1, **CHALLENGE), **WITHIN),
+    *measured(q2("full-background-residual", 20, 1, split="background", **RESIDUAL), **WITHIN),
     q4("full-search-20-second", SEARCH, **CIFAR, epochs=20, order="second"),
-    *(q2(f"full-{split}-20w1s", 20, 1, split=split, **IN_TURN) for split in ("small", "small1")),
+    *(q2(f"full-{split}-20w1s", 20, 1, split=split, **RESIDUAL) for split in ("small", "small1")),
 ]
 
 # What a precision costs in accuracy: the same short run at each, three seeds. tf32 needs a GPU.

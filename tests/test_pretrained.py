@@ -17,7 +17,8 @@ from reproduction import export, verify
 from tests.conftest import ROOT
 
 TINY = "--dataset synthetic --device cpu --epochs 1 --iterations 5 --classes_per_it_tr 20".split()
-TINY += "--hidden_channels 6 8 8 12".split()
+TINY += "--hidden_channels 6 8 8 12 --residual_convs 1".split()
+ARCHITECTURE = {"hidden_channels": [6, 8, 8, 12], "residual_convs": 1}
 
 
 @pytest.fixture
@@ -33,13 +34,17 @@ def shipped(script, roots, tmp_path, monkeypatch):
 def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys, tmp_path):
     state, trained = checkpoint.load("tiny", "q2_protonet"), checkpoint.load(shipped, "q2_protonet")
     assert pretrained.names() == ["tiny"] == pretrained.names("q2_protonet")
-    assert pretrained.names("q1_dcgan") == [] and state["architecture"] == {"hidden_channels": [6, 8, 8, 12]}
+    assert pretrained.names("q1_dcgan") == [] and state["architecture"] == ARCHITECTURE
     assert state["model"].keys() == trained["model"].keys()
     for name, value in trained["model"].items():
         rounded = value.half().float() if value.is_floating_point() else value
         assert torch.equal(state["model"][name], rounded), name
     card = (pretrained.FOLDER / "tiny.md").read_text()
-    assert "fp16" in card and state["rows"][0]["name"] in card and "--hidden_channels 6 8 8 12" in card
+    assert (
+        "fp16" in card
+        and state["rows"][0]["name"] in card
+        and "--hidden_channels 6 8 8 12 --residual_convs 1" in card
+    )
     examples, output = ROOT / "docs/examples", tmp_path / "p.csv"
     options = {"support": examples / "support", "query": (examples / "query",), "output": output}
     rows = predict.main(predict.Options(checkpoint="tiny", device="cpu", **options))

@@ -5,27 +5,39 @@ import torch
 from torch import nn
 
 from q2_protonet.omniglot_dataset import make_synthetic, prepare
-from q2_protonet.protonet import ProtoNet, ShiftAveraged
+from q2_protonet.protonet import ProtoNet, Residual, ShiftAveraged
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypical_loss
 
 
+class Skip(nn.Sequential):
+    def forward(self, x):
+        return torch.relu(super().forward(x) + x)
+
+
 def plain_network(model: ProtoNet) -> nn.Sequential:
     """In the paper's order, conv - BatchNorm - ReLU - pool, from torch's layers with `model`'s weights."""
-    blocks = [nn.Sequential(b.conv, b.norm, nn.ReLU(), nn.MaxPool2d(2)) for b in copy.deepcopy(model.blocks)]
-    return nn.Sequential(*blocks, nn.Flatten())
+    layers = []
+    for b in copy.deepcopy(model.blocks):
+        residual = isinstance(b, Residual)
+        layers += [Skip(b.conv, b.norm)] if residual else [b.conv, b.norm, nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten())
 
 
 def test_parameters_and_shape():
     model = ProtoNet()
     assert sum(p.numel() for p in model.parameters()) == 111_936
     assert model(torch.rand(3, 1, 28, 28)).shape == (3, 64)
+    deeper = ProtoNet((64, 64, 128, 256), residual_convs=1)
+    assert sum(p.numel() for p in deeper.parameters()) == 629_568
+    assert deeper(torch.rand(3, 1, 28, 28)).shape == (3, 256)
 
 
+@pytest.mark.parametrize("residual_convs", [0, 1])
 @pytest.mark.parametrize("training", [True, False])
-def test_agrees_with_the_plain_network(training):
+def test_agrees_with_the_plain_network(training, residual_convs):
     torch.manual_seed(0)
-    model = ProtoNet(16).double()
+    model = ProtoNet(16, residual_convs).double()
     for module in model.modules():
         # scales of both signs and used statistics, or half the code would go untested
         if isinstance(module, nn.BatchNorm2d):
