@@ -170,10 +170,12 @@ RESIDUAL = WIDE | dict(residual_convs=1)
 ADDED = all_ways(q2("omniglot-20w1s-residual", 20, 1, **BF16, **RESIDUAL))
 WITHIN = dict(within_alphabet=True, shifts=(0, 1))
 DIGITS_SEEDED = measured(q1("mnist", 48, **BF16), 0.7)
-AVERAGED = q1("mnist-conditional-averaged", 53, **BF16, conditional=True, average_weights=0.999)
-DIGITS_SEEDED += measured(AVERAGED, 1.5, nearest_neighbour=50000)
 PENALISED = dict(average_weights=0.999, gradient_penalty=1)
 DIGITS_SEEDED += measured(q1("mnist-penalised", **BF16, **PENALISED))
+NEIGHBOURS = dict(nearest_neighbour=50000)
+ASKED_FOR = q1("mnist-conditional-penalised", 60, **BF16, conditional=True, **PENALISED)
+DIGITS_SEEDED += measured(ASKED_FOR, 1.5, **NEIGHBOURS)
+AVERAGED = q1("mnist-conditional-averaged", 53, **BF16, conditional=True, average_weights=0.999)
 BUDGET = CIFAR | BF16 | dict(epochs=10, init_channels=16, layers=8)  # one for all three cells
 EVIDENCE = [
     *SHOTS,
@@ -191,6 +193,7 @@ EVIDENCE = [
     *measured(q2("background", 20, 1, split="background", **BF16, **ADDITIONS), **WITHIN),
     *measured(q2("background-wide", 20, 1, split="background", **BF16, **WIDE), **WITHIN),
     q1("mnist-averaged", 53, seed=1, **BF16, average_weights=0.999),
+    *measured(AVERAGED, 1.5, **NEIGHBOURS),
     *measured(q1("mnist-conditional", 53, **BF16, conditional=True), 0.7),
     q1("mnist-conditional-plane", 11, **BF16, conditional=True, label_as="plane", epochs=3),
     q1("mnist-64", 10, **BF16, image_size=64, epochs=1),
@@ -205,6 +208,7 @@ SEEDED = [q2(f"full-{way}w{shot}s", way, shot) for way in (20, 5) for shot in (1
 SEEDED += [q2("full-20w1s-residual", 20, 1, **RESIDUAL)]
 SEEDED += measured(q1("full-mnist")) + measured(q1("full-mnist-penalised", **PENALISED))
 SEEDED += measured(q1("full-mnist-conditional", conditional=True))
+SEEDED += measured(q1("full-mnist-conditional-penalised", conditional=True, **PENALISED), **NEIGHBOURS)
 FULL_CELLS = cells("full", "full-search-50", **CIFAR, epochs=50)
 FULL = [
     *SEEDED,
