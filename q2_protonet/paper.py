@@ -35,8 +35,8 @@ SETTINGS = {setting: f"{setting[0]}-way {setting[1]}-shot" for setting in PAPER}
 # Until a setting has its own run, the network trained for 20-way 1-shot shows it: it is tested at all four.
 RUNS = {(way, shot): (f"omniglot-{way}w{shot}s", "omniglot-20w1s") for way, shot in PAPER}
 UNTRAINED = ", untrained network"
-# evaluate.py --shifts 1 of a network trained with --augment, --average_weights and --every_support
-ADDED = ("omniglot-20w1s-every-support", "omniglot-20w1s")  # the run, and its control's
+# evaluate.py --shifts 1 of the network trained with all additions
+ADDED = ("omniglot-20w1s-residual", "omniglot-20w1s")  # the run, and its control's
 
 
 def front_row(each: tuple[int, int], runs: tuple, measure: str = "", row: str = "") -> tuple:
