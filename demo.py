@@ -51,7 +51,11 @@ EXAMPLES = ROOT / "docs" / "examples"
 LETTERS = ["A", "B", "C", "D"]
 LONGEST_SIDE = 2048  # of a photo, in pixels: what a CPU maps within seconds
 THEME = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
-CSS = "#photo img, #map img, #picture img { width: 100%; height: 100%; object-fit: contain; }"
+CSS = """
+#photo img, #map img, #picture img { width: 100%; height: 100%; object-fit: contain; }
+/* under the mouse Gradio's theme draws a chosen radio button white on white */
+input:checked { background-color: var(--checkbox-background-color-selected) !important; }
+"""
 
 # A canvas of our own, its value a PNG as a data URL: Gradio's sketchpad forgets its brush after each drawing.
 PAD = """

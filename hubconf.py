@@ -33,7 +33,7 @@ def dcgan(pretrained: bool = False, name: str = "dcgan-conditional", **options: 
 
 
 def protonet(pretrained: bool = False, name: str = "protonet-1shot", **options: object) -> nn.Module:
-    """Drawings (n, 1, 28, 28), ink 1 on 0 -> embeddings (n, 256), compared by squared distance."""
+    """Drawings (n, 1, 28, 28), ink 1 on 0 -> embeddings (n, 64), pretrained (n, 256); squared distances."""
     return _make("q2_protonet", "protonet", "ProtoNet", "load_model", name if pretrained else "", options)
 
 
