@@ -67,7 +67,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Deletes the run that this one starts again, now that nothing can refuse the new one any more."""
-        if not self.afresh:
+        if not self.afresh:  # which only rank 0 ever is
             return
         # config.json last: it says whose folder it is
         for file in sorted(self._files(), key=self.config.__eq__):

@@ -93,8 +93,7 @@ class Run:
         if self.start is not None:
             path, self.start, saved = self.options.start_from, None, self.start
             texts = checkpoint.start_from(path, saved, self.architecture, networks, remade)
-            if self.writing:
-                self.place.clear()
+            self.place.clear()
             for text in texts:
                 self.log(text)
 
@@ -111,8 +110,7 @@ class Run:
             RunError: as `checkpoint.load_last`; a table was changed since.
         """
         saved, warning = None, ""
-        if self.writing:
-            self.place.clear()
+        self.place.clear()
         if self.place.resuming:
             about = self.question, self.architecture, self.runtime.device
             saved, warning = checkpoint.load_last(self.last, *about)

@@ -40,11 +40,8 @@ def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys, tmp_p
         rounded = value.half().float() if value.is_floating_point() else value
         assert torch.equal(state["model"][name], rounded), name
     card = (pretrained.FOLDER / "tiny.md").read_text()
-    assert (
-        "fp16" in card
-        and state["rows"][0]["name"] in card
-        and "--hidden_channels 6 8 8 12 --residual_convs 1" in card
-    )
+    assert "fp16" in card and state["rows"][0]["name"] in card
+    assert "--hidden_channels 6 8 8 12 --residual_convs 1" in card
     examples, output = ROOT / "docs/examples", tmp_path / "p.csv"
     options = {"support": examples / "support", "query": (examples / "query",), "output": output}
     rows = predict.main(predict.Options(checkpoint="tiny", device="cpu", **options))
