@@ -123,9 +123,11 @@ def measured(run: Row, minutes: float | None = None, **options: object) -> list[
     return [run, evaluation(run, minutes, **options)]
 
 
-def all_ways(run: Row) -> list[Row]:
-    """A network of one shot, and its test in all four settings."""
-    return measured(run, way=(5, 20), shot=(1, 5), shifts=(0, 1))
+def as_paper_ends(run: Row, **options: object) -> list[Row]:
+    """The same training on train + validation for the best number of epochs of `run`, and its evaluation."""
+    again = run.options | {"trainval": "{after}"}
+    again = run._replace(name=f"{run.name}-trainval", options=again, after=(run.name,), minutes=None)
+    return measured(again, **options)
 
 
 def with_l1(name: str, **options: object) -> list[Row]:
@@ -163,11 +165,15 @@ SMALL = [
 
 # The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
 ADDITIONS = dict(augment=True, average_weights=0.999, lr_scheduler_step=40)
-SHOTS = [row for n in (1, 5) for row in all_ways(q2(f"omniglot-20w{n}s", 20, n, **BF16))]
+ALL_WAYS = dict(way=(5, 20), shot=(1, 5), shifts=(0, 1))
+PLAIN = [q2(f"omniglot-20w{n}s", 20, n, **BF16) for n in (1, 5)]
+SHOTS = [row for run in PLAIN for row in measured(run, **ALL_WAYS)]
 IN_TURN = ADDITIONS | dict(every_support=True)
 WIDE = IN_TURN | dict(hidden_channels=(64, 64, 128, 256))
 RESIDUAL = WIDE | dict(residual_convs=1)
-ADDED = all_ways(q2("omniglot-20w1s-residual", 20, 1, **BF16, **RESIDUAL))
+BEST = q2("omniglot-20w1s-residual", 20, 1, **BF16, **RESIDUAL)
+ADDED = measured(BEST, **ALL_WAYS)
+CHALLENGE = q2("background-wide", 20, 1, split="background", **BF16, **WIDE)
 WITHIN = dict(within_alphabet=True, shifts=(0, 1))
 DIGITS_SEEDED = measured(q1("mnist", 48, **BF16), 0.7)
 PENALISED = dict(average_weights=0.999, gradient_penalty=1)
@@ -181,15 +187,17 @@ EVIDENCE = [
     *SHOTS,
     q4("search-pc-20", SEARCH, **CIFAR, partial_channels=4, epochs=20, **BF16),
     *(q2(f"omniglot-5w{shot}s", 5, shot, **BF16) for shot in (1, 5)),
-    *measured(q2("background-wide", 20, 1, split="background", **BF16, **WIDE), **WITHIN),
+    *measured(CHALLENGE, **WITHIN),
     *(DIGITS_SEEDED + ADDED + with_l1("aerial-128-100", **MAPS_128, epochs=100)),
     *with_seeds(SHOTS, (1, 2)),
     *with_seeds(DIGITS_SEEDED, (1, 2)),
     *cells("pc-20", "search-pc-20", **BUDGET),
     *with_seeds(ADDED, (1, 2)),
+    *(row for run in (*PLAIN, BEST) for row in as_paper_ends(run, **ALL_WAYS)),
+    *as_paper_ends(CHALLENGE, **WITHIN),
     # ablations, each beside a run above
-    *all_ways(q2("omniglot-20w1s-every-support", 20, 1, **BF16, **IN_TURN)),
-    *all_ways(q2("omniglot-20w1s-wide", 20, 1, **BF16, **WIDE)),
+    *measured(q2("omniglot-20w1s-every-support", 20, 1, **BF16, **IN_TURN), **ALL_WAYS),
+    *measured(q2("omniglot-20w1s-wide", 20, 1, **BF16, **WIDE), **ALL_WAYS),
     *measured(q2("background", 20, 1, split="background", **BF16, **ADDITIONS), **WITHIN),
     *measured(q2("background-residual", 20, 1, split="background", **BF16, **RESIDUAL), **WITHIN),
     q1("mnist-averaged", 53, seed=1, **BF16, average_weights=0.999),
@@ -261,10 +269,8 @@ REPORT += cells("report", "report-search", epochs=100)[:2]
 
 TUTORIAL = dict(image_size=64, latent_size=100, batch_size=128)
 PAPER = [q1("paper-plain", **TUTORIAL), q1("paper-conditional", **TUTORIAL, conditional=True)]
-for run in q2_settings("paper"):  # then on train + validation for the best number of epochs
-    PAPER += [run._replace(options={"epochs": 200} | run.options)]
-    options = run.options | {"trainval": "{after}"}
-    PAPER += [run._replace(name=f"{run.name}-trainval", options=options, after=(run.name,))]
+for run in q2_settings("paper"):
+    PAPER += [run._replace(options={"epochs": 200} | run.options), as_paper_ends(run)[0]]
 PAPER += [q3("paper-maps"), q3("paper-maps-l1", gan_weight=0), q4("paper-search-first", SEARCH)]
 PAPER += [q4("paper-search-second", SEARCH, order="second")]
 PAPER += [q4("paper-search-pc", SEARCH, partial_channels=4)]
