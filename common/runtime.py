@@ -102,16 +102,23 @@ class Runtime:
         return values
 
     @contextlib.contextmanager
-    def one_first(self, data_root: Path) -> Iterator[None]:
-        """Rank 0 goes first and others wait: only one process downloads and fills caches in `data_root`."""
+    def one_first(self, data_root: Path, dataset: str) -> Iterator[None]:
+        """Rank 0 goes first: only one process downloads a data set to `data_root` and fills its cache there.
+
+        Others wait, those of other runs too.
+        """
         if self.rank > 0:
             self._follow_rank_0(0)
             yield
             return
-        lock = filelock.FileLock(data_root / ".lock")
+        lock = filelock.FileLock(data_root / f".{dataset}.lock")
         with contextlib.suppress(OSError):  # a read-only folder needs no lock
             data_root.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
+            try:
+                lock.acquire(timeout=2)
+            except filelock.Timeout:
+                print(f"waiting for another run that prepares {dataset} in {data_root} ...", file=sys.stderr)
+                lock.acquire()
         with self.ending_together():
             try:
                 yield

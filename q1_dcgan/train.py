@@ -139,7 +139,7 @@ def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
     device = runtime.device
-    with runtime.one_first(options.data_root):
+    with runtime.one_first(options.data_root, options.dataset):
         parts = load(options.data_root, options, options.seed)
     parts = {name: part.to(device) for name, part in parts.items()}
     train, classes = parts["train"], len(parts["train"].names) if options.conditional else 0
@@ -147,7 +147,7 @@ def main(options: Options) -> dict:
         there = f"{options.folder} holds images, not one folder per class"
         raise UsageError(f"--conditional needs classes: {there}")
     steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
-    with runtime.one_first(options.data_root):
+    with runtime.one_first(options.data_root, options.dataset):
         least = LEAST_ACCURACY if options.dataset == "mnist" else 0
         classifier, classifier_facts = trained_classifier(parts, options.data_root, runtime, least)
     seen = {name: measures.as_sampled(part, options.image_size) for name, part in parts.items()}

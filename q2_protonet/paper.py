@@ -32,8 +32,14 @@ STAND_INS = {"small": "8 of 50 alphabets", "small1": "7 of 50 alphabets"}
 STAND_INS["background"] = "the 20 evaluation alphabets held back whole"
 
 SETTINGS = {setting: f"{setting[0]}-way {setting[1]}-shot" for setting in PAPER}
-# Until a setting has its own run, the network trained for 20-way 1-shot shows it: it is tested at all four.
-RUNS = {(way, shot): (f"omniglot-{way}w{shot}s", "omniglot-20w1s") for way, shot in PAPER}
+
+
+def runs_of(way: int, shot: int) -> tuple:
+    """Pairs, best first: a run that shows the setting (all are tested at both ways) and its control's."""
+    own = f"omniglot-{way}w{shot}s"
+    return (f"omniglot-20w{shot}s", own), (own, own)
+
+
 UNTRAINED = ", untrained network"
 # evaluate.py --shifts 1 of the network trained with all additions
 ADDED = ("omniglot-20w1s-residual", "omniglot-20w1s")  # the run, and its control's
@@ -47,7 +53,7 @@ def front_row(each: tuple[int, int], runs: tuple, measure: str = "", row: str = 
 
 
 # Rows of the front page; reproduction/tables.py explains FRONT and TABLES.
-FRONT = tuple(front_row(each, RUNS[each]) for each in SETTINGS)
+FRONT = tuple(front_row(each, runs_of(*each)) for each in SETTINGS)
 FRONT += (front_row((20, 1), (ADDED,), ", with additions", ", shifts 1"),)
 # The line that reproduce.py ends with: a text, and (run, row) for each of its numbers.
 IN_WORDS = (

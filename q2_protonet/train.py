@@ -129,7 +129,7 @@ def train_step(
 def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
-    with runtime.one_first(options.data_root):
+    with runtime.one_first(options.data_root, options.dataset):
         parts = load(options.data_root, options, options.seed)
     facts = {name: {"classes": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
     parts = {name: part.to(runtime.device) for name, part in parts.items()}

@@ -56,7 +56,7 @@ def main(options: Options) -> list[dict]:
             raise UsageError(f"--l1_checkpoint must come from {needed}")
     pairs = trained_folder(trained, options.pairs, "--pairs")
     data = DataOptions(trained["dataset"], pairs, trained.get("resize"), trained["direction"])
-    with runtime.one_first(options.data_root):
+    with runtime.one_first(options.data_root, trained["dataset"]):
         parts = load(options.data_root, data, architecture["image_size"], trained["seed"])
     train, validation = (parts[name].to(runtime.device) for name in ("train", "val"))
     photos, maps = validation.images.split(3, 1)

@@ -150,7 +150,7 @@ def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
     device = runtime.device
-    with runtime.one_first(options.data_root):
+    with runtime.one_first(options.data_root, options.dataset):
         parts = load(options.data_root, options, options.image_size, options.seed)
     parts = {name: part.to(device) for name, part in parts.items()}
     train, validation = parts["train"], parts["val"]

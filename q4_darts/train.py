@@ -106,7 +106,7 @@ def main(options: Options) -> dict:
     genotype = read(options.genotype)
     runtime = start(options)
     device = runtime.device
-    with runtime.one_first(options.data_root):
+    with runtime.one_first(options.data_root, options.dataset):
         parts = load(options.data_root, options, options.seed)
     train, test = parts["train"].to(device), parts["test"].to(device)
     check_class_count(train)

@@ -150,7 +150,7 @@ def main(options: Options) -> dict:
     options = check(options)
     runtime = start(options)
     device = runtime.device
-    with runtime.one_first(options.data_root):
+    with runtime.one_first(options.data_root, options.dataset):
         train = load(options.data_root, options, options.seed)["train"].to(device)
     check_class_count(train)
     half, half_a = search_halves(train)  # the weights' and the alphas'

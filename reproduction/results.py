@@ -1,13 +1,17 @@
 """Reads the log folders: which runs are finished, at what scale, with which numbers; which are missing."""
 
+import importlib
 import json
 import re
 import shlex
 import sys
+from dataclasses import asdict
+from functools import cache
 from math import isclose
 from pathlib import Path
 from statistics import mean, stdev
 
+from common.options import plain
 from common.provenance import short
 from q1_dcgan import paper as q1
 from q2_protonet import paper as q2
@@ -37,6 +41,8 @@ def scale(question: str, script: str, options: dict) -> tuple[str, str]:
     data = options.get("split") if options["dataset"] == "omniglot" else options["dataset"]
     less = [paper.STAND_INS[data]] if data in paper.STAND_INS else []
     for option, full, what in paper.FULL_SIZE.get(script, ()):
+        if option == "epochs" and options.get("trainval"):  # as many as were best on validation
+            continue
         if 0 < options.get(option, full) < full:  # older runs lack the options that came later
             less.append(f"{options[option]:,} of {full:,} {what}")
     return ("reduced", ", ".join(less)) if less else ("full size", "")
@@ -46,16 +52,29 @@ def all_rows(results: dict) -> list[dict]:
     """The rows of results.json and what its evaluations add to them.
 
     An evaluation that disagrees with the run on a row of the same name measured something else and is left
-    out; half a percent is what another machine or number of threads may change.
+    out, unless it counted the same: then other draws explain it. Half a percent is what another machine or
+    number of threads may change.
     """
     rows = {row["name"]: row for row in results["rows"]}
+
+    def agree(one: dict, other: dict) -> bool:
+        same_count = one.get("count") is not None and one["count"] == other.get("count")
+        return same_count or isclose(one["value"], other["value"], rel_tol=0.005)
+
     for evaluation in results.get("evaluations", {}).values():
         found = evaluation["rows"] if isinstance(evaluation, dict) else evaluation
         found = {row["name"]: row for row in found}
         shared = rows.keys() & found.keys()
-        if all(isclose(rows[name]["value"], found[name]["value"], rel_tol=0.005) for name in shared):
+        if all(agree(rows[name], found[name]) for name in shared):
             rows |= {name: row for name, row in found.items() if name not in rows}
     return list(rows.values())
+
+
+@cache
+def defaults(script: str) -> dict:
+    """What the options of a script are if nobody names them, as config.json holds them."""
+    module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+    return plain(asdict(module.Options()))
 
 
 def read_run(folder: Path) -> dict:
@@ -67,7 +86,10 @@ def read_run(folder: Path) -> dict:
     mark, less = scale(question, words[1], options)
     if (processes := legs[-1].get("processes", 1)) > 1:
         words = ["torchrun", "--nproc_per_node", str(processes), *words[1:]]
+    # Options that are at their default say nothing: older runs lack those that came later.
+    usual = defaults(words[1]) if words[1] in PAPERS[question].FULL_SIZE else {}
     settings = {key: value for key, value in options.items() if key not in NOT_SETTINGS}
+    settings = {key: value for key, value in settings.items() if value != usual.get(key, ...)}
     experiment = re.sub(r"-seed\d+", "", f"{name} {processes} {json.dumps(settings, sort_keys=True)}")
     versions = ", ".join(f"{package} {version}" for package, version in legs[-1]["versions"].items())
     run |= {"name": name, "folder": folder, "experiment": experiment, "mark": mark, "less": less}

@@ -85,7 +85,8 @@ def front(questions: dict[str, list[dict]]) -> list[dict]:
         runs = {experiment["name"]: experiment for experiment in over_seeds(questions.get(question, []))}
         for measure, claimed, reported, pattern, beside, candidates in paper.FRONT:
             pairs = [(each, each) if isinstance(each, str) else each for each in candidates]
-            run, control = next((pair for pair in pairs if pair[0] in runs), pairs[-1])
+            there = [pair for pair in pairs if pair[0] in runs] or pairs[-1:]
+            run, control = next((pair for pair in there if find(runs.get(pair[0]), pattern)), there[0])
             row = find(runs.get(run), pattern)
             if run in runs and not row:
                 continue

@@ -106,7 +106,9 @@ def test_every_number_of_the_page_leads_to_its_command(official):
             assert run["commit"] in entry and str(run["minutes"]) in entry
             config = json.loads((ROOT / "logs" / place / "config.json").read_text())
             made_by = config["legs"][-1]["command"].split()
-            assert run["command"].split() == [word for word in made_by if word != "--resume"]
+            assert run["command"].split() == [
+                word for word in made_by if word not in ("--resume", "--overwrite")
+            ]
 
 
 def test_the_page_links_to_the_pictures_or_holds_them(official, tmp_path):
@@ -158,6 +160,20 @@ def test_seeds_of_one_experiment_are_one_row_with_mean_and_deviation(tmp_path):
     assert "other |" in table
 
 
+def test_a_run_of_an_earlier_version_is_a_seed_of_one_with_options_it_lacked(tmp_path):
+    make_run(tmp_path, "20w1s", value=90.0)
+    make_run(tmp_path, "20w1s-seed1", value=92.0, seed=1, residual_convs=0, every_support=False)
+    make_run(tmp_path, "20w1s-seed2", value=99.0, seed=2, residual_convs=1)
+    first, second = over_seeds(read_runs(tmp_path)["q2_protonet"])
+    assert len(first["runs"]) == 2 and first["rows"][0]["value"] == 91.0
+    assert [run["name"] for run in second["runs"]] == ["20w1s-seed2"]
+
+
+def test_epochs_chosen_on_validation_do_not_make_a_run_reduced(tmp_path):
+    make_run(tmp_path, "a", epochs=86, trainval="20w1s")
+    assert [run["mark"] for run in read_runs(tmp_path)["q2_protonet"]] == ["full size"]
+
+
 def test_a_result_is_shown_with_its_interval():
     row = {"value": 100.0, "interval": [88.65, 100.0], "unit": "%"}  # as Wilson's, which is not symmetric
     assert tables.number(row) == "100.00 (88.65 to 100.00) %"
@@ -175,9 +191,13 @@ def test_an_evaluation_adds_its_rows_unless_it_measured_something_else(tmp_path)
 
     evaluations = {"same": rows(90.0, "5-way 1-shot"), "other data": {"rows": rows(70.0, "5-way 5-shot")}}
     evaluations["elsewhere"] = rows(90.01, "20-way 5-shot")  # the same network, rounded in another way
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"evaluations": evaluations}))
+    results = json.loads(file.read_text())
+    results["rows"][0]["count"] = "1000 episodes"
+    evaluations["other draws"] = rows(80.0, "of the same number")
+    evaluations["other draws"][0]["count"] = "1000 episodes"
+    file.write_text(json.dumps(results | {"evaluations": evaluations}))
     (run,) = read_runs(tmp_path)["q2_protonet"]
-    names = ["20-way 1-shot", "other", "5-way 1-shot", "20-way 5-shot"]
+    names = ["20-way 1-shot", "other", "5-way 1-shot", "20-way 5-shot", "of the same number"]
     assert [row["name"] for row in run["rows"]] == names and run["rows"][0]["value"] == 90.0
 
 
@@ -245,7 +265,7 @@ def test_the_presets_are_what_the_committed_runs_were_made_with():
         file = ROOT / "logs" / row.question / row.name / "config.json"
         if file.exists():  # the evidence grows row by row
             asked = shlex.split(json.loads(file.read_text())["legs"][-1]["command"])
-            words = sorted(word for word in asked if word != "--resume")
+            words = sorted(word for word in asked if word not in ("--resume", "--overwrite"))
             assert sorted(row.words()) == words, f"{row.question}/{row.name}"
             checked.add((row.question, row.name))
     assert len(checked) >= 15

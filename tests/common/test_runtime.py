@@ -3,12 +3,22 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 
 from common.cli import at_least, one_line_errors
-from common.runtime import RunError, ScriptOptions, Stopped, StopSignal, UsageError, choose_device, start
+from common.runtime import (
+    RunError,
+    Runtime,
+    ScriptOptions,
+    Stopped,
+    StopSignal,
+    UsageError,
+    choose_device,
+    start,
+)
 
 ERRORS = [
     (UsageError("fewer"), 2, "error: fewer"),
@@ -137,3 +147,18 @@ torch.distributed.destroy_process_group()
 def test_two_processes_average_their_gradients(script):
     torchrun = "-m torch.distributed.run --standalone --nproc_per_node 2 --no-python"
     script(*torchrun.split(), sys.executable, "-c", AVERAGE)
+
+
+def test_runs_wait_for_each_other_only_where_they_prepare_the_same_data_set(tmp_path, capsys):
+    runtime = Runtime(torch.device("cpu"), "fp32")
+    code = "import filelock, sys\nwith filelock.FileLock(sys.argv[1]): print(flush=True), sys.stdin.read()"
+    words = [sys.executable, "-c", code, str(tmp_path / ".mnist.lock")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()  # it holds the lock now
+        with runtime.one_first(tmp_path, "omniglot"):  # at once
+            pass
+        assert not capsys.readouterr().err
+        threading.Timer(2.5, other.stdin.close).start()  # the message comes after two seconds
+        with runtime.one_first(tmp_path, "mnist"):
+            pass
+    assert "waiting for another run that prepares mnist" in capsys.readouterr().err
