@@ -79,6 +79,10 @@ class RunFolder:
         self.afresh, self.before = False, ""
         self._add_leg()
 
+    def note(self, facts: dict) -> None:
+        """Adds facts to config.json."""
+        write_json(self.config, json.loads(self.config.read_text()) | facts)
+
     def close(self, refused: bool, began: bool) -> None:
         """Gives the folder free; a run that was refused or never began leaves config.json as it was."""
         if refused or not began:

@@ -5,7 +5,6 @@ logs/<question>/<run_name>/      config.json metrics.csv steps.csv results.json 
 figures/<question>/<run_name>/   the pictures
 """
 
-import json
 import shlex
 import sys
 import time
@@ -144,7 +143,7 @@ class Run:
         """Adds facts that are known only after `restore` to config.json and to the next checkpoints."""
         self.facts |= facts
         if self.writing:
-            write_json(self.place.config, json.loads(self.place.config.read_text()) | facts)
+            self.place.note(facts)
 
     @property
     def seconds(self) -> float:

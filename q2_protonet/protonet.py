@@ -72,11 +72,13 @@ class Residual(nn.Module):
 
 
 class ProtoNet(nn.Module):
-    """Four blocks: (n, 1, 28, 28) images, ink 1 on 0 -> (n, 64) embeddings. 111,936 parameters.
+    """Four blocks: (n, 1, 28, 28) images, ink 1 on 0 -> (n, d) embeddings.
+
+    The paper's network has d = 64 and 111,936 parameters.
 
     Args:
-        hidden_channels: feature maps of every block (the paper's 64), or of each of the four. The last is the
-            length of the embedding.
+        hidden_channels: feature maps of every block (the paper's 64), or of each of the four. The last is
+            d, the length of the embedding.
         residual_convs: how many residual convolutions follow each block but the last (the paper's 0).
     """
 
@@ -90,8 +92,8 @@ class ProtoNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.blocks(images.contiguous(memory_format=torch.channels_last))  # (n, 64, 1, 1)
-        return features.flatten(1)  # (n, 64)
+        features = self.blocks(images.contiguous(memory_format=torch.channels_last))  # (n, d, 1, 1)
+        return features.flatten(1)  # (n, d)
 
 
 class ShiftAveraged(nn.Module):
@@ -106,4 +108,4 @@ class ShiftAveraged(nn.Module):
         padded = F.pad(images, (self.most,) * 4)  # (n, 1, 28 + 2 most, 28 + 2 most)
         steps = range(2 * self.most + 1)
         shifted = (padded[..., y : y + height, x : x + width] for y in steps for x in steps)
-        return torch.stack([self.model(image) for image in shifted]).mean(0)  # (n, 64)
+        return torch.stack([self.model(image) for image in shifted]).mean(0)  # (n, d)

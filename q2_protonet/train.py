@@ -115,10 +115,10 @@ def train_step(
         Loss in nats and accuracy in 0..1 before the step, scalars on the device.
     """
     with runtime.autocast():
-        embeddings = learner(images)  # (way * (shot + query), 64)
-    embeddings = embeddings.unflatten(0, (way, -1))  # (way, shot + query, 64)
+        embeddings = learner(images)  # (way * (shot + query), d)
+    embeddings = embeddings.unflatten(0, (way, -1))  # (way, shot + query, d)
     if in_turn:
-        embeddings = every_support(embeddings)  # (shot + query, way, shot + query, 64)
+        embeddings = every_support(embeddings)  # (shot + query, way, shot + query, d)
     loss, accuracy = prototypical_loss(embeddings, shot)  # eq. 1 and 2; in fp32, outside of autocast
     optimizer.zero_grad()
     loss.backward()
@@ -184,7 +184,7 @@ def main(options: Options) -> dict:
             row = {"epoch": epoch} | loop.means()
             if not options.trainval:
                 validation_generator.manual_seed(options.seed)
-                embeddings = embed(kept, parts["validation"].images)  # (class, drawing, 64)
+                embeddings = embed(kept, parts["validation"].images)  # (class, drawing, d)
                 loss, accuracies = run_episodes(embeddings, validation, options.validation_episodes)
                 row |= {"validation_loss": loss, "validation_accuracy": float(accuracies.mean())}
             run.write_epoch(row | {"learning_rate": scheduler.get_last_lr()[0]})
