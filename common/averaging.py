@@ -21,7 +21,7 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel | None:
         if not averages[0].is_floating_point():  # BatchNorm's count of batches
             torch._foreach_copy_(averages, weights)
             return
-        share = (9 / (10 + updates)).clamp(min=1 - decay)  # of the new weights; stays on the device
+        share = (9 / (10 + updates)).clamp(min=1 - decay)  # of the new weights
         change = torch._foreach_sub(weights, averages)
         torch._foreach_mul_(change, share)
         torch._foreach_add_(averages, change)

@@ -157,7 +157,7 @@ class SearchCell(nn.Module):
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         totals: list[Tensor | None] = [None] * NODES
         others: list[Tensor | None] = [None] * NODES  # the channels that pass by
-        scales = edge_weights.unbind(0)
+        scales = edge_weights.to(states[0].dtype).unbind(0)
         for state, source in enumerate(self.sources):
             nodes, x = edges_from(state), states[state]
             for node, out in zip(nodes, source(x[:, : self.active], weights[state]).chunk(len(nodes), 1)):
@@ -165,7 +165,7 @@ class SearchCell(nn.Module):
             if self.partial > 1:
                 passing = x[:, self.active :] if source.stride == 1 else F.max_pool2d(x[:, self.active :], 2)
                 for node in nodes:
-                    out = passing * scales[edge_index(node, state)].to(passing.dtype)
+                    out = passing * scales[edge_index(node, state)]
                     others[node] = out if others[node] is None else others[node] + out
             if state >= 1:
                 whole = totals[state - 1]

@@ -51,15 +51,18 @@ def scale(question: str, script: str, options: dict) -> tuple[str, str]:
 def all_rows(results: dict) -> list[dict]:
     """The rows of results.json and what its evaluations add to them.
 
-    An evaluation that disagrees with the run on a row of the same name measured something else and is left
-    out, unless it counted the same: then other draws explain it. Half a percent is what another machine or
-    number of threads may change.
+    An evaluation measured something else and is left out if, in a row of the same name, it counted something
+    else (validation classes, say), or has another value where the counts are not known. Half a percent is
+    what another machine or number of threads may change.
     """
     rows = {row["name"]: row for row in results["rows"]}
 
     def agree(one: dict, other: dict) -> bool:
-        same_count = one.get("count") is not None and one["count"] == other.get("count")
-        return same_count or isclose(one["value"], other["value"], rel_tol=0.005)
+        # the numbers in them: older rows used other words
+        counts = [re.findall(r"\d+", str(row.get("count", ""))) for row in (one, other)]
+        if all(counts):
+            return counts[0] == counts[1]
+        return isclose(one["value"], other["value"], rel_tol=0.005)
 
     for evaluation in results.get("evaluations", {}).values():
         found = evaluation["rows"] if isinstance(evaluation, dict) else evaluation

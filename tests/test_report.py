@@ -194,7 +194,9 @@ def test_an_evaluation_adds_its_rows_unless_it_measured_something_else(tmp_path)
     results = json.loads(file.read_text())
     results["rows"][0]["count"] = "1000 episodes"
     evaluations["other draws"] = rows(80.0, "of the same number")
-    evaluations["other draws"][0]["count"] = "1000 episodes"
+    evaluations["other draws"][0]["count"] = "1000 of them, worded otherwise"
+    evaluations["other classes"] = rows(90.0, "on validation")
+    evaluations["other classes"][0]["count"] = "100 episodes"
     file.write_text(json.dumps(results | {"evaluations": evaluations}))
     (run,) = read_runs(tmp_path)["q2_protonet"]
     names = ["20-way 1-shot", "other", "5-way 1-shot", "20-way 5-shot", "of the same number"]
