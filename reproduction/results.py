@@ -76,8 +76,8 @@ def all_rows(results: dict) -> list[dict]:
 @cache
 def defaults(script: str) -> dict:
     """What the options of a script are if nobody names them, as config.json holds them."""
-    module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
-    return plain(asdict(module.Options()))
+    question, file = script.removesuffix(".py").split("/")
+    return plain(asdict(importlib.import_module(f"{question}.{file}").Options()))
 
 
 def read_run(folder: Path) -> dict:
