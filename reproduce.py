@@ -2,6 +2,7 @@
 
 python reproduce.py --preset quick              # synthetic data, a CPU, minutes
 python reproduce.py --preset report --only q2_protonet --seeds 0 1 2
+python reproduce.py --preset evidence --runs 'omniglot-*-seed1'
 python reproduce.py --preset small              # real data, a CPU, an hour and a half
 python reproduce.py --preset evidence --jobs 2  # the committed results on a CPU, days
 python reproduce.py --preset full --jobs 4 --minutes 25   # full size on a GPU, in legs of 25 minutes

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Literal
 
@@ -34,6 +35,8 @@ class Options:
     # data, on a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
     preset: Literal["quick", "small", "evidence", "full", "report", "paper", "precision"] = "quick"
     only: tuple[Literal[tuple(QUESTIONS)], ...] = ()  # only these questions
+    # only runs of these names, and what they need; * stands for anything: 'omniglot-*-seed1' mnist
+    runs: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()  # every run with each of these seeds (default: the preset's own, mostly 0)
     # commands side by side (default: one per visible GPU; one on a CPU, where several share the cores)
     jobs: int = 0
@@ -82,9 +85,20 @@ class Job:
 
 
 def plan(options: Options, gpu: bool) -> list[Job]:
-    """The jobs of the preset, in its order; without those in TF32 where there is no GPU."""
-    jobs = []
-    for row in with_seeds(PRESETS[options.preset], options.seeds):
+    """The jobs of the preset, in its order; without those in TF32 where there is no GPU.
+
+    Raises:
+        UsageError: a name in --runs is none of the preset's.
+    """
+    rows, jobs = with_seeds(PRESETS[options.preset], options.seeds), []
+    for pattern in options.runs:
+        if not any(fnmatchcase(row.name, pattern) for row in rows):
+            there = ", ".join(dict.fromkeys(row.name for row in rows))
+            raise UsageError(f"--runs {pattern}: preset {options.preset} has only {there}")
+    if options.runs:
+        named = [row for row in rows if any(fnmatchcase(row.name, pattern) for pattern in options.runs)]
+        rows = [row for row in rows if row in named or any(other.needs(row) for other in named)]
+    for row in rows:
         chosen = not options.only or row.question in options.only
         if not chosen or row.options.get("precision") == "tf32" and not gpu:
             continue

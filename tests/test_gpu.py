@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +12,8 @@ from common.runtime import Runtime
 from q4_darts.measures import predict
 from q4_darts.model_search import Supernet
 from q4_darts.train_search import search_step
+from tests.conftest import ENVIRONMENT, ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 COMMANDS = {
@@ -44,7 +43,7 @@ def test_a_deterministic_run_that_is_stopped_and_resumed_ends_as_one_in_one_piec
     folder = tmp_path / "logs" / name.partition(",")[0]
     script(*words, "--run_name", "whole")
     run = [sys.executable, *words, "--run_name", "cut"]
-    with subprocess.Popen(run, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(run, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None and not (folder / "cut" / "checkpoints" / "last.pt").exists():
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import tyro
 
+from common.runtime import UsageError
 from reproduction import runner
 from reproduction.presets import PRESETS, Row, with_seeds
 from tests.conftest import ENVIRONMENT, ROOT
@@ -83,6 +84,22 @@ def test_a_failing_run_is_named_and_only_stops_what_needs_it(rows, capfd, tmp_pa
     assert runner.main(options) == 1  # a second call does only what is missing
     assert "[4/4] q2_protonet good: done" in capfd.readouterr().out
     assert len((tmp_path / "ran").read_text().splitlines()) == 2
+
+
+def test_named_runs_bring_what_they_need_with_them(rows):
+    options = rows("a", "b", ("c", "a"), ("cc", "b"))
+
+    def planned(*runs):
+        options.runs = runs
+        return [each.row.name for each in runner.plan(options, gpu=False)]
+
+    assert (
+        planned("c") == ["a", "c"]
+        and planned("c*") == ["a", "b", "c", "cc"]
+        and planned("b", "a") == ["a", "b"]
+    )
+    with pytest.raises(UsageError, match="--runs d: preset quick has only a, b, c, cc"):
+        planned("c", "d")
 
 
 def test_what_was_cut_is_resumed(rows, capsys):
