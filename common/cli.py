@@ -32,6 +32,11 @@ def above(limit: float, options: object, *names: str) -> None:
             raise UsageError(f"--{name} must be above {limit}, not {getattr(options, name)}")
 
 
+def default_shown(text: str) -> object:
+    """Annotates an option whose help should name its default in words."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
+
+
 def as_smoke(options: object, **tiny: object) -> object:
     """A training script's options at tiny settings on synthetic data; `run_name` is for a run without one.
 

@@ -7,12 +7,14 @@ import sys
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
 import jinja2
 from PIL import Image
 
 from common import plots
+from common.cli import default_shown
 from common.results import show_name
 from reproduction import tables
 from reproduction.presets import PRESETS, Row
@@ -28,8 +30,8 @@ class Options:
     # name of <figure_root>/<page>.html and <page>.md (default: report, with docs/REPORT.md; for a choice of
     # runs: report-choice)
     page: str = ""
-    # only these runs, as <question>/<run name> (default: all but quick-... and smoke...)
-    runs: tuple[str, ...] = ()
+    # only these runs, as <question>/<run name>
+    runs: Annotated[tuple[str, ...], default_shown("all but quick-... and smoke...")] = ()
     redraw: bool = False  # draw every run's curves.png from its metrics.csv again, even where it exists
     write_readmes: bool = False  # also put the tables into README.md and <question>/README.md
     # put the pictures into the page, so that it can be sent around (default: it links to the files beside it)

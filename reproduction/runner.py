@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Annotated, Literal
 
 import torch
 from tqdm import tqdm
 
+from common.cli import default_shown
 from common.runtime import UsageError
 from reproduction import report, tables
 from reproduction.presets import PRESETS, Row, with_seeds
@@ -34,10 +35,12 @@ class Options:
     # results on a CPU, days; full: full size on a GPU, on the data at hand; report, paper: their settings and
     # data, on a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
     preset: Literal["quick", "small", "evidence", "full", "report", "paper", "precision"] = "quick"
-    only: tuple[Literal[tuple(QUESTIONS)], ...] = ()  # only these questions
+    # only these questions
+    only: Annotated[tuple[Literal[tuple(QUESTIONS)], ...], default_shown("all four")] = ()
     # only runs of these names, and what they need; * stands for anything: 'omniglot-*-seed1' mnist
-    runs: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()  # every run with each of these seeds (default: the preset's own, mostly 0)
+    runs: Annotated[tuple[str, ...], default_shown("all")] = ()
+    # every run with each of these seeds
+    seeds: Annotated[tuple[int, ...], default_shown("the preset's own, mostly 0")] = ()
     # commands side by side (default: one per visible GPU; one on a CPU, where several share the cores)
     jobs: int = 0
     minutes: float = 0.0  # save and stop after this long; the same command continues (0: run to the end)
