@@ -86,7 +86,10 @@ def front(questions: dict[str, list[dict]]) -> list[dict]:
         for measure, claimed, reported, pattern, beside, candidates in paper.FRONT:
             pairs = [(each, each) if isinstance(each, str) else each for each in candidates]
             there = [pair for pair in pairs if pair[0] in runs] or pairs[-1:]
-            run, control = next((pair for pair in there if find(runs.get(pair[0]), pattern)), there[0])
+            wanted = (pattern, beside[1]) if isinstance(beside, tuple) else (pattern,)
+            found = [[bool(find(runs.get(name), row)) for name, row in zip(pair, wanted)] for pair in there]
+            # The first that has the row, and its control too.
+            run, control = there[found.index(max(found))]
             row = find(runs.get(run), pattern)
             if run in runs and not row:
                 continue

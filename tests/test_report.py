@@ -5,6 +5,7 @@ import shlex
 import pytest
 
 from q1_dcgan import paper as q1
+from q3_pix2pix import paper as q3
 from reproduction import report, tables
 from reproduction.presets import PRESETS, with_seeds
 from reproduction.results import PAPERS, missing_runs, over_seeds, read_runs
@@ -73,6 +74,16 @@ def test_a_measure_has_its_column_and_front_row_once_a_run_has_it(tmp_path):
     assert "mnist-conditional) | 2.98 | 2.75 (2.45 to 3.09) |" in text
     line = "1-NN error of 50,000 samples, % | 2.98 | – | **2.75 (2.45 to 3.09)** | real digits 3.19 |"
     assert line in tables.front_table(runs).replace("\u00a0", " ")
+
+
+def test_the_front_page_shows_a_better_run_once_its_control_is_there(tmp_path):
+    rows = [{"name": f"pixel accuracy{q3.TRAIN_MODE}", "value": 70.0, "unit": "%"}]
+    names = "aerial-128", "aerial-128-l1", "aerial-128-100", "aerial-128-100-l1"
+    shown = []
+    for name in names:
+        make_run(tmp_path, name, "q3_pix2pix", rows=rows, dataset="aerial_maps")
+        shown += [entry["run"] for entry in tables.front(read_runs(tmp_path)) if "pixel" in entry["measure"]]
+    assert shown == ["aerial-128", "aerial-128", "aerial-128", "aerial-128-100"]
 
 
 def test_the_readmes_tables_have_one_row_per_run_and_no_column_of_dashes(official):
