@@ -93,13 +93,14 @@ def plan(options: Options, gpu: bool) -> list[Job]:
     Raises:
         UsageError: a name in --runs is none of the preset's.
     """
-    rows, jobs = with_seeds(PRESETS[options.preset], options.seeds), []
+    rows, named, jobs = with_seeds(PRESETS[options.preset], options.seeds), [], []
     for pattern in options.runs:
-        if not any(fnmatchcase(row.name, pattern) for row in rows):
+        found = [row for row in rows if fnmatchcase(row.name, pattern)]
+        if not found:
             there = ", ".join(dict.fromkeys(row.name for row in rows))
             raise UsageError(f"--runs {pattern}: preset {options.preset} has only {there}")
-    if options.runs:
-        named = [row for row in rows if any(fnmatchcase(row.name, pattern) for pattern in options.runs)]
+        named += found
+    if named:
         rows = [row for row in rows if row in named or any(other.needs(row) for other in named)]
     for row in rows:
         chosen = not options.only or row.question in options.only

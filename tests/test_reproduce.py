@@ -93,11 +93,8 @@ def test_named_runs_bring_what_they_need_with_them(rows):
         options.runs = runs
         return [each.row.name for each in runner.plan(options, gpu=False)]
 
-    assert (
-        planned("c") == ["a", "c"]
-        and planned("c*") == ["a", "b", "c", "cc"]
-        and planned("b", "a") == ["a", "b"]
-    )
+    assert planned("c") == ["a", "c"] and planned("b", "a") == ["a", "b"]
+    assert planned("c*") == ["a", "b", "c", "cc"]
     with pytest.raises(UsageError, match="--runs d: preset quick has only a, b, c, cc"):
         planned("c", "d")
 
