@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from benchmarks.plain_supernet import PlainSupernet
 from benchmarks.race import PRECISIONS, RaceOptions, in_modes, run
 from common.cli import command
+from common.replay import Replayed
 from common.runtime import Runtime, start
 from q4_darts.cifar10_dataset import augment, draw_shapes
 from q4_darts.model_search import DENSE_EARLIER, DENSE_FP32, Supernet
@@ -70,18 +71,22 @@ def plain(
         yield loss.item()
 
 
-def ours(options: Options, runtime: Runtime, precision: str, compile="", order="first", one_in=1) -> Iterator:
+def ours(
+    options: Options, runtime: Runtime, precision: str, mode="replayed", order="first", one_in=1
+) -> Iterator:
     """Makes one step of train_search.py at every next()."""
     torch.manual_seed(0)
     runtime = Runtime(runtime.device, precision)
     model = Supernet(options.init_channels, options.layers, partial=one_in).to(runtime.device)
     model.run_dense(DENSE_EARLIER if one_in > 1 else DENSE_FP32.get(runtime.device.type, DENSE_EARLIER))
-    if compile:
-        model.compile(mode=compile)
+    if mode == "compiled":
+        model.compile()
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)
     adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3, fused=True)
+    bound = partial(search_step, model, sgd, adam, runtime=runtime, order=order)
+    step_once = Replayed(bound, [sgd, adam], mode == "replayed" and runtime.device.type == "cuda")
     for batch, batch_a in batches(options, runtime):
-        yield search_step(model, sgd, adam, batch, batch_a, runtime, order)
+        yield step_once(batch, batch_a)
 
 
 def batches(options: Options, runtime: Runtime) -> Iterator:
@@ -102,7 +107,7 @@ def main(options: Options) -> None:
         "plain bf16, channels_last": plain(options, runtime, torch.channels_last, "bf16"),
     }
     mine = partial(ours, options, runtime)
-    versions |= in_modes(mine, options.compile)
+    versions |= in_modes(mine, options.compile, runtime.device)
     if options.second:
         versions |= {f"ours {p}, second order": mine(p, order="second") for p in PRECISIONS}
     if options.partial_channels:

@@ -24,6 +24,7 @@ from torchvision import transforms
 
 from benchmarks.race import RaceOptions, in_modes, run
 from common.cli import command
+from common.replay import Replayed
 from common.runtime import Runtime, start
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.mnist_dataset import draw_digits, prepare
@@ -76,18 +77,20 @@ def plain(images: torch.Tensor, runtime: Runtime, batch: int, size: int) -> Iter
 
 
 def ours(
-    images: torch.Tensor, runtime: Runtime, batch: int, size: int, precision: str, compile: str = ""
+    images: torch.Tensor, runtime: Runtime, batch: int, size: int, precision: str, mode: str = "replayed"
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """One step of train.py at every next()."""
     pair, runtime = networks(runtime.device, size), Runtime(runtime.device, precision)
     optimizers = [torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in pair]
-    if compile:
+    if mode == "compiled":
         for network in pair:
-            network.compile(mode=compile)
+            network.compile()
+    bound = partial(train_step, pair, optimizers, labels=None, requested=None, runtime=runtime)
+    step_once = Replayed(bound, optimizers, mode == "replayed" and runtime.device.type == "cuda")
     while True:
         for index in torch.randperm(len(images), device=images.device).split(batch):
             noise = torch.randn(batch, 256, device=images.device)
-            yield train_step(pair, optimizers, prepare(images[index], size), noise, None, None, runtime)
+            yield step_once(prepare(images[index], size), noise)
 
 
 def main(options: Options) -> None:
@@ -95,7 +98,7 @@ def main(options: Options) -> None:
     images = draw_digits(40 * options.batch_size, 0).images.to(runtime.device)
     batch = options.batch_size
     versions: dict[str, Iterator] = {"plain fp32": plain(images, runtime, batch, 28)}
-    versions |= in_modes(partial(ours, images, runtime, batch, 28), options.compile)
+    versions |= in_modes(partial(ours, images, runtime, batch, 28), options.compile, runtime.device)
     larger = (images, runtime, batch, 64)
     versions |= {"plain fp32, 64x64 layout": plain(*larger), "ours bf16, 64x64 layout": ours(*larger, "bf16")}
     run(f"28x28, batch {batch}", versions, options, runtime)

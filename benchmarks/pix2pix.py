@@ -24,6 +24,7 @@ from PIL import Image
 
 from benchmarks.race import RaceOptions, in_modes, run
 from common.cli import command
+from common.replay import Replayed
 from common.runtime import Runtime, start
 from q3_pix2pix.maps_dataset import draw_towns, load_side, prepare, random_crop_and_mirror
 from q3_pix2pix.pix2pix import PatchGAN, UNet
@@ -79,21 +80,22 @@ def plain(files: list[Path], runtime: Runtime, options: Options) -> Iterator[flo
 
 
 def ours(
-    pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, compile: str
+    pairs: torch.Tensor, runtime: Runtime, options: Options, precision: str, mode: str
 ) -> Iterator[torch.Tensor]:
     """Trains one step per next(), with train.py's own step."""
     both, runtime = networks(runtime, options), Runtime(runtime.device, precision)
-    if compile:
+    if mode == "compiled":
         for network in both:
-            network.compile(mode=compile)
+            network.compile()
     adams = [torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in both]
+    bound = partial(train_step, *both, *adams, runtime=runtime)
+    step_once = Replayed(bound, adams, mode == "replayed" and runtime.device.type == "cuda")
     draws = torch.Generator(runtime.device).manual_seed(0)
     while True:
         for index in torch.randperm(len(pairs), device=pairs.device).split(1):
             photo, real = prepare(random_crop_and_mirror(pairs[index], options.image_size, draws)).split(3, 1)
             torch.manual_seed(dropout_seed(0, 0, 0, 0))
-            losses = train_step(*both, *adams, photo, real, runtime)
-            yield torch.stack([loss.detach() for loss in losses])
+            yield torch.stack([loss.detach() for loss in step_once(photo, real)])
 
 
 def main(options: Options) -> None:
@@ -106,7 +108,7 @@ def main(options: Options) -> None:
             Image.fromarray(np.concatenate(halves, 1)).save(files[-1])
         pairs = draw_towns(8, load_side(options.image_size), 0).images.to(runtime.device)
         versions: dict[str, Iterator] = {"plain fp32": plain(files, runtime, options)}
-        versions |= in_modes(partial(ours, pairs, runtime, options), options.compile)
+        versions |= in_modes(partial(ours, pairs, runtime, options), options.compile, runtime.device)
         run(f"{options.image_size} pixels, batch 1", versions, options, runtime)
 
 

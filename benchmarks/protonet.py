@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from benchmarks.race import RaceOptions, in_modes, run
 from common.cli import command
+from common.replay import Replayed
 from common.runtime import Runtime, start
 from q2_protonet.omniglot_dataset import Characters, prepare
 from q2_protonet.protonet import ProtoNet
@@ -75,19 +76,18 @@ def plain(part: Characters, runtime: Runtime, options: Options) -> Iterator[floa
         yield loss.item()
 
 
-def ours(
-    part: Characters, runtime: Runtime, options: Options, precision: str, compile: str
-) -> Iterator[Tensor]:
+def ours(part: Characters, runtime: Runtime, options: Options, precision: str, mode: str) -> Iterator[Tensor]:
     """Trains on one episode at every next(), as train.py does."""
     torch.manual_seed(0)
     model = ProtoNet().to(runtime.device)
-    if compile:
-        model.compile(mode=compile)
+    if mode == "compiled":
+        model.compile()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     runtime = Runtime(runtime.device, precision)
+    bound = partial(train_step, model, optimizer, runtime, way=options.way, shot=options.shot)
+    step_once = Replayed(bound, [optimizer], mode == "replayed" and runtime.device.type == "cuda")
     for classes, drawings in episodes(part, options):
-        images = prepare(part.images[classes, drawings])  # (way * (shot + query), 1, 28, 28)
-        loss, _ = train_step(model, optimizer, runtime, images, options.way, options.shot)
+        loss, _ = step_once(prepare(part.images[classes, drawings]))  # (way * (shot + query), 1, 28, 28)
         yield loss.detach()
 
 
@@ -96,7 +96,7 @@ def main(options: Options) -> None:
     part = load(Path("data"), DataOptions("synthetic"))["train"].to(runtime.device)
     versions: dict[str, Iterator] = {"plain fp32": plain(part, runtime, options)}
     mine = partial(ours, part, runtime, options)
-    versions |= in_modes(mine, options.compile, graphs=runtime.device.type == "cuda")
+    versions |= in_modes(mine, options.compile, runtime.device)
     what = f"{options.way}-way {options.shot}-shot, {options.query} queries"
     run(what, versions, options, runtime)
 

@@ -55,20 +55,21 @@ class Counter(TorchDispatchMode):
         return out
 
 
-def in_modes(ours: Callable, compile: bool, graphs: bool = False) -> dict[str, Iterator]:
-    """Our version in both precisions, without torch.compile ("") and, if `compile`, with it.
+def in_modes(ours: Callable, compile: bool, device: torch.device) -> dict[str, Iterator]:
+    """Our version in both precisions: as trained (on a GPU replayed), launched step by step, compiled.
 
     Args:
-        ours: called with the precision and the mode of torch.compile.
-        graphs: also as CUDA graphs, which GANs cannot use: they pass forward again before going backward.
+        ours: called with the precision and "replayed", "" or "compiled".
+        compile: also with torch.compile.
+        device: the second of these is there for a GPU alone.
     """
-    modes = {"": ""}
+    modes = {"": "replayed"} | ({", no CUDA graph": ""} if device.type == "cuda" else {})
     if compile:
         import torch._dynamo  # takes seconds
 
         # Of all versions of a race together; beyond it a version would silently run uncompiled.
         torch._dynamo.config.cache_size_limit = 64
-        modes |= {", compiled": "default"} | ({", CUDA graphs": "reduce-overhead"} if graphs else {})
+        modes[", compiled"] = "compiled"
     return {f"ours {p}{name}": ours(p, mode) for name, mode in modes.items() for p in PRECISIONS}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import pretrained
-from common.runtime import ScriptOptions, UsageError
+from common.runtime import Runtime, ScriptOptions, UsageError
 
 
 @dataclass
@@ -21,6 +21,8 @@ class RunOptions(ScriptOptions):
     overwrite: bool = False  # delete the run of this name first
     start_from: Path | None = None  # a checkpoint, or a name in pretrained/: its networks are trained on
     compile: bool = False  # torch.compile the network (worth it on a GPU)
+    # on one GPU, record the training step once and replay it: the same numbers, several times faster
+    cuda_graphs: bool = True
     smoke: bool = False  # a tiny run on synthetic data to check that everything works (seconds)
 
     def check(self) -> None:
@@ -33,12 +35,26 @@ class RunOptions(ScriptOptions):
             question = Path(inspect.getfile(type(self))).parent.name  # the script's folder
             pretrained.locate(self.start_from, question)  # complains now rather than after the data is read
 
+    def replays(self, runtime: Runtime) -> bool:
+        """Whether training steps are recorded and replayed."""
+        return self.cuda_graphs and not self.compile and runtime.device.type == "cuda" and runtime.world == 1
+
 
 # These may differ between the legs of a run; any other option would make it another run.
 # Data in `folder` and `pairs` are compared by content instead, q3 compares its schedule itself, and `Run`
 # looks at --start_from and at --epochs that would end before the run's last one.
-FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "data_root", "log_root", "figure_root"}
-FREE_ON_RESUME |= {"run_name", "folder", "pairs", "epochs", "constant_epochs", "start_from"}
+FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "cuda_graphs"}
+FREE_ON_RESUME |= {
+    "data_root",
+    "log_root",
+    "figure_root",
+    "run_name",
+    "folder",
+    "pairs",
+    "epochs",
+    "constant_epochs",
+    "start_from",
+}
 
 
 def plain(values: dict) -> dict:

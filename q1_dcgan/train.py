@@ -7,6 +7,7 @@ torchrun --nproc_per_node 2 q1_dcgan/train.py     # a step takes 2 x --batch_siz
 
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from common.averaging import averaged
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
+from common.replay import Replayed
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q1_dcgan import figures, measures
@@ -165,6 +167,8 @@ def main(options: Options) -> dict:
         optimizers.append(adam)
         if options.compile:
             network.compile()
+    bound = partial(train_step, networks, optimizers, runtime=runtime)
+    step_once = Replayed(bound, optimizers, options.replays(runtime))
 
     noise_generator = torch.Generator(device).manual_seed(options.seed)
     fixed = torch.Generator(device).manual_seed(options.seed + 1)
@@ -198,7 +202,7 @@ def main(options: Options) -> dict:
                     requested = torch.randint(classes, (global_batch,), **drawn)[mine]
                 penalty = options.gradient_penalty * PENALTY_EVERY if step % PENALTY_EVERY == 0 else 0
                 pictures = real, noise, labels, requested
-                loop.record(*train_step(networks, optimizers, *pictures, runtime, penalty))
+                loop.record(*step_once(*pictures, penalty=penalty))
                 if average:
                     average.update_parameters(generator)
 

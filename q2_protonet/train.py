@@ -8,6 +8,7 @@ import copy
 import json
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -22,6 +23,7 @@ from common.averaging import averaged
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop
 from common.options import RunOptions, plain
+from common.replay import Replayed
 from common.run import Run
 from common.runtime import Runtime, UsageError, start
 from q2_protonet.figures import plot_episode, record_episode
@@ -157,9 +159,11 @@ def main(options: Options) -> dict:
     optimizer = torch.optim.Adam(model.parameters(), options.learning_rate, fused=True)
     reductions = options.lr_scheduler_step, options.lr_scheduler_gamma
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, *reductions)
-    learner = runtime.parallel(model)
     if options.compile:
         model.compile()
+    episode = {"way": sampler.way, "shot": sampler.shot, "in_turn": options.every_support}
+    bound = partial(train_step, runtime.parallel(model), optimizer, runtime, **episode)
+    step_once = Replayed(bound, [optimizer], options.replays(runtime))
     state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler}
     state |= {"draws": episode_generator, "moves": jitter_generator}
 
@@ -175,11 +179,9 @@ def main(options: Options) -> dict:
                 images = prepare(train.images[classes[runtime.rank], drawings[runtime.rank]])
                 if options.augment:
                     images = jitter(images, jitter_generator, runtime.rank, runtime.world)
-                episode = images, sampler.way, sampler.shot, options.every_support
-                loss, accuracy = train_step(learner, optimizer, runtime, *episode)
+                loop.record(*step_once(images))
                 if average:
                     average.update_parameters(model)
-                loop.record(loss, accuracy)
 
             row = {"epoch": epoch} | loop.means()
             if not options.trainval:

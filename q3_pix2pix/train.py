@@ -6,6 +6,7 @@ python q3_pix2pix/train.py --dataset aerial_maps --gan_weight 0     # the L1-onl
 
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch.optim import Adam
 from common import plots
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
+from common.replay import Replayed
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q3_pix2pix import figures, measures
@@ -165,6 +167,8 @@ def main(options: Options) -> dict:
     if options.compile:
         generator.compile(), discriminator.compile()
     trained = generator, discriminator, optimizer_g, optimizer_d
+    bound = partial(train_step, *trained, runtime=runtime, gan_weight=options.gan_weight)
+    step_once = Replayed(bound, [optimizer_g, optimizer_d], options.replays(runtime))
     crops = torch.Generator(device).manual_seed(options.seed)
     networks = {"generator": generator, "discriminator": discriminator}
     state = networks | {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d, "crops": crops}
@@ -191,8 +195,7 @@ def main(options: Options) -> dict:
                 pairs = random_crop_and_mirror(pairs, options.image_size, crops)[mine]
                 photo, real = prepare(pairs).split(3, 1)
                 torch.manual_seed(dropout_seed(options.seed, epoch, step, runtime.rank))
-                losses = train_step(*trained, photo, real, runtime, options.gan_weight)
-                loop.record(*losses)
+                loop.record(*step_once(photo, real))
 
             outputs = translate(generator, photos)
             measured = measures.measure(outputs, maps)

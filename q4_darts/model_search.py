@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, edges_from
-from q4_darts.operations import CellShape, cell_shapes, make_stem
+from q4_darts.operations import AveragePool, CellShape, cell_shapes, make_stem
 
 EDGES = sum(range(2, NODES + 2))  # 14
 # The edges that leave each state, as rows of the alphas.
@@ -78,11 +78,23 @@ class EdgeConv(nn.Module):
         if channels <= (DENSE_BF16 if x.dtype == torch.bfloat16 else self.dense_up_to):
             depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
             dense = self.pointwise.view(edges, channels, channels, 1, 1) * depthwise  # (edges, c, c, k, k)
-            groups = 1 if self.shared else edges
-            return F.conv2d(x, dense.flatten(0, 1), None, self.stride, self.padding, self.dilation, groups)
+            filters, groups = with_room(dense.flatten(0, 1), x), 1 if self.shared else edges
+            return F.conv2d(x, filters, None, self.stride, self.padding, self.dilation, groups)
         x = torch.cat([x] * edges, 1) if self.shared else x  # keeps channels_last
         x = F.conv2d(x, self.depthwise, None, self.stride, self.padding, self.dilation, edges * channels)
         return F.conv2d(x, self.pointwise, groups=edges)
+
+
+def with_room(filters: Tensor, x: Tensor) -> Tensor:
+    """The filters (n, c, k, k) for a convolution of x, with zeros behind them in memory.
+
+    In bf16 on CUDA, cuDNN (seen in 9.19) reads as many as a multiple of eight has. That many rows past the
+    end of the last allocation were an illegal memory access.
+    """
+    if not x.is_cuda or x.dtype != torch.bfloat16:
+        return filters
+    filters = filters.to(x.dtype, memory_format=torch.channels_last)  # which a copy later would do away with
+    return F.pad(filters, (0,) * 7 + (-len(filters) % 8,))[: len(filters)]
 
 
 class EdgesFrom(nn.Module):
@@ -96,6 +108,7 @@ class EdgesFrom(nn.Module):
         self.edges, self.channels, self.stride = edges, channels, stride
         wide = edges * channels
         self.register_buffer("identity", torch.eye(channels), persistent=False)
+        self.average_pool = AveragePool(stride)
         self.norm_max, self.norm_average = EdgeNorm(channels), EdgeNorm(channels)
         if stride == 2:  # the skip connection is a FactorizedReduce
             self.even, self.odd = (nn.Parameter(torch.empty(wide // 2, channels, 1, 1)) for _ in range(2))
@@ -119,7 +132,7 @@ class EdgesFrom(nn.Module):
             parts.append(self.norms_b[name](layer(relu), scale[name]))
         shared = [  # the same for all edges, in the order of PRIMITIVES
             self.norm_max(F.max_pool2d(x, 3, self.stride, 1)),
-            self.norm_average(F.avg_pool2d(x, 3, self.stride, 1, count_include_pad=False)),
+            self.norm_average(self.average_pool(x)),
         ]
         if self.stride == 1:
             shared.append(x)

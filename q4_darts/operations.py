@@ -51,6 +51,22 @@ class FactorizedReduce(nn.Module):
         return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], 1))
 
 
+class AveragePool(nn.AvgPool2d):
+    """3x3 average over the pixels inside the picture: (n, c, h, w) -> (n, c, h / stride, w / stride).
+
+    On CUDA it runs in NCHW: for a padded picture in channels_last the gradient there is wrong in torch up
+    to 2.13 or so (pytorch/pytorch#188344).
+    """
+
+    def __init__(self, stride: int):
+        super().__init__(3, stride, 1, count_include_pad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda:
+            return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        return super().forward(x)
+
+
 class Zero(nn.Module):
     """Zeros of the output's shape."""
 
@@ -66,7 +82,7 @@ class Zero(nn.Module):
 OPERATIONS: dict[str, Callable[[int, int, bool], nn.Module]] = {
     "none": lambda c, stride, affine: Zero(stride),
     "max_pool_3x3": lambda c, stride, affine: nn.MaxPool2d(3, stride, 1),
-    "avg_pool_3x3": lambda c, stride, affine: nn.AvgPool2d(3, stride, 1, count_include_pad=False),
+    "avg_pool_3x3": lambda c, stride, affine: AveragePool(stride),
     "skip_connect": lambda c, stride, affine: (
         nn.Identity() if stride == 1 else FactorizedReduce(c, c, affine)
     ),

@@ -7,6 +7,7 @@ python q4_darts/train.py --genotype random:0    # the control
 
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from common import plots
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
+from common.replay import Replayed
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q4_darts.cifar10_dataset import DataOptions, Pictures, augment, check_class_count, check_data, load
@@ -131,6 +133,8 @@ def main(options: Options) -> dict:
     if options.compile:
         model.compile()
     parallel = runtime.parallel(model)
+    bound = partial(train_step, parallel, optimizer, auxiliary=options.auxiliary, runtime=runtime)
+    step_once = Replayed(bound, [optimizer], options.replays(runtime))
 
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
         run.start_from({"model": model}, remade=("score.", "auxiliary."))
@@ -149,7 +153,7 @@ def main(options: Options) -> dict:
                 keep = None
                 if options.drop_path:
                     keep = draw_keep(options.layers, global_batch, drop, draws)[:, :, mine]
-                loop.record(*train_step(parallel, optimizer, x, y, keep, options.auxiliary, runtime))
+                loop.record(*step_once(x, y, keep))
             run.write_epoch({"epoch": epoch} | loop.means() | {"learning_rate": rate, "drop_path": drop})
         return finish(run, options, model, test, facts)
 

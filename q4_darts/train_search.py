@@ -24,6 +24,7 @@ from common import plots
 from common.cli import as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.provenance import script_here
+from common.replay import Replayed
 from common.results import read_table, share_row
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
@@ -165,6 +166,8 @@ def main(options: Options) -> dict:
     optimizer_a = torch.optim.Adam(model.architecture(), **adam)
     if options.compile:
         model.compile()
+    bound = partial(search_step, model, optimizer, optimizer_a, runtime=runtime, order=options.order)
+    step_once = Replayed(bound, [optimizer, optimizer_a], options.replays(runtime))
     draws = torch.Generator(device).manual_seed(options.seed)
     state = {"model": model, "optimizer": optimizer, "optimizer_a": optimizer_a, "draws": draws}
 
@@ -198,8 +201,7 @@ def main(options: Options) -> dict:
                 now = slice(step * global_batch, (step + 1) * global_batch)
                 batch = draw_batch(half, order[now])
                 batch_a = draw_batch(half_a, order_a[now]) if searching else None
-                figures = search_step(model, optimizer, optimizer_a, batch, batch_a, runtime, options.order)
-                loop.record(*figures)
+                loop.record(*step_once(batch, batch_a))
 
             # The alphas' half is cropped and mirrored in its measurement too, as in the published code.
             logits = predict(model, half_a.images, runtime, torch.Generator(device).manual_seed(epoch))

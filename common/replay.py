@@ -1,0 +1,87 @@
+"""A training step that a CUDA GPU replays.
+
+A step here is hundreds to thousands of small operations, and Python takes longer to launch them than the GPU
+to do them. So the step is recorded once, as a CUDA graph, and then replayed by a single launch: the same
+operations on the same memory, and thus the same numbers.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+WARM_UP = 2  # calls as they are, in which cuDNN chooses its kernels and the optimisers make their state
+
+
+class Replayed:
+    """Calls `step`, and from the third call on replays it.
+
+    New sizes or values of what is not a tensor, and another learning rate, make a new recording.
+
+    Args:
+        step: takes tensors, None and numbers, also in tuples, and returns tensors and None. What it reads
+            elsewhere stays at its address, and it does not wait for the GPU.
+        optimizers: those that it steps.
+        active: False calls `step` as it is.
+    """
+
+    def __init__(self, step: Callable, optimizers: Sequence[torch.optim.Optimizer], active: bool):
+        self.step, self.optimizers = step, optimizers
+        self.stream = torch.cuda.Stream() if active else None
+        self.calls, self.recordings, self.rates = Counter(), {}, None
+
+    def __call__(self, *inputs: object, **named: object) -> tuple[Tensor | None, ...]:
+        if self.stream is None:
+            return self.step(*inputs, **named)
+        rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
+        if rates != self.rates:
+            self.rates = rates
+            self.recordings.clear()
+        leaves = tree_leaves((inputs, named))
+        key = tuple((x.shape, x.stride(), x.dtype) if isinstance(x, Tensor) else x for x in leaves)
+        self.calls[key] += 1
+        outside = torch.cuda.current_stream()
+        self.stream.wait_stream(outside)
+        with torch.cuda.stream(self.stream):
+            if self.calls[key] <= WARM_UP:
+                outputs = self.step(*inputs, **named)
+            else:
+                if key not in self.recordings:
+                    self.recordings[key] = self._record(inputs, named)
+                graph, kept, outputs = self.recordings[key]
+                for place, now in zip(kept, leaves):
+                    if isinstance(place, Tensor):
+                        place.copy_(now)
+                graph.replay()
+                # the next replay overwrites its own
+                outputs = [out if out is None else out.clone() for out in outputs]
+        outside.wait_stream(self.stream)
+        return tuple(out if out is None else out.detach() for out in outputs)
+
+    def _record(
+        self, inputs: tuple, named: dict
+    ) -> tuple[torch.cuda.CUDAGraph, list, Sequence[Tensor | None]]:
+        """The graph, the leaves of its inputs and its outputs; nothing is computed yet."""
+        inputs, named = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, (inputs, named))
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()  # the gradients of the warm-up lie outside the graph's memory
+        graph = torch.cuda.CUDAGraph()
+        with capturable(self.optimizers), torch.cuda.graph(graph, stream=self.stream):
+            outputs = self.step(*inputs, **named)
+        return graph, tree_leaves((inputs, named)), [out if out is None else out.detach() for out in outputs]
+
+
+@contextmanager
+def capturable(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
+    """Lets Adam be recorded; checkpoints do not say so, since a CPU refuses such a one."""
+    groups = [group for each in optimizers for group in each.param_groups if "capturable" in group]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False
