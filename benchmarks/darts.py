@@ -84,9 +84,9 @@ def ours(
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)
     adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3, fused=True)
     bound = partial(search_step, model, sgd, adam, runtime=runtime, order=order)
-    step_once = Replayed(bound, [sgd, adam], mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, [sgd, adam], mode == "replayed" and runtime.device.type == "cuda")
     for batch, batch_a in batches(options, runtime):
-        yield step_once(batch, batch_a)
+        yield replayed_step(batch, batch_a)
 
 
 def batches(options: Options, runtime: Runtime) -> Iterator:

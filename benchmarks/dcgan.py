@@ -86,11 +86,11 @@ def ours(
         for network in pair:
             network.compile()
     bound = partial(train_step, pair, optimizers, labels=None, requested=None, runtime=runtime)
-    step_once = Replayed(bound, optimizers, mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, optimizers, mode == "replayed" and runtime.device.type == "cuda")
     while True:
         for index in torch.randperm(len(images), device=images.device).split(batch):
             noise = torch.randn(batch, 256, device=images.device)
-            yield step_once(prepare(images[index], size), noise)
+            yield replayed_step(prepare(images[index], size), noise)
 
 
 def main(options: Options) -> None:

@@ -89,13 +89,13 @@ def ours(
             network.compile()
     adams = [torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in both]
     bound = partial(train_step, *both, *adams, runtime=runtime)
-    step_once = Replayed(bound, adams, mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, adams, mode == "replayed" and runtime.device.type == "cuda")
     draws = torch.Generator(runtime.device).manual_seed(0)
     while True:
         for index in torch.randperm(len(pairs), device=pairs.device).split(1):
             photo, real = prepare(random_crop_and_mirror(pairs[index], options.image_size, draws)).split(3, 1)
             torch.manual_seed(dropout_seed(0, 0, 0, 0))
-            yield torch.stack([loss.detach() for loss in step_once(photo, real)])
+            yield torch.stack([loss.detach() for loss in replayed_step(photo, real)])
 
 
 def main(options: Options) -> None:

@@ -85,9 +85,9 @@ def ours(part: Characters, runtime: Runtime, options: Options, precision: str, m
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     runtime = Runtime(runtime.device, precision)
     bound = partial(train_step, model, optimizer, runtime, way=options.way, shot=options.shot)
-    step_once = Replayed(bound, [optimizer], mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, [optimizer], mode == "replayed" and runtime.device.type == "cuda")
     for classes, drawings in episodes(part, options):
-        loss, _ = step_once(prepare(part.images[classes, drawings]))  # (way * (shot + query), 1, 28, 28)
+        loss, _ = replayed_step(prepare(part.images[classes, drawings]))  # (way * (shot + query), 1, 28, 28)
         yield loss.detach()
 
 

@@ -1,29 +1,44 @@
 """A moving average of a network's weights, with the usual ramp of its decay."""
 
+import copy
+
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel | None:
-    """An average of `model`'s parameters and buffers; call its `update_parameters(model)` after each step.
+class Average(nn.Module):
+    """An average of a network's parameters and buffers, `module`; call `update(network)` after each step.
 
-    After t updates the average keeps min(decay, (1 + t) / (10 + t)) of itself, so that the random weights it
-    starts from are forgotten within the first steps instead of the first 1 / (1 - decay).
+    After t updates it keeps min(decay, (1 + t) / (10 + t)) of itself, so that the random weights it starts
+    from are forgotten within the first steps instead of the first 1 / (1 - decay). The first update copies.
+    torch's AveragedModel counts on the CPU, so that every step would wait for the GPU.
 
     Args:
-        model: its average is a copy of it, `averaged(...).module`.
-        decay: in [0, 1); 0 means no average, and None is returned.
+        network: it starts as a copy of it.
+        decay: in (0, 1).
     """
 
-    @torch.no_grad()
-    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
-        if not averages[0].is_floating_point():  # BatchNorm's count of batches
-            torch._foreach_copy_(averages, weights)
-            return
-        share = (9 / (10 + updates)).clamp(min=1 - decay)  # of the new weights
-        change = torch._foreach_sub(weights, averages)
-        torch._foreach_mul_(change, share)
-        torch._foreach_add_(averages, change)
+    def __init__(self, network: nn.Module, decay: float):
+        super().__init__()
+        self.module, self.decay = copy.deepcopy(network), decay
+        device = next(network.parameters()).device
+        self.register_buffer("n_averaged", torch.zeros((), dtype=torch.long, device=device))
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True) if decay else None
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        averages, weights = ([*each.parameters(), *each.buffers()] for each in (self.module, network))
+        share = (9 / (10 + self.n_averaged)).clamp(min=1 - self.decay)  # of the new weights
+        share = share.masked_fill(self.n_averaged == 0, 1)
+        old, new = zip(*(pair for pair in zip(averages, weights) if pair[0].is_floating_point()))
+        change = torch._foreach_sub(new, old)
+        torch._foreach_mul_(change, share)
+        torch._foreach_add_(old, change)
+        for count, now in zip(averages, weights):
+            if not count.is_floating_point():  # of BatchNorm's batches
+                count.copy_(now)
+        self.n_averaged += 1
+
+
+def averaged(network: nn.Module, decay: float) -> Average | None:
+    """The network's Average; with a decay of 0 there is none."""
+    return Average(network, decay) if decay else None

@@ -16,13 +16,13 @@ class RunOptions(ScriptOptions):
     data_root: Path = Path("data")  # folder of the data sets
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures
-    run_name: str = ""  # name of the run folder (default: made from the settings)
+    run_name: str = ""  # name of the run folder (empty: made from the settings)
     resume: bool = False  # continue the run of this name exactly where its last checkpoint was saved
     overwrite: bool = False  # delete the run of this name first
     start_from: Path | None = None  # a checkpoint, or a name in pretrained/: its networks are trained on
     compile: bool = False  # torch.compile the network (worth it on a GPU)
-    # on one GPU, record the training step once and replay it: the same numbers, several times faster
-    cuda_graphs: bool = True
+    # launch every operation of every step; else one GPU records the step and replays it, much faster
+    no_cuda_graphs: bool = False
     smoke: bool = False  # a tiny run on synthetic data to check that everything works (seconds)
 
     def check(self) -> None:
@@ -37,24 +37,15 @@ class RunOptions(ScriptOptions):
 
     def replays(self, runtime: Runtime) -> bool:
         """Whether training steps are recorded and replayed."""
-        return self.cuda_graphs and not self.compile and runtime.device.type == "cuda" and runtime.world == 1
+        return not (self.no_cuda_graphs or self.compile or runtime.device.type != "cuda" or runtime.world > 1)
 
 
 # These may differ between the legs of a run; any other option would make it another run.
 # Data in `folder` and `pairs` are compared by content instead, q3 compares its schedule itself, and `Run`
 # looks at --start_from and at --epochs that would end before the run's last one.
-FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "cuda_graphs"}
-FREE_ON_RESUME |= {
-    "data_root",
-    "log_root",
-    "figure_root",
-    "run_name",
-    "folder",
-    "pairs",
-    "epochs",
-    "constant_epochs",
-    "start_from",
-}
+FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "no_cuda_graphs", "data_root"}
+FREE_ON_RESUME |= {"log_root", "figure_root", "run_name", "folder", "pairs", "epochs", "constant_epochs"}
+FREE_ON_RESUME |= {"start_from"}
 
 
 def plain(values: dict) -> dict:

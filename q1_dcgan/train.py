@@ -7,7 +7,6 @@ torchrun --nproc_per_node 2 q1_dcgan/train.py     # a step takes 2 x --batch_siz
 
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -167,8 +166,6 @@ def main(options: Options) -> dict:
         optimizers.append(adam)
         if options.compile:
             network.compile()
-    bound = partial(train_step, networks, optimizers, runtime=runtime)
-    step_once = Replayed(bound, optimizers, options.replays(runtime))
 
     noise_generator = torch.Generator(device).manual_seed(options.seed)
     fixed = torch.Generator(device).manual_seed(options.seed + 1)
@@ -184,6 +181,14 @@ def main(options: Options) -> dict:
         run.start_from(named, remade=("embedding.",))
         average = averaged(generator, options.average_weights)
         kept = average.module if average else generator  # the one that draws samples
+
+        def one_step(*pictures: Tensor | None, penalty: float) -> tuple[Tensor, ...]:
+            measured = train_step(networks, optimizers, *pictures, runtime, penalty)
+            if average:
+                average.update(generator)
+            return measured
+
+        replayed_step = Replayed(one_step, optimizers, options.replays(runtime))
         state = named | {"average": average, "noise_draws": noise_generator}
         state |= {"optimizer_g": optimizers[0], "optimizer_d": optimizers[1]}
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every)
@@ -202,9 +207,7 @@ def main(options: Options) -> dict:
                     requested = torch.randint(classes, (global_batch,), **drawn)[mine]
                 penalty = options.gradient_penalty * PENALTY_EVERY if step % PENALTY_EVERY == 0 else 0
                 pictures = real, noise, labels, requested
-                loop.record(*step_once(*pictures, penalty=penalty))
-                if average:
-                    average.update_parameters(generator)
+                loop.record(*replayed_step(*pictures, penalty=penalty))
 
             row = {"epoch": epoch} | loop.means()
             if options.quality_samples:

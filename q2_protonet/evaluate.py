@@ -53,7 +53,7 @@ class Options(ScriptOptions):
     dataset: Literal["", "omniglot", "synthetic", "folder"] = ""
     # default: what the checkpoint was trained on
     split: Literal["", "vinyals", "random", "background", "small", "small1"] = ""
-    folder: Path | None = None  # where the pictures of --dataset folder are now (default: where they were)
+    folder: Path | None = None  # where the pictures of --dataset folder are now, if they were moved
 
 
 def check(options: Options) -> Options:

@@ -8,7 +8,6 @@ import copy
 import json
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -161,9 +160,16 @@ def main(options: Options) -> dict:
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, *reductions)
     if options.compile:
         model.compile()
-    episode = {"way": sampler.way, "shot": sampler.shot, "in_turn": options.every_support}
-    bound = partial(train_step, runtime.parallel(model), optimizer, runtime, **episode)
-    step_once = Replayed(bound, [optimizer], options.replays(runtime))
+    learner = runtime.parallel(model)
+
+    def one_step(images: Tensor) -> tuple[Tensor, Tensor]:
+        episode = images, sampler.way, sampler.shot, options.every_support
+        measured = train_step(learner, optimizer, runtime, *episode)
+        if average:
+            average.update(model)
+        return measured
+
+    replayed_step = Replayed(one_step, [optimizer], options.replays(runtime))
     state = {"model": model, "average": average, "optimizer": optimizer, "scheduler": scheduler}
     state |= {"draws": episode_generator, "moves": jitter_generator}
 
@@ -179,9 +185,7 @@ def main(options: Options) -> dict:
                 images = prepare(train.images[classes[runtime.rank], drawings[runtime.rank]])
                 if options.augment:
                     images = jitter(images, jitter_generator, runtime.rank, runtime.world)
-                loop.record(*step_once(images))
-                if average:
-                    average.update_parameters(model)
+                loop.record(*replayed_step(images))
 
             row = {"epoch": epoch} | loop.means()
             if not options.trainval:

@@ -45,7 +45,7 @@ class Options(ScriptOptions):
     # paper: each tile's own statistics, with dropout; no_dropout: without it; eval: the running statistics;
     # auto: paper for a single tile, no_dropout for several
     mode: Literal["auto", "paper", "no_dropout", "eval"] = "auto"
-    scale: float | None = None  # factor of a photo's sides before translation (default: the training pairs')
+    scale: float | None = None  # factor of a photo's sides before translation (None: the training pairs')
     overlap: float = 0.5  # share of a tile's side that it has in common with its neighbour
     side_by_side: bool = False  # write photo and result beside each other
 

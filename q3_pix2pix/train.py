@@ -39,7 +39,7 @@ class Options(DataOptions, RunOptions):
     """Train pix2pix."""
 
     epochs: int = 200  # passes over the training pairs
-    constant_epochs: int = -1  # of them at a constant rate, which then falls linearly to 0 (default: half)
+    constant_epochs: int = -1  # of them at a constant rate, which then falls linearly to 0 (-1: half)
     batch_size: int = 1  # pairs per step and process
     learning_rate: float = 2e-4  # Adam's, for both networks
     gan_weight: float = 1.0  # weight of the adversarial loss; 0 leaves L1 alone, the control
@@ -168,7 +168,7 @@ def main(options: Options) -> dict:
         generator.compile(), discriminator.compile()
     trained = generator, discriminator, optimizer_g, optimizer_d
     bound = partial(train_step, *trained, runtime=runtime, gan_weight=options.gan_weight)
-    step_once = Replayed(bound, [optimizer_g, optimizer_d], options.replays(runtime))
+    replayed_step = Replayed(bound, [optimizer_g, optimizer_d], options.replays(runtime))
     crops = torch.Generator(device).manual_seed(options.seed)
     networks = {"generator": generator, "discriminator": discriminator}
     state = networks | {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d, "crops": crops}
@@ -195,7 +195,7 @@ def main(options: Options) -> dict:
                 pairs = random_crop_and_mirror(pairs, options.image_size, crops)[mine]
                 photo, real = prepare(pairs).split(3, 1)
                 torch.manual_seed(dropout_seed(options.seed, epoch, step, runtime.rank))
-                loop.record(*step_once(photo, real))
+                loop.record(*replayed_step(photo, real))
 
             outputs = translate(generator, photos)
             measured = measures.measure(outputs, maps)

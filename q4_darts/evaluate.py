@@ -29,7 +29,7 @@ class Options(ScriptOptions):
     # the name of a network in pretrained/, or a checkpoint: logs/q4_darts/RUN/checkpoints/last.pt
     checkpoint: Path = Path("darts-cifar10")
     data_root: Path = Path("data")  # folder of the data sets
-    folder: Path | None = None  # where the pictures of --dataset folder are now (default: where they were)
+    folder: Path | None = None  # where the pictures of --dataset folder are now, if they were moved
     figure_root: Path = Path("figures")  # folder of the pictures
 
 

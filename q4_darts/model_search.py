@@ -88,8 +88,8 @@ class EdgeConv(nn.Module):
 def with_room(filters: Tensor, x: Tensor) -> Tensor:
     """The filters (n, c, k, k) for a convolution of x, with zeros behind them in memory.
 
-    In bf16 on CUDA, cuDNN (seen in 9.19) reads as many as a multiple of eight has. That many rows past the
-    end of the last allocation were an illegal memory access.
+    In bf16 on CUDA, cuDNN (seen in 9.19) rounds n up to a multiple of eight and reads as many, which is an
+    illegal memory access where nothing lies behind them.
     """
     if not x.is_cuda or x.dtype != torch.bfloat16:
         return filters

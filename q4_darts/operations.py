@@ -54,8 +54,8 @@ class FactorizedReduce(nn.Module):
 class AveragePool(nn.AvgPool2d):
     """3x3 average over the pixels inside the picture: (n, c, h, w) -> (n, c, h / stride, w / stride).
 
-    On CUDA it runs in NCHW: for a padded picture in channels_last the gradient there is wrong in torch up
-    to 2.13 or so (pytorch/pytorch#188344).
+    On CUDA it runs in NCHW, because the gradient of a padded pool in channels_last is wrong there
+    (pytorch/pytorch#188344; seen in torch 2.11).
     """
 
     def __init__(self, stride: int):

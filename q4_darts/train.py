@@ -134,7 +134,7 @@ def main(options: Options) -> dict:
         model.compile()
     parallel = runtime.parallel(model)
     bound = partial(train_step, parallel, optimizer, auxiliary=options.auxiliary, runtime=runtime)
-    step_once = Replayed(bound, [optimizer], options.replays(runtime))
+    replayed_step = Replayed(bound, [optimizer], options.replays(runtime))
 
     with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
         run.start_from({"model": model}, remade=("score.", "auxiliary."))
@@ -153,7 +153,7 @@ def main(options: Options) -> dict:
                 keep = None
                 if options.drop_path:
                     keep = draw_keep(options.layers, global_batch, drop, draws)[:, :, mine]
-                loop.record(*step_once(x, y, keep))
+                loop.record(*replayed_step(x, y, keep))
             run.write_epoch({"epoch": epoch} | loop.means() | {"learning_rate": rate, "drop_path": drop})
         return finish(run, options, model, test, facts)
 

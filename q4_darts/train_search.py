@@ -167,7 +167,7 @@ def main(options: Options) -> dict:
     if options.compile:
         model.compile()
     bound = partial(search_step, model, optimizer, optimizer_a, runtime=runtime, order=options.order)
-    step_once = Replayed(bound, [optimizer, optimizer_a], options.replays(runtime))
+    replayed_step = Replayed(bound, [optimizer, optimizer_a], options.replays(runtime))
     draws = torch.Generator(device).manual_seed(options.seed)
     state = {"model": model, "optimizer": optimizer, "optimizer_a": optimizer_a, "draws": draws}
 
@@ -201,7 +201,7 @@ def main(options: Options) -> dict:
                 now = slice(step * global_batch, (step + 1) * global_batch)
                 batch = draw_batch(half, order[now])
                 batch_a = draw_batch(half_a, order_a[now]) if searching else None
-                loop.record(*step_once(batch, batch_a))
+                loop.record(*replayed_step(batch, batch_a))
 
             # The alphas' half is cropped and mirrored in its measurement too, as in the published code.
             logits = predict(model, half_a.images, runtime, torch.Generator(device).manual_seed(epoch))

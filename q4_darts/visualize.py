@@ -24,7 +24,7 @@ class Options:
 
     genotype: str = "DARTS_V2"  # a genotype.json, DARTS_V1, DARTS_V2, PC_DARTS, random:SEED or Genotype(...)
     output: Path = Path("figures/q4_darts/cells.png")  # the picture: .png, .pdf or .svg
-    title: str = ""  # above the cells (default: the genotype's name)
+    title: str = ""  # above the cells (empty: the genotype's name)
     debug: bool = False  # show the whole traceback of an error
 
 

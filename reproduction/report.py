@@ -27,14 +27,14 @@ class Options:
 
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures and of the page
-    # name of <figure_root>/<page>.html and <page>.md (default: report, with docs/REPORT.md; for a choice of
+    # name of <figure_root>/<page>.html and <page>.md (empty: report, with docs/REPORT.md; for a choice of
     # runs: report-choice)
     page: str = ""
     # only these runs, as <question>/<run name>
     runs: Annotated[tuple[str, ...], default_shown("all but quick-... and smoke...")] = ()
     redraw: bool = False  # draw every run's curves.png from its metrics.csv again, even where it exists
     write_readmes: bool = False  # also put the tables into README.md and <question>/README.md
-    # put the pictures into the page, so that it can be sent around (default: it links to the files beside it)
+    # put the pictures into the page, so that it can be sent around; else it links to the files beside it
     self_contained: bool = False
 
 

@@ -41,7 +41,7 @@ class Options:
     runs: Annotated[tuple[str, ...], default_shown("all")] = ()
     # every run with each of these seeds
     seeds: Annotated[tuple[int, ...], default_shown("the preset's own, mostly 0")] = ()
-    # commands side by side (default: one per visible GPU; one on a CPU, where several share the cores)
+    # commands side by side (0: one per visible GPU; one on a CPU, where several share the cores)
     jobs: int = 0
     minutes: float = 0.0  # save and stop after this long; the same command continues (0: run to the end)
     dry_run: bool = False  # show the commands and do nothing

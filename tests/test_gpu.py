@@ -75,7 +75,7 @@ def test_a_deterministic_run_that_is_stopped_and_resumed_ends_as_one_in_one_piec
 def test_replayed_steps_are_those_that_are_not(name, script, roots, tmp_path):
     words = [*COMMANDS[name].split(), "--smoke", "--deterministic", "--device", DEVICE, *roots]
     script(*words, "--run_name", "replayed")
-    script(*words, "--run_name", "launched", "--no-cuda_graphs")
+    script(*words, "--run_name", "launched", "--no_cuda_graphs")
     folder = tmp_path / "logs" / name.partition(",")[0]
     last = [folder / run / "checkpoints" / "last.pt" for run in ("replayed", "launched")]
     replayed, launched = (tensors(torch.load(path, "cpu", weights_only=True)) for path in last)

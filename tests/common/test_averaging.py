@@ -11,7 +11,7 @@ def test_the_decay_ramps_up_to_its_limit():
     for t in range(40):
         nn.init.normal_(model[0].weight)
         model(torch.randn(4, 3))
-        average.update_parameters(model)
+        average.update(model)
         weights = [model[0].weight.detach().clone(), model[1].running_var.clone()]
         keep = min(0.5, (1 + t) / (10 + t)) if t else 0  # the first update is a copy
         expected = [keep * old + (1 - keep) * new for old, new in zip(expected, weights)] if t else weights

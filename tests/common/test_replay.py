@@ -59,28 +59,28 @@ def doubling():
 
 
 def test_the_third_call_is_recorded_and_every_call_is_right(cuda, doubling):
-    step_once = Replayed(doubling, [], active=True)
-    outs = [step_once(torch.tensor([float(i)]), None) for i in range(6)]
+    replayed_step = Replayed(doubling, [], active=True)
+    outs = [replayed_step(torch.tensor([float(i)]), None) for i in range(6)]
     assert [(float(out), absent) for out, absent in outs] == [(2.0 * i, None) for i in range(6)]
     assert doubling.calls == ["as it is", "as it is", "recorded"]
 
 
 def test_other_sizes_and_values_have_recordings_of_their_own(cuda, doubling):
-    step_once = Replayed(doubling, [], active=True)
+    replayed_step = Replayed(doubling, [], active=True)
     for i in range(8):
         x = torch.full((1 + i % 2,), float(i))
-        out, _ = step_once(x, None, more=i % 2 == 1)
+        out, _ = replayed_step(x, None, more=i % 2 == 1)
         assert out.tolist() == (2 * x + i % 2).tolist()
     assert doubling.calls == 4 * ["as it is"] + 2 * ["recorded"]
 
 
 def test_another_learning_rate_is_recorded_anew(cuda, doubling):
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), 0.1)
-    step_once = Replayed(doubling, [optimizer], active=True)
+    replayed_step = Replayed(doubling, [optimizer], active=True)
     for rate in (0.1, 0.2):
         optimizer.param_groups[0]["lr"] = rate
         for _ in range(4):
-            step_once(torch.ones(1), None)
+            replayed_step(torch.ones(1), None)
     assert doubling.calls == 2 * ["as it is"] + 2 * ["recorded"]
 
 
@@ -93,7 +93,7 @@ def test_adam_may_be_recorded_and_its_checkpoint_does_not_say_so():
     assert (str(adam.state_dict()), str(sgd.state_dict())) == before
 
 
-@pytest.mark.parametrize("change", [{}, {"compile": True}, {"cuda_graphs": False}])
+@pytest.mark.parametrize("change", [{}, {"compile": True}, {"no_cuda_graphs": True}])
 @pytest.mark.parametrize("device, world", [("cuda", 1), ("cuda", 2), ("cpu", 1)])
 def test_one_gpu_replays_unless_told_otherwise(change, device, world):
     options = RunOptions(**change)
@@ -102,6 +102,6 @@ def test_one_gpu_replays_unless_told_otherwise(change, device, world):
 
 
 def test_elsewhere_the_step_is_called_as_it_is(doubling):
-    step_once = Replayed(doubling, [], active=False)
-    assert [float(step_once(torch.ones(1), None)[0]) for _ in range(4)] == [2.0] * 4
+    replayed_step = Replayed(doubling, [], active=False)
+    assert [float(replayed_step(torch.ones(1), None)[0]) for _ in range(4)] == [2.0] * 4
     assert doubling.calls == 4 * ["as it is"]
