@@ -108,7 +108,7 @@ def plot_losses(folder: Path, figures: Path, title: str) -> None:
     right.set(xlabel="step", ylabel="mean probability of real", ylim=(0, 1), title="Discriminator's output")
     left.legend(fontsize=9)
     right.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
-    canvas.suptitle(title)
+    plots.write_title(canvas, title)
     plots.save(canvas, figures / "losses.png")
 
 

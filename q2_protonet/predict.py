@@ -120,7 +120,7 @@ def plot_predictions(rows: list[dict], images: np.ndarray, nearest: np.ndarray, 
         plots.show(right, near / 255, row["nearest"][-14:])
         right.set_title("nearest", fontsize=8, color="grey")
     title = "Queries, the predicted class with its probability, and the nearest support image"
-    canvas.suptitle(title, fontsize=10)
+    plots.write_title(canvas, title)
     plots.save(canvas, path)
 
 

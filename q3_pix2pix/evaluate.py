@@ -63,9 +63,10 @@ def main(options: Options) -> list[dict]:
 
     made = {inference: translate(generator, photos, inference) for inference in INFERENCE}
     candidates = {INFERENCE[inference]: outputs for inference, outputs in made.items()}
-    if options.l1_checkpoint:
-        candidates["L1-only network, train-mode inference"] = translate(control, photos)
-    rows = measures.rows(candidates, train, validation)
+    beside = "L1-only network, train-mode inference" if options.l1_checkpoint else ""
+    if beside:
+        candidates[beside] = translate(control, photos)
+    rows = measures.rows(candidates, train, validation, beside)
 
     ranked = measures.measure(made["paper"], maps.float() / 255)["l1"].argsort().tolist()
     count = min(options.triplets, len(ranked))

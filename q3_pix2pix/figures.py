@@ -31,7 +31,7 @@ def plot_losses(folder: Path, figures: Path, title: str) -> Path:
         if name.startswith("d_"):
             axis.axhline(np.log(2) / 2, color="black", linestyle=":", linewidth=1, label="knows nothing")
             axis.legend(fontsize=9)
-    canvas.suptitle(title)
+    plots.write_title(canvas, title)
     return plots.save(canvas, figures / "losses.png")
 
 
@@ -70,5 +70,5 @@ def plot_triplets(path: Path, title: str, order: list[int], pairs: Pairs, output
             plots.show(axis, image.permute(1, 2, 0).cpu().numpy(), below)
     for axis, head in zip(axes[0], ("input", "ground truth", "generated")):
         axis.set_title(head)
-    canvas.suptitle(title, fontsize=11)
+    plots.write_title(canvas, title)
     return plots.save(canvas, path)

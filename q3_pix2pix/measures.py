@@ -149,16 +149,23 @@ def controls(train: Pairs, validation: Pairs) -> dict[str, Tensor]:
     return {"mean training map": mean.contiguous(), "nearest training pair's map": maps}
 
 
-def rows(candidates: dict[str, Tensor], train: Pairs, validation: Pairs) -> list[dict]:
+def rows(candidates: dict[str, Tensor], train: Pairs, validation: Pairs, control: str = "") -> list[dict]:
     """Rows of results.json: the mean of each measure over the validation pairs, with its 95% interval.
 
     Args:
         candidates: maps of the validation photos by name, (n, 3, size, size) in [0, 1]; `controls` are added.
+        control: the candidate that the first one is compared with, pair by pair.
     """
     targets, palette = validation.images[:, 3:].float() / 255, find_palette(train.images[:200, 3:])
     count = f"{len(validation)} validation pairs"
+    candidates = candidates | controls(train, validation)
+    measured = {name: measure(outputs, targets, palette) for name, outputs in candidates.items()}
+    if control:
+        first = next(iter(measured.values()))
+        differences = {key: values - measured[control][key] for key, values in first.items()}
+        measured[f"minus {control}"] = differences
     return [
         mean_row(f"{ROWS[key][0]}, {name}", values, ROWS[key][1], 4, count=count)
-        for name, outputs in (candidates | controls(train, validation)).items()
-        for key, values in measure(outputs, targets, palette).items()
+        for name, of_each in measured.items()
+        for key, values in of_each.items()
     ]

@@ -58,7 +58,7 @@ def plot_cells(genotype: Genotype, title: str) -> Figure:
     canvas, axes = plots.figure(2, 1, (7.6, 3.6))
     for axis, kind, edges in zip(axes.flat, ("normal cell", "reduction cell"), genotype):
         plot_cell(axis, edges, kind)
-    canvas.suptitle(title)
+    plots.write_title(canvas, title)
     return canvas
 
 
@@ -98,5 +98,5 @@ def plot_alphas(folder: Path, path: Path, title: str) -> Path:
             axis.set_yticks(range(len(edges)), edges, fontsize=8)
         axes[row, 0].set_ylabel(f"edge of the {kind} cell")
     canvas.colorbar(image, ax=axes, label="weight of the operation (softmax)", shrink=0.7)
-    canvas.suptitle(title)
+    plots.write_title(canvas, title)
     return plots.save(canvas, path)

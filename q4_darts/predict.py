@@ -68,7 +68,8 @@ def main(options: Options) -> list[dict]:
     for axis, image, row in zip(axes.flat, images.numpy(), rows[:shown]):
         axis.axis("on")
         plots.show(axis, image, f"{plots.short(row['class_1'], 16)} {float(row['probability_1']):.0%}")
-    canvas.suptitle(f"{len(files)} pictures" + (f", the first {shown}" if shown < len(files) else ""))
+    title = f"{len(files)} pictures" + (f", the first {shown}" if shown < len(files) else "")
+    plots.write_title(canvas, title)
     figure = plots.save(canvas, options.output.with_suffix(".png"))
     print(f"{options.output}: {len(files)} pictures; {figure}")
 

@@ -12,6 +12,8 @@ from q2_protonet.protonet import ProtoNet
 from q2_protonet.splits import make_synthetic
 from q3_pix2pix import figures as q3_figures
 from q3_pix2pix.maps_dataset import Pairs
+from q4_darts.figures import plot_cells
+from q4_darts.genotypes import DARTS_V2
 
 
 def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path):
@@ -39,11 +41,13 @@ def test_any_name_can_stand_in_every_figure(tmp_path, monkeypatch, name):
     q1_figures.plot_histogram(blank, None, names, tmp_path / "b.png")
     plots.confusion(few, few, names, tmp_path / "c.png")
     q3_figures.plot_triplets(tmp_path / "d.png", "three", [0, 1, 2], pairs, torch.rand(3, 3, 32, 32))
+    title = f"DARTS search, first order, 1/4 of the channels, {name}, after epoch 20"
+    plots.save(plot_cells(DARTS_V2, title), tmp_path / "e.png")
     part = make_synthetic(0, 12, 3)
     part.names[:] = names
     q2_figures.record_episode(ProtoNet(4), part, 12, 1, 2, 0, tmp_path)
     q2_figures.plot_episode(tmp_path, tmp_path)
-    assert len(canvases) == 6 and len(canvases[-1].axes[0].get_legend().get_texts()) == 12
+    assert len(canvases) == 7 and len(canvases[-1].axes[0].get_legend().get_texts()) == 12
     for canvas in canvases:
         box = canvas.get_tightbbox()  # in inches
         assert canvas._suptitle is None or -0.2 < box.x0 and box.x1 < canvas.get_figwidth() + 0.2

@@ -11,7 +11,7 @@ from PIL import Image
 from common.runtime import RunError, UsageError
 from q3_pix2pix import maps_dataset
 from q3_pix2pix.maps_dataset import DataOptions, Pairs, draw_towns, load, prepare, random_crop_and_mirror
-from q3_pix2pix.measures import controls, find_palette, measure, pixel_accuracy
+from q3_pix2pix.measures import controls, find_palette, measure, pixel_accuracy, rows
 from q3_pix2pix.predict import tiled
 from tests.conftest import DATA_ROOT
 
@@ -266,6 +266,17 @@ def test_controls():
     found = controls(train, validation)
     torch.testing.assert_close(found["mean training map"] * 255, torch.full((1, 3, 32, 32), 100.0))
     torch.testing.assert_close(found["nearest training pair's map"] * 255, torch.full((1, 3, 32, 32), 200.0))
+
+
+def test_two_networks_are_compared_pair_by_pair():
+    train, validation = draw_towns(4, 35, 0), draw_towns(6, 32, 1)
+    maps = validation.images[:, 3:].float() / 255
+    steps = torch.linspace(0, 0.2, 6)[:, None, None, None]  # the harder the pair, the larger both errors
+    candidates = {"a": maps * (1 - steps), "b": maps * (0.99 - steps)}
+    row = {row["name"]: row for row in rows(candidates, train, validation, "b")}
+    difference = row["L1, minus b"]["value"]
+    assert difference == pytest.approx(row["L1, a"]["value"] - row["L1, b"]["value"], abs=2e-4)
+    assert difference < 0 and row["L1, minus b"]["interval"] < row["L1, a"]["interval"] / 5
 
 
 def test_tiling_equals_the_whole_picture_away_from_the_borders():

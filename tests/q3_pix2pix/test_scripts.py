@@ -85,7 +85,7 @@ def test_l1_only_leaves_the_discriminator_alone_and_is_a_control(trained, script
     words = ["--figure_root", tmp_path / "f", "--triplets", 4, "--choose", "best"]
     words += ["--l1_checkpoint", tmp_path / "logs/q3_pix2pix/l1/checkpoints/last.pt"]
     done = script(EVALUATE, "--checkpoint", trained / LAST, *words)
-    assert "SSIM, L1-only network" in done.stdout
+    assert "SSIM, L1-only network" in done.stdout and "SSIM, minus L1-only network" in done.stdout
     assert all((tmp_path / "f/q3_pix2pix/a" / name).exists() for name in ("triplets.png", "worst.png"))
 
 
