@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.plain_supernet import PlainSupernet
-from benchmarks.race import PRECISIONS, RaceOptions, in_modes, run
+from benchmarks.race import PRECISIONS, RaceOptions, in_modes, replays, run
 from common.cli import command
 from common.replay import Replayed
 from common.runtime import Runtime, start
@@ -84,7 +84,7 @@ def ours(
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)
     adam = torch.optim.Adam(model.architecture(), 3e-4, (0.5, 0.999), weight_decay=1e-3, fused=True)
     bound = partial(search_step, model, sgd, adam, runtime=runtime, order=order)
-    replayed_step = Replayed(bound, [sgd, adam], mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, [sgd, adam], replays(mode, runtime))
     for batch, batch_a in batches(options, runtime):
         yield replayed_step(batch, batch_a)
 

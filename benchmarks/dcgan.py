@@ -22,7 +22,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import transforms
 
-from benchmarks.race import RaceOptions, in_modes, run
+from benchmarks.race import RaceOptions, in_modes, replays, run
 from common.cli import command
 from common.replay import Replayed
 from common.runtime import Runtime, start
@@ -86,7 +86,7 @@ def ours(
         for network in pair:
             network.compile()
     bound = partial(train_step, pair, optimizers, labels=None, requested=None, runtime=runtime)
-    replayed_step = Replayed(bound, optimizers, mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, optimizers, replays(mode, runtime))
     while True:
         for index in torch.randperm(len(images), device=images.device).split(batch):
             noise = torch.randn(batch, 256, device=images.device)

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks.race import RaceOptions, in_modes, run
+from benchmarks.race import RaceOptions, in_modes, replays, run
 from common.cli import command
 from common.replay import Replayed
 from common.runtime import Runtime, start
@@ -89,7 +89,7 @@ def ours(
             network.compile()
     adams = [torch.optim.Adam(n.parameters(), 2e-4, (0.5, 0.999), fused=True) for n in both]
     bound = partial(train_step, *both, *adams, runtime=runtime)
-    replayed_step = Replayed(bound, adams, mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, adams, replays(mode, runtime))
     draws = torch.Generator(runtime.device).manual_seed(0)
     while True:
         for index in torch.randperm(len(pairs), device=pairs.device).split(1):

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.race import RaceOptions, in_modes, run
+from benchmarks.race import RaceOptions, in_modes, replays, run
 from common.cli import command
 from common.replay import Replayed
 from common.runtime import Runtime, start
@@ -85,7 +85,7 @@ def ours(part: Characters, runtime: Runtime, options: Options, precision: str, m
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
     runtime = Runtime(runtime.device, precision)
     bound = partial(train_step, model, optimizer, runtime, way=options.way, shot=options.shot)
-    replayed_step = Replayed(bound, [optimizer], mode == "replayed" and runtime.device.type == "cuda")
+    replayed_step = Replayed(bound, [optimizer], replays(mode, runtime))
     for classes, drawings in episodes(part, options):
         loss, _ = replayed_step(prepare(part.images[classes, drawings]))  # (way * (shot + query), 1, 28, 28)
         yield loss.detach()

@@ -73,6 +73,11 @@ def in_modes(ours: Callable, compile: bool, device: torch.device) -> dict[str, I
     return {f"ours {p}{name}": ours(p, mode) for name, mode in modes.items() for p in PRECISIONS}
 
 
+def replays(mode: str, runtime: Runtime) -> bool:
+    """Whether a version in this mode of `in_modes` replays its step."""
+    return mode == "replayed" and runtime.device.type == "cuda"
+
+
 def measure(version: Iterator, device: torch.device) -> dict[str, float]:
     """What a step of a version does, and the MiB that two steps with its networks and optimisers need.
 
@@ -92,6 +97,8 @@ def measure(version: Iterator, device: torch.device) -> dict[str, float]:
     memory = peak() - before
     with FlopCounterMode(display=False) as flops, Counter() as counter:
         next(version)
+    if device.type == "cuda":
+        memory = peak() - before  # the third step was recorded: with what the recording holds
     made = {"gflop": flops.get_total_flops() / 1e9, "gigabytes": counter.bytes / 1e9}
     return {"memory": memory, "operations": counter.operations, **made}
 

@@ -10,8 +10,9 @@ class Average(nn.Module):
     """An average of a network's parameters and buffers, `module`; call `update(network)` after each step.
 
     After t updates it keeps min(decay, (1 + t) / (10 + t)) of itself, so that the random weights it starts
-    from are forgotten within the first steps instead of the first 1 / (1 - decay). The first update copies.
-    torch's AveragedModel counts on the CPU, so that every step would wait for the GPU.
+    from are forgotten within the first steps instead of the first 1 / (1 - decay). The first update takes
+    the weights over, up to rounding. torch's AveragedModel counts on the CPU, so that every step would wait
+    for the GPU.
 
     Args:
         network: it starts as a copy of it.

@@ -113,7 +113,7 @@ def load_network(
         raise RunError(f"{path} holds the architecture {state['architecture']}, {why}") from error
     name = next((name for name in parts if name in state), None)
     weights = state.get(name)
-    if name == "average":  # of an AveragedModel, which has "module." before each name
+    if name == "average":  # of an Average, which has "module." before each name
         weights = {key[7:]: value for key, value in weights.items() if key.startswith("module.")}
     load_state(network.to(device), weights, path)
     return network, state

@@ -21,7 +21,7 @@ class RunOptions(ScriptOptions):
     overwrite: bool = False  # delete the run of this name first
     start_from: Path | None = None  # a checkpoint, or a name in pretrained/: its networks are trained on
     compile: bool = False  # torch.compile the network (worth it on a GPU)
-    # launch every operation of every step; else one GPU records the step and replays it, much faster
+    # launch each operation separately; by default a single GPU records a step once and replays it, faster
     no_cuda_graphs: bool = False
     smoke: bool = False  # a tiny run on synthetic data to check that everything works (seconds)
 

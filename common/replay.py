@@ -22,8 +22,8 @@ class Replayed:
     New sizes or values of what is not a tensor, and another learning rate, make a new recording.
 
     Args:
-        step: takes tensors, None and numbers, also in tuples, and returns tensors and None. What it reads
-            elsewhere stays at its address, and it does not wait for the GPU.
+        step: takes tensors, None and numbers, also in tuples, and returns tensors and None. Whatever else it
+            reads must stay at the same address, and it must never synchronise with the GPU.
         optimizers: those that it steps.
         active: False calls `step` as it is.
     """
@@ -56,7 +56,7 @@ class Replayed:
                     if isinstance(place, Tensor):
                         place.copy_(now)
                 graph.replay()
-                # the next replay overwrites its own
+                # the next replay overwrites the graph's outputs
                 outputs = [out if out is None else out.clone() for out in outputs]
         outside.wait_stream(self.stream)
         return tuple(out if out is None else out.detach() for out in outputs)
@@ -69,14 +69,19 @@ class Replayed:
         for optimizer in self.optimizers:
             optimizer.zero_grad()  # the gradients of the warm-up lie outside the graph's memory
         graph = torch.cuda.CUDAGraph()
-        with capturable(self.optimizers), torch.cuda.graph(graph, stream=self.stream):
-            outputs = self.step(*inputs, **named)
+        try:
+            with capturable(self.optimizers), torch.cuda.graph(graph, stream=self.stream):
+                outputs = self.step(*inputs, **named)
+        except RuntimeError as error:
+            # leaving a recording that ran out of memory can fail in turn, and would hide why
+            cause = error.__context__
+            raise cause if isinstance(cause, torch.OutOfMemoryError) else error  # noqa: B904
         return graph, tree_leaves((inputs, named)), [out if out is None else out.detach() for out in outputs]
 
 
 @contextmanager
 def capturable(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
-    """Lets Adam be recorded; checkpoints do not say so, since a CPU refuses such a one."""
+    """Lets Adam be recorded, and only then: a launched step warns about it, and checkpoints need not know."""
     groups = [group for each in optimizers for group in each.param_groups if "capturable" in group]
     for group in groups:
         group["capturable"] = True

@@ -255,5 +255,6 @@ class StopSignal:
 OUT_OF_MEMORY = (
     "the GPU is out of memory. What helps: a smaller batch (--batch_size; in q2 --classes_per_it_tr, "
     "--num_support_tr, --num_query_tr), smaller pictures (q3: --image_size), fewer channels "
-    "(q3: --base_channels; q4: --init_channels, in a search also --partial_channels 4), --precision bf16"
+    "(q3: --base_channels; q4: --init_channels, in a search also --partial_channels 4), --precision bf16, "
+    "--no_cuda_graphs"
 )

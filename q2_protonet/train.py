@@ -158,9 +158,9 @@ def main(options: Options) -> dict:
     optimizer = torch.optim.Adam(model.parameters(), options.learning_rate, fused=True)
     reductions = options.lr_scheduler_step, options.lr_scheduler_gamma
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, *reductions)
+    learner = runtime.parallel(model)
     if options.compile:
         model.compile()
-    learner = runtime.parallel(model)
 
     def one_step(images: Tensor) -> tuple[Tensor, Tensor]:
         episode = images, sampler.way, sampler.shot, options.every_support

@@ -63,8 +63,9 @@ def main(options: Options) -> list[dict]:
 
     made = {inference: translate(generator, photos, inference) for inference in INFERENCE}
     candidates = {INFERENCE[inference]: outputs for inference, outputs in made.items()}
-    beside = "L1-only network, train-mode inference" if options.l1_checkpoint else ""
-    if beside:
+    beside = ""
+    if options.l1_checkpoint:
+        beside = "L1-only network, train-mode inference"
         candidates[beside] = translate(control, photos)
     rows = measures.rows(candidates, train, validation, beside)
 

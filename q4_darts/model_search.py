@@ -88,13 +88,14 @@ class EdgeConv(nn.Module):
 def with_room(filters: Tensor, x: Tensor) -> Tensor:
     """The filters (n, c, k, k) for a convolution of x, with zeros behind them in memory.
 
-    In bf16 on CUDA, cuDNN (seen in 9.19) rounds n up to a multiple of eight and reads as many, which is an
-    illegal memory access where nothing lies behind them.
+    In bf16 on CUDA a kernel of cuDNN 9.19 rounds n up to a multiple of eight and reads as many filters, which
+    is an illegal memory access where nothing lies behind them.
     """
-    if not x.is_cuda or x.dtype != torch.bfloat16:
+    lacking = -len(filters) % 8
+    if not lacking or not x.is_cuda or x.dtype != torch.bfloat16:
         return filters
-    filters = filters.to(x.dtype, memory_format=torch.channels_last)  # which a copy later would do away with
-    return F.pad(filters, (0,) * 7 + (-len(filters) % 8,))[: len(filters)]
+    filters = filters.to(x.dtype, memory_format=torch.channels_last)  # now: a later copy would lose the zeros
+    return F.pad(filters, (0,) * 7 + (lacking,))[: len(filters)]
 
 
 class EdgesFrom(nn.Module):

@@ -54,8 +54,8 @@ class FactorizedReduce(nn.Module):
 class AveragePool(nn.AvgPool2d):
     """3x3 average over the pixels inside the picture: (n, c, h, w) -> (n, c, h / stride, w / stride).
 
-    On CUDA it runs in NCHW, because the gradient of a padded pool in channels_last is wrong there
-    (pytorch/pytorch#188344; seen in torch 2.11).
+    On CUDA it runs in NCHW: there the gradient of a padded pool in channels_last is wrong in torch 2.11
+    (pytorch/pytorch#188344, closed since).
     """
 
     def __init__(self, stride: int):

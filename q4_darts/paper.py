@@ -32,15 +32,9 @@ STAND_INS = {"cifar10_images": "pictures saved as JPEG"}  # data set -> how it d
 SUPERNET, TEST = "supernet on the alphas' half, epoch *", "test, epoch *"
 RANDOM = ("random cell", TEST)
 FOUND, GIVEN = ((f"pc-20-{cell}", "pc-20-random") for cell in ("found", "darts-v2"))
+SEARCH = "supernet of the search (ours: PC-DARTS), %"
 FRONT = (
-    (
-        "supernet of the search, %",
-        PAPER["supernet"],
-        REPORT["supernet"],
-        SUPERNET,
-        "chance 10",
-        ("search-pc-20",),
-    ),
+    (SEARCH, PAPER["supernet"], REPORT["supernet"], SUPERNET, "chance 10", ("search-pc-20",)),
     ("test of the cell found, %", PAPER["DARTS_V1"], None, TEST, RANDOM, (FOUND,)),
     ("test of the paper's cell, %", PAPER["DARTS_V2"], None, TEST, RANDOM, (GIVEN,)),
 )

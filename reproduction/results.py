@@ -29,7 +29,7 @@ MARKS = {
     "nothing about the paper",
 }
 # Options that do not make a run another experiment: runs that differ in these alone are seeds of one.
-NOT_SETTINGS = "seed run_name resume overwrite debug device compile deterministic".split()
+NOT_SETTINGS = "seed run_name resume overwrite debug device compile no_cuda_graphs deterministic".split()
 NOT_SETTINGS += ["data_root", "log_root", "figure_root"]
 
 

@@ -11,12 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from common.runtime import Runtime
 from q1_dcgan.dcgan import Discriminator, Generator
 from q2_protonet.protonet import ProtoNet
 from q3_pix2pix.pix2pix import PatchGAN, UNet
 from q4_darts.genotypes import NAMED
+from q4_darts.measures import predict
 from q4_darts.model import Network
 from q4_darts.model_search import Supernet
+from q4_darts.train_search import search_step
 from tests.conftest import ENVIRONMENT, ROOT
 
 DEVICE = "cuda"
@@ -58,9 +61,9 @@ def test_a_deterministic_run_that_is_stopped_and_resumed_ends_as_one_in_one_piec
     words = [*COMMANDS[name].split(), "--smoke", "--deterministic", "--device", DEVICE, *roots]
     folder = tmp_path / "logs" / name.partition(",")[0]
     script(*words, "--run_name", "whole")
-    run = [sys.executable, *words, "--run_name", "cut"]
+    run, steps = [sys.executable, *words, "--run_name", "cut"], folder / "cut" / "steps.csv"
     with subprocess.Popen(run, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (folder / "cut" / "steps.csv").exists():
+        while process.poll() is None and not (steps.exists() and steps.stat().st_size):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 130
@@ -72,7 +75,7 @@ def test_a_deterministic_run_that_is_stopped_and_resumed_ends_as_one_in_one_piec
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_replayed_steps_are_those_that_are_not(name, script, roots, tmp_path):
+def test_replayed_and_launched_steps_agree(name, script, roots, tmp_path):
     words = [*COMMANDS[name].split(), "--smoke", "--deterministic", "--device", DEVICE, *roots]
     script(*words, "--run_name", "replayed")
     script(*words, "--run_name", "launched", "--no_cuda_graphs")
@@ -110,6 +113,24 @@ def test_gradients_on_the_gpu_are_those_on_the_cpu(name):
     norm = sum(each.norm() for each in here.values())
     errors = {key: float((here[key] - there[key]).norm() / (here[key].norm() + 1e-6 * norm)) for key in here}
     assert {key: error for key, error in errors.items() if error > 1e-6} == {}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_epoch_of_pc_darts_at_full_size(precision):
+    """In bf16, on an H100, such searches ended with "illegal memory access" before `with_room`."""
+    runtime = Runtime(torch.device(DEVICE), precision)
+    torch.manual_seed(0)
+    model = Supernet(16, 8, partial=4).to(DEVICE)
+    sgd = torch.optim.SGD(model.weights(), 0.1, 0.9, weight_decay=3e-4, fused=True)
+    adam = torch.optim.Adam(model.architecture(), 6e-4, (0.5, 0.999), weight_decay=1e-3, fused=True)
+    for step in range(140):
+        images = torch.randn(2, 256, 32, 32, 3, device=DEVICE).permute(0, 1, 4, 2, 3)  # as augment gives them
+        batch, batch_a = zip(images, torch.randint(10, (2, 256), device=DEVICE))
+        batch_a = batch_a if step >= 100 else None  # after the warm-up
+        loss, *_ = search_step(model, sgd, adam, batch, batch_a, runtime)
+    assert loss.isfinite()
+    logits = predict(model, torch.randint(256, (5000, 32, 32, 3), device=DEVICE, dtype=torch.uint8), runtime)
+    assert logits.isfinite().all()
 
 
 def test_pc_darts_stays_inside_its_memory():

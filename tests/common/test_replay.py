@@ -84,6 +84,20 @@ def test_another_learning_rate_is_recorded_anew(cuda, doubling):
     assert doubling.calls == 2 * ["as it is"] + 2 * ["recorded"]
 
 
+def test_a_recording_without_memory_says_so(cuda, monkeypatch, doubling):
+    def leave(*_):
+        Graph.recording = None
+        raise RuntimeError("the recording was invalidated")
+
+    monkeypatch.setattr(Graph, "__exit__", leave)
+    replayed_step = Replayed(doubling, [], active=True)
+    for _ in range(2):
+        replayed_step(torch.ones(1), None)
+    monkeypatch.setattr(torch, "empty_like", mock.Mock(side_effect=torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        replayed_step(torch.ones(1), None)
+
+
 def test_adam_may_be_recorded_and_its_checkpoint_does_not_say_so():
     adam = torch.optim.Adam(nn.Linear(1, 1).parameters())
     sgd = torch.optim.SGD(nn.Linear(1, 1).parameters())
