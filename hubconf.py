@@ -2,8 +2,8 @@
 
 torch.hub.load(".", "protonet", source="local", pretrained=True)
 
-With pretrained=True `name` is one of pretrained/ and the network comes in eval mode; otherwise further
-arguments go to its class.
+With pretrained=True `name` is one of pretrained/ and the network comes in eval mode, with the sizes it was
+trained with; otherwise further arguments go to its class.
 """
 
 import sys
@@ -21,6 +21,8 @@ dependencies = ["torch", "safetensors"]
 def _make(question: str, file: str, network: str, loader: str, shipped: str, options: dict) -> nn.Module:
     if not shipped:
         return getattr(import_module(f"{question}.{file}"), network)(**options)
+    if options:
+        raise TypeError(f"{shipped} has the sizes it was trained with: it takes no {', '.join(options)}")
     from common.runtime import Runtime
 
     load = getattr(import_module(f"{question}.measures"), loader)
@@ -43,5 +45,11 @@ def pix2pix(pretrained: bool = False, name: str = "pix2pix-aerial", **options: o
 
 
 def darts(pretrained: bool = False, name: str = "darts-cifar10", **options: object) -> nn.Module:
-    """Normalised pictures (n, 3, 32, 32) -> logits (n, classes) and the auxiliary head's or None."""
+    """Pictures (n, 3, 32, 32), normalised by q4_darts.cifar10_dataset.normalise -> logits (n, classes), None.
+
+    Without `pretrained`, genotype="DARTS_V2" by default: what `train.py --genotype` takes, or a Genotype. In
+    training with auxiliary=True the auxiliary head's logits stand in place of None.
+    """
+    if not pretrained and isinstance(options.setdefault("genotype", "DARTS_V2"), str):
+        options["genotype"] = import_module("q4_darts.genotypes").read(options["genotype"])
     return _make("q4_darts", "model", "Network", "load_network", name if pretrained else "", options)

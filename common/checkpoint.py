@@ -163,7 +163,7 @@ def read(path: Path, device: Device = "cpu") -> object:
             what = "more than tensors and plain values"
             raise RunError(f"{path} holds {what} and is refused: reading it could run code") from error
         except Exception as error:  # zipfile and torch raise almost anything on damaged bytes
-            raise Damaged(f"{path} is cut short or damaged") from error
+            raise Damaged(f"{path} is no checkpoint, or is cut short or damaged") from error
 
 
 def start_from(

@@ -130,7 +130,7 @@ def find_inputs(paths: Sequence[Path], by_class: bool = False) -> list[Path]:
         UsageError: there is no --input, a path that does not exist, or a folder without images.
     """
     if not paths:
-        raise UsageError("--input IMAGE_OR_FOLDER is needed")
+        raise UsageError("--input is needed: pictures, or folders of them")
     files = []
     for path in paths:
         if not path.exists():

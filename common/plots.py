@@ -109,6 +109,8 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None,
             axis.axvline(best_epoch, **style, label=f"best: epoch {best_epoch}")
         axis.set(xlabel=x_name, ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if all(value % 1 == 0 for column in lines for value in table[column]):  # counts
+            axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if label == "learning rate":
             axis.set_yscale("log")
             axis.yaxis.set_major_formatter(LogFormatter())  # plain text, as text.parse_math is off

@@ -73,11 +73,12 @@ def main(options: Options) -> list[dict]:
     count = min(options.triplets, len(ranked))
     shuffled = np.random.default_rng(options.seed).permutation(len(ranked)).tolist()
     orders = {"first": list(range(len(ranked))), "random": shuffled, "best": ranked}
-    folder = options.figure_root / QUESTION / run_name(options.checkpoint)
+    name = run_name(options.checkpoint)
+    folder = options.figure_root / QUESTION / name
     triplets = validation, made["paper"]
-    title = f"The {options.choose} {count} of {len(ranked)} validation pairs"
+    title = f"{name}: the {options.choose} {count} of {len(ranked)} validation pairs"
     plot_triplets(folder / "triplets.png", title, orders[options.choose][:count], *triplets)
-    title = f"The {count} of {len(ranked)} validation pairs with the highest L1"
+    title = f"{name}: the {count} of {len(ranked)} validation pairs with the highest L1"
     plot_triplets(folder / "worst.png", title, ranked[::-1][:count], *triplets)
     print_rows(rows)
     print(f"figures in {folder}")

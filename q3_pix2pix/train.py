@@ -223,7 +223,7 @@ def main(options: Options) -> dict:
             figures.plot_losses(run.folder, run.figures, title)
             figures.write_gif(run.folder, run.figures)
             first = list(range(min(10, len(validation))))
-            about = f"The first {len(first)} of {len(validation)} validation pairs"
+            about = f"{options.run_name}: the first {len(first)} of {len(validation)} validation pairs"
             figures.plot_triplets(run.figures / "triplets.png", about, first, validation, outputs["paper"])
             run.finish(results)
     return results

@@ -89,7 +89,7 @@ def plot_alphas(folder: Path, path: Path, title: str) -> Path:
     for row, kind in enumerate(("normal", "reduction")):
         for column, name in enumerate(PRIMITIVES):
             axis = axes[row, column]
-            image = axis.imshow(weights[:, row, :, column].T, vmin=0, vmax=weights.max(), **look)
+            image = axis.imshow(weights[:, row, :, column].T, vmin=weights.min(), vmax=weights.max(), **look)
             axis.grid(False)
             if row == 0:
                 axis.set_title(name.replace("_connect", "").replace("_", " "))

@@ -68,10 +68,13 @@ def main(options: Options) -> list[dict]:
     for axis, image, row in zip(axes.flat, images.numpy(), rows[:shown]):
         axis.axis("on")
         plots.show(axis, image, f"{plots.short(row['class_1'], 16)} {float(row['probability_1']):.0%}")
-    title = f"{len(files)} pictures" + (f", the first {shown}" if shown < len(files) else "")
+    count = f"{len(files)} picture{'s' if len(files) > 1 else ''}"
+    title = count + (f", the first {shown}" if shown < len(files) else "")
     plots.write_title(canvas, title)
     figure = plots.save(canvas, options.output.with_suffix(".png"))
-    print(f"{options.output}: {len(files)} pictures; {figure}")
+    for row in rows[:shown]:
+        print(f"{row['file']}: {row['class_1']} ({float(row['probability_1']):.1%})")
+    print(f"{options.output}: {count}; {figure}")
 
     if all(file.parent.name in names for file in files):
         labels = torch.tensor([names.index(file.parent.name) for file in files])

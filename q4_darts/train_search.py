@@ -233,8 +233,9 @@ def finish(run: Run, loop: Loop, options: Options, genotype: Genotype, facts: di
     epoch, skips = int(last["epoch"]), int(last["skip_connections"])
     if loop.at.ended:
         run.log(f"stopped after epoch {epoch}: {skips} skip connections in the normal cell (--stop_on_skips)")
-    partial = f", 1/{options.partial_channels} of the channels" if options.partial_channels > 1 else ""
-    title = f"DARTS search, {options.order} order{partial}, {options.dataset}, seed {options.seed}"
+    one_in = options.partial_channels
+    kind = "DARTS search" if one_in == 1 else f"PC-DARTS search on 1/{one_in} of the channels"
+    title = f"{kind}, {options.order} order, {options.dataset}, seed {options.seed}"
     real = options.dataset.startswith("cifar10")
     beside = {"paper": PAPER["supernet"], "report": REPORT["supernet"]} if real else {}
     count = facts["data"]["pictures"][1]  # of the alphas' half

@@ -149,10 +149,12 @@ def test_the_default_is_a_network_of_the_project(words, output, name, script, tm
     assert shipped or f"no checkpoint at {name}; networks that come with the project" in done.stderr
 
 
-@pytest.mark.parametrize("entry", ["dcgan", "protonet", "pix2pix"])
+@pytest.mark.parametrize("entry", ["dcgan", "protonet", "pix2pix", "darts"])
 def test_torch_hub_builds_the_network(entry):
     network = torch.hub.load(str(ROOT), entry, source="local")
     assert sum(p.numel() for p in network.parameters()) > 100_000
+    with pytest.raises(TypeError, match="it takes no layers"):
+        torch.hub.load(str(ROOT), entry, source="local", pretrained=True, layers=3)
 
 
 def test_what_is_shipped_is_whole_and_described():
