@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Arc
@@ -27,6 +28,8 @@ STATES = ("cₖ₋₂", "cₖ₋₁", *map(str, range(NODES)), "cₖ")
 
 def plot_cell(axis: Axes, edges: tuple[Edge, ...], title: str) -> None:
     """A cell as an arc diagram: states on a line, each node's first edge above it and its second below."""
+    reach = {1: 0.0, -1: 0.0}  # how far the arcs go up and down
+    outline = [patheffects.withStroke(linewidth=2.5, foreground="white")]  # of text that crosses an arc
     for node in range(NODES):
         for place, (operation, state) in enumerate(edges[2 * node : 2 * node + 2]):
             end, side, color = node + 2, 1 - 2 * place, COLORS[operation]
@@ -35,11 +38,11 @@ def plot_cell(axis: Axes, edges: tuple[Edge, ...], title: str) -> None:
             angles = {"theta1": 0, "theta2": 180} if side > 0 else {"theta1": 180, "theta2": 360}
             arc = Arc((middle, 0.18 * side), width, 2 * height, color=color, linewidth=1.8, **angles)
             axis.add_patch(arc)
-            axis.plot(end, 0.24 * side, marker="v" if side > 0 else "^", color=color, markersize=7)
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-            look = {"ha": "center", "va": "center", "fontsize": 9, "color": color, "bbox": box}
+            axis.plot(end, 0.3 * side, marker="v" if side > 0 else "^", color=color, markersize=7)
             text = operation.replace("_connect", "").replace("_", " ")
-            axis.text(middle, (0.18 + height) * side, text, **look)
+            look = {"ha": "center", "va": "bottom" if side > 0 else "top", "fontsize": 9, "color": color}
+            axis.text(middle, (0.24 + height) * side, text, path_effects=outline, **look)
+            reach[side] = max(reach[side], height + 0.75)
     for node in range(NODES):  # the output concatenates all nodes
         axis.plot([node + 2, NODES + 2], [0, 0], color="#bbbbbb", linewidth=4, zorder=0)
     for place, name in enumerate(STATES):
@@ -48,8 +51,7 @@ def plot_cell(axis: Axes, edges: tuple[Edge, ...], title: str) -> None:
         shape = "circle,pad=0.3" if inner else "round,pad=0.3"
         box = {"boxstyle": shape, "facecolor": face, "edgecolor": "black"}
         axis.text(place, 0, name, ha="center", va="center", fontsize=11, bbox=box)
-    reach = 0.55 * (NODES + 1) + 0.75
-    axis.set(xlim=(-0.6, NODES + 2.5), ylim=(-reach, reach), title=title)
+    axis.set(xlim=(-0.6, NODES + 2.5), ylim=(-reach[-1], reach[1]), title=title)
     axis.axis("off")
 
 
