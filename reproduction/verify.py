@@ -56,9 +56,9 @@ def main(options: Options) -> None:
             now, value = again.get(row["name"]), row["value"]
             equal = now and abs(now["value"] - value) <= options.tolerance * max(1, abs(value))
             failed += not equal
-            shown = f"{show_value(row):28}{show_value(now) if now else 'missing':28}"
+            shown = f"{show_value(row):36}{show_value(now) if now else 'missing':36}"
             lines.append(f"{name:24}{show_name(row):52}{shown}{'' if equal else 'DIFFERS'}")
-    print(f"\n{'network':24}{'measure':52}{'committed':28}measured now")
+    print(f"\n{'network':24}{'measure':52}{'committed':36}measured now")
     print("\n".join(lines) or "there are no networks in pretrained/")
     if failed:
         raise RunError(f"{failed} of {len(lines)} lines are not verified")
