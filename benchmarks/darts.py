@@ -26,7 +26,7 @@ from common.cli import command
 from common.replay import Replayed
 from common.runtime import Runtime, start
 from q4_darts.cifar10_dataset import augment, draw_shapes
-from q4_darts.model_search import DENSE_EARLIER, DENSE_FP32, Supernet
+from q4_darts.model_search import Supernet
 from q4_darts.train_search import search_step
 
 
@@ -78,7 +78,7 @@ def ours(
     torch.manual_seed(0)
     runtime = Runtime(runtime.device, precision)
     model = Supernet(options.init_channels, options.layers, partial=one_in).to(runtime.device)
-    model.run_dense(DENSE_EARLIER if one_in > 1 else DENSE_FP32.get(runtime.device.type, DENSE_EARLIER))
+    model.run_dense(model.best_dense())
     if mode == "compiled":
         model.compile()
     sgd = torch.optim.SGD(model.weights(), 0.025, 0.9, weight_decay=3e-4, fused=True)

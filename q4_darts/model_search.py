@@ -218,6 +218,11 @@ class Supernet(nn.Module):
         """The network's parameters: all but the architecture's."""
         return [parameter for name, parameter in self.named_parameters() if name not in ("alphas", "betas")]
 
+    def best_dense(self) -> int:
+        """Up to how many channels dense convolutions are the faster ones in fp32 on the network's device."""
+        device = self.alphas.device.type
+        return DENSE_EARLIER if self.betas is not None else DENSE_FP32.get(device, DENSE_EARLIER)
+
     def run_dense(self, up_to: int) -> None:
         """Sets up to how many channels fp32 runs dense convolutions, which only rounds differently."""
         for module in self.modules():

@@ -41,7 +41,7 @@ from q4_darts.cifar10_dataset import (
 from q4_darts.figures import plot_alphas, plot_cells, plot_cells_gif
 from q4_darts.genotypes import NODES, Genotype, save, skip_count
 from q4_darts.measures import count_parameters, predict
-from q4_darts.model_search import DENSE_EARLIER, DENSE_FP32, Supernet
+from q4_darts.model_search import DENSE_EARLIER, Supernet
 from q4_darts.paper import PAPER, QUESTION, REPORT
 
 STEP_COLUMNS = ("train_loss", "train_accuracy", "alpha_loss")
@@ -184,9 +184,8 @@ def main(options: Options) -> dict:
         run.start_from({"model": model}, remade=("score.",))
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, dense_up_to=None)
         if loop.at.dense_up_to is None:  # a new run, or one that an earlier version began
-            began, narrow = loop.at.epoch > 1 or loop.at.step, options.partial_channels > 1
-            best = DENSE_EARLIER if narrow else DENSE_FP32.get(device.type, DENSE_EARLIER)
-            loop.at.dense_up_to = DENSE_EARLIER if began else best
+            began = loop.at.epoch > 1 or loop.at.step
+            loop.at.dense_up_to = DENSE_EARLIER if began else model.best_dense()
         model.run_dense(loop.at.dense_up_to)
         what = f"{facts['parameters']:,} weights, twice {len(half):,} pictures of {options.dataset}"
         run.log(f"{run.folder}: {what}, {loop.where}")

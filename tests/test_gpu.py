@@ -26,7 +26,7 @@ DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 COMMANDS = {
     "q1_dcgan": "q1_dcgan/train.py --conditional --average_weights 0.9 --gradient_penalty 1",
-    "q2_protonet": "q2_protonet/train.py --epochs 6 --augment --every_support --average_weights 0.9",
+    "q2_protonet": "q2_protonet/train.py --augment --every_support --average_weights 0.9",
     "q3_pix2pix": "q3_pix2pix/train.py",
     "q4_darts": "q4_darts/train.py --genotype DARTS_V2",
     "q4_darts, search": "q4_darts/train_search.py",
