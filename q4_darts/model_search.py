@@ -138,7 +138,9 @@ class EdgesFrom(nn.Module):
         if self.stride == 1:
             shared.append(x)
         else:
-            even, odd = F.conv2d(relu, self.even, stride=2), F.conv2d(relu[:, :, 1:, 1:], self.odd, stride=2)
+            # every second pixel, then stride 1: see FactorizedReduce
+            even = F.conv2d(relu[:, :, ::2, ::2], self.even)
+            odd = F.conv2d(relu[:, :, 1::2, 1::2], self.odd)
             halves = [half.unflatten(1, (self.edges, -1)) for half in (even, odd)]
             parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), scale["skip_connect"]))
         # Every edge weighs what all share: a pointwise convolution by (edges, 1, shared, 1) * I (1, c, 1, c).

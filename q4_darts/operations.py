@@ -38,17 +38,22 @@ class FactorizedReduce(nn.Module):
     """ReLU - two conv1x1 of stride 2, the second one pixel off - concatenation - BatchNorm.
 
     (n, channels_in, h, w) -> (n, channels_out, h/2, w/2).
+
+    It takes every second pixel first, and convolves those at stride 1.
     """
+
+    # A conv1x1 of stride 2 in channels_last with 2 to 7 channels in writes outside its memory in its backward
+    # pass on CPUs with AVX2 but no AVX512: in torch 2.14.1 (oneDNN 3.12.0), open as uxlfoundation/oneDNN#6035.
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True):
         super().__init__()
-        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, bias=False)
+        self.odd = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
-        return self.norm(torch.cat([self.even(x), self.odd(x[:, :, 1:, 1:])], 1))
+        return self.norm(torch.cat([self.even(x[:, :, ::2, ::2]), self.odd(x[:, :, 1::2, 1::2])], 1))
 
 
 class AveragePool(nn.AvgPool2d):
