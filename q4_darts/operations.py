@@ -43,7 +43,7 @@ class FactorizedReduce(nn.Module):
     """
 
     # A conv1x1 of stride 2 in channels_last with 2 to 7 channels in writes outside its memory in its backward
-    # pass on CPUs with AVX2 but no AVX512: in torch 2.14.1 (oneDNN 3.12.0), open as uxlfoundation/oneDNN#6035.
+    # pass on CPUs with AVX2 but no AVX512: torch 2.14.1 with oneDNN 3.12.0; uxlfoundation/oneDNN#6035, open.
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True):
         super().__init__()
