@@ -5,16 +5,15 @@ import os
 import pickle
 import textwrap
 import zipfile
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
 
-from common import pretrained
-from common.runtime import RunError, UsageError
+from common.errors import RunError
+from common.json_files import sync_folder
 
 FORMAT = "four-papers-1"
 Device = torch.device | str
@@ -38,9 +37,10 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
+    contents = {"format": FORMAT, "question": question, "architecture": architecture, **state}
     try:
         with open(temporary, "wb") as file:
-            write({"format": FORMAT, "question": question, "architecture": architecture, **state}, file)
+            write(contents, file)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -48,78 +48,82 @@ def save(path: Path, question: str, architecture: dict, **state: object) -> None
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    sync_folder(path.parent)
 
 
 def write(contents: dict, file: BinaryIO) -> None:
-    """torch.save by way of memory: into a file it reports a full disk as a RuntimeError about positions."""
+    """Does as torch.save, by way of memory: into a file that reports a full disk as an error of positions."""
     whole = BytesIO()
     torch.save(contents, whole)
     file.write(whole.getbuffer())
 
 
 def previous(path: Path) -> Path:
-    """Where `save` keeps the checkpoint before this one."""
+    """Returns where `save` keeps the checkpoint before this one."""
     return path.with_name(path.name + ".previous")
 
 
-def load(path: Path | str, question: str, architecture: dict | None = None, device: Device = "cpu") -> dict:
-    """Reads a checkpoint of `question`, and of `architecture` when that is given.
-
-    Args:
-        path: a file, or the name of a network in pretrained/.
+def load(path: Path, question: str, architecture: dict | None = None, device: Device = "cpu") -> dict:
+    """Reads a checkpoint and checks that it belongs to `question` (and to `architecture`, if given).
 
     Raises:
-        Damaged, RunError: as `read` and `pretrained.read`.
-        RunError: missing, not a checkpoint of this project, of another question or architecture.
+        Damaged: as `read`.
+        RunError: as `read`; missing, not a checkpoint of this project, of another question or architecture.
     """
-    path = pretrained.locate(path, question)
-    state = pretrained.read(path, device) if path.suffix == ".safetensors" else read(path, device)
-    about = [state.get(key) for key in ("format", "question", "architecture")] if type(state) is dict else []
-    if [type(fact) for fact in about] != [str, str, dict] or about[0] != FORMAT:
-        raise RunError(f"{path} is not a checkpoint of this project")
-    if about[1] != question:
-        raise RunError(f"{path} is a checkpoint of {about[1]}, not of {question}")
-    try:
-        json.dumps(about[2])  # plain values, which can be compared and printed
-    except (TypeError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is not a checkpoint of this project") from error
-    if architecture is not None and about[2] != architecture:
-        raise RunError(f"{path} holds the network {about[2]}, and {architecture} was asked for")
+    state = read(path, device)
+    check(path, state, question)
+    if architecture is not None and state["architecture"] != architecture:
+        raise RunError(
+            f"{path} holds the network {state['architecture']}, and {architecture} was asked for"
+        )
     return state
 
 
-def load_network(
-    path: Path | str, question: str, build: Callable, device: Device, parts: tuple[str, ...] = ("model",)
-) -> tuple[nn.Module, dict]:
-    """The network of a checkpoint, on the device, and the checkpoint's contents.
-
-    Args:
-        path: a file, or the name of a network in pretrained/.
-        build: makes the network from the numbers of the checkpoint's architecture, such as its class.
-        parts: the names under which a checkpoint may hold the network; the first that is there is taken.
+def check(path: Path, state: Any, question: str) -> None:
+    """Checks that what was read from `path` is a checkpoint of this project and of `question`.
 
     Raises:
-        Damaged, RunError: as `load` and `load_state`, or no network can be built from the architecture.
+        RunError: it is not.
     """
-    path = pretrained.locate(path, question)
-    state = load(path, question, device=device)
+    foreign = RunError(f"{path} is not a checkpoint of this project")
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise foreign
+    if not isinstance(state.get("question"), str) or not isinstance(state.get("architecture"), dict):
+        raise foreign
+    if state["question"] != question:
+        raise RunError(f"{path} is a checkpoint of {state['question']}, not of {question}")
     try:
-        network = build(**state["architecture"])
-    except Exception as error:  # whatever a network's class raises on numbers that are not its own
-        why = f"from which no network can be built ({error or type(error).__name__})"
-        raise RunError(f"{path} holds the architecture {state['architecture']}, {why}") from error
-    name = next((name for name in parts if name in state), None)
-    weights = state.get(name)
-    if name == "average":  # of an Average, which has "module." before each name
-        weights = {key[7:]: value for key, value in weights.items() if key.startswith("module.")}
-    load_state(network.to(device), weights, path)
-    return network, state
+        json.dumps(state["architecture"])  # plain values, which can be compared and printed
+    except (TypeError, ValueError, RecursionError) as error:
+        raise foreign from error
 
 
-def load_state(part: object, state: object, path: Path) -> None:
+def load_last(
+    path: Path, question: str, architecture: dict, device: Device = "cpu"
+) -> tuple[dict | None, str]:
+    """Reads the checkpoint to resume from.
+
+    Returns:
+        Its contents, None when there is none yet; and a warning if it is the one before the newest, which is
+        damaged.
+
+    Raises:
+        Damaged: neither the checkpoint nor the one before it is whole.
+        RunError: as `load`.
+    """
+    candidates = [file for file in (path, previous(path)) if file.exists()]
+    warning = ""
+    for file in candidates:
+        try:
+            return load(file, question, architecture, device), warning
+        except Damaged as error:
+            warning = f"{error}: resuming from the checkpoint before it"
+    if candidates:
+        raise Damaged(f"{path} and the checkpoint before it are damaged: start again with --overwrite")
+    return None, ""
+
+
+def load_state(part: Any, state: object, path: Path) -> None:
     """Loads what `path` holds of a network, an optimiser or a scheduler.
 
     Raises:
@@ -137,13 +141,12 @@ def load_state(part: object, state: object, path: Path) -> None:
 
 
 def is_finite(network: nn.Module) -> bool:
-    """All parameters and buffers are finite numbers."""
-    return all(value.isfinite().all() for value in network.state_dict().values())
+    """Returns whether all parameters and buffers are finite numbers."""
+    return all(bool(value.isfinite().all()) for value in network.state_dict().values())
 
 
-def read(path: Path, device: Device = "cpu") -> object:
-    """What `torch.save` wrote, a checkpoint or a cache; every part's checksum is verified, and no code can
-    run.
+def read(path: Path, device: Device = "cpu") -> Any:
+    """Reads what `torch.save` wrote; every part's checksum is verified, and no code can run.
 
     Raises:
         Damaged: the file is cut short or corrupted.
@@ -160,77 +163,8 @@ def read(path: Path, device: Device = "cpu") -> object:
         except torch.OutOfMemoryError:  # of the GPU
             raise
         except pickle.UnpicklingError as error:
-            what = "more than tensors and plain values"
-            raise RunError(f"{path} holds {what} and is refused: reading it could run code") from error
+            raise RunError(
+                f"{path} holds more than tensors and plain values and is refused: reading it could run code"
+            ) from error
         except Exception as error:  # zipfile and torch raise almost anything on damaged bytes
             raise Damaged(f"{path} is no checkpoint, or is cut short or damaged") from error
-
-
-def start_from(
-    path: Path, saved: dict, architecture: dict, networks: dict[str, nn.Module], remade: tuple = ()
-) -> list[str]:
-    """Loads the weights of a checkpoint, or a network of pretrained/, into new networks, to train them on.
-
-    A network that the checkpoint lacks stays as it is. A checkpoint of a single network ("best") has it as
-    "model" and gives it to the first of `networks`.
-
-    Args:
-        path, saved: the checkpoint and what `load` read from it.
-        architecture: what the new networks were made from, for the message.
-        networks: name in the checkpoint -> network.
-        remade: parameters whose names begin so stay new where their shapes differ, such as ("classifier.",)
-            for another number of classes.
-
-    Returns:
-        What was loaded and what was not, in words for the log.
-
-    Raises:
-        UsageError: the checkpoint's network has another shape.
-    """
-    first, loaded, new = next(iter(networks)), [], []
-    for name, network in networks.items():
-        weights = saved.get(name, saved.get("model") if name == first else None)
-        if not isinstance(weights, dict):
-            new.append(f"the {name}, which it lacks")
-            continue
-        own, loaded = network.state_dict(), [*loaded, name]
-        for key in sorted(own.keys() | weights.keys()):
-            here, there = own.get(key), weights.get(key)
-            if here is not None and here.shape == getattr(there, "shape", None):
-                own[key] = there
-            elif not key.startswith(remade):
-                both = [  # a genotype would fill the screen
-                    {key: "..." if isinstance(value, dict) else value for key, value in network.items()}
-                    for network in (saved["architecture"], architecture)
-                ]
-                both = f"{both[0]}, and this run trains {both[1]}"
-                raise UsageError(f"--start_from {path} holds the network {both}: they differ in {name} {key}")
-            elif here is not None and there is None:  # as of an auxiliary head: one line for all of it
-                new.append(f"{name} {key.split('.')[0]}, which it lacks")
-            elif here is not None:
-                new.append(f"{name} {key}, {tuple(here.shape)}")
-        load_state(network, own, path)
-    return [f"starts from {', '.join(loaded)} of {path}", *(f"starts anew: {w}" for w in dict.fromkeys(new))]
-
-
-def load_last(
-    path: Path, question: str, architecture: dict, device: Device = "cpu"
-) -> tuple[dict | None, str]:
-    """The checkpoint to resume from, and a warning if it is the one before the newest, which is damaged.
-
-    Returns (None, "") when there is none yet.
-
-    Raises:
-        Damaged: neither the checkpoint nor the one before it is whole.
-        RunError: as `load`.
-    """
-    candidates = [file for file in (path, previous(path)) if file.exists()]
-    warning = ""
-    for file in candidates:
-        try:
-            return load(file, question, architecture, device), warning
-        except Damaged as error:
-            warning = f"{error}: resuming from the checkpoint before it"
-    if candidates:
-        raise Damaged(f"{path} and the checkpoint before it are damaged: start again with --overwrite")
-    return None, ""

@@ -1,72 +1,143 @@
-"""The command line of every script: options read by tyro, their ranges, and one-line errors."""
+"""The command line of every script: options read by tyro, and errors of one line.
+
+A script reads its command line before it imports torch, which takes seconds:
+
+if __name__ == "__main__":
+    options = cli.read(Options, resolve, __doc__)
+
+import torch
+...
+if __name__ == "__main__":
+    cli.run(main, options)
+"""
 
 import contextlib
 import dataclasses
 import errno
-import inspect
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
 
-import torch
-import torch.distributed as dist
 import tyro
 
-from common.runtime import OUT_OF_MEMORY, RunError, Stopped, StopSignal, UsageError
+from common.errors import RunError, Stopped, UsageError
+
+OptionsType = TypeVar("OptionsType")
 
 
-def at_least(least: float, options: object, *names: str, below: float = float("inf")) -> None:
-    """Raises UsageError for the first of these options that is below `least`, not below `below`, or NaN."""
-    for name in names:
-        if not least <= getattr(options, name) < below:
-            most = f" and below {below}" if below < float("inf") else ""
-            raise UsageError(f"--{name} must be {least} or more{most}, not {getattr(options, name)}")
+def read(
+    options_type: type[OptionsType],
+    resolve: Callable[[OptionsType], OptionsType],
+    description: str | None,
+    words: list[str] | None = None,
+) -> OptionsType:
+    """Reads the command line and checks it; help and refusals end the process here.
+
+    Args:
+        options_type: a dataclass.
+        resolve: checks the options and fills in what follows from others.
+        description: the script's docstring.
+        words: the command line without the script's name (default: sys.argv).
+    """
+    with _quiet_pipe(), one_line_errors(debug="--debug" in sys.argv):
+        words = sys.argv[1:] if words is None else words
+        options = parse(options_type, description, words)
+        vars(options)["given"] = given_flags(words)  # for --smoke, which leaves them as they are
+        resolved = resolve(options)
+        vars(resolved).pop("given", None)
+        return resolved
 
 
-def above(limit: float, options: object, *names: str) -> None:
-    """Raises UsageError for the first of these options that is not a finite number above `limit`."""
-    for name in names:
-        if not limit < getattr(options, name) < float("inf"):
-            raise UsageError(f"--{name} must be above {limit}, not {getattr(options, name)}")
+def run(main: Callable[[OptionsType], object], options: OptionsType) -> None:
+    """Calls `main(options)`; an error becomes one line and an exit status."""
+    from common.stop_signal import StopSignal
+
+    StopSignal.ends_process = True
+    advice = getattr(options, "memory_advice", "")
+    with _quiet_pipe(), one_line_errors(getattr(options, "debug", False), advice):
+        main(options)
 
 
-def default_shown(text: str) -> object:
+def parse(
+    options_type: type[OptionsType], description: str | None = "", words: list[str] | None = None
+) -> OptionsType:
+    """Reads a command line into a dataclass.
+
+    Args:
+        description: its lines that begin with a command stay lines of their own.
+        words: the command line without the script's name (default: sys.argv).
+
+    Raises:
+        UsageError: a flag of one value stands there twice.
+    """
+    words = sys.argv[1:] if words is None else words
+    words = join_repeated(words, options_type)
+    described = re.sub(r"\n+ *(?=(python|torchrun) )", "\n    ", description or "")  # tyro would join them
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    options: Any = tyro.cli(
+        options_type, args=words, description=described, use_underscores=True, config=config
+    )
+    for field in dataclasses.fields(options):
+        setattr(options, field.name, expand_user(getattr(options, field.name)))
+    return options
+
+
+def given_flags(words: list[str]) -> frozenset[str]:
+    """Returns the names of the flags in a command line."""
+    flags = [word[2:].partition("=")[0] for word in words if word.startswith("--")]
+    return frozenset(flag.replace("-", "_") for flag in flags)
+
+
+def join_repeated(words: list[str], options_type: type) -> list[str]:
+    """Joins the values of a flag that is given several times: `--input a --input b` is `--input a b`.
+
+    Raises:
+        UsageError: a flag of one value stands there twice.
+    """
+    hints = get_type_hints(options_type)
+    values: dict[str, list[str]] = {}
+    rest: list[str] = []  # what comes before the first flag
+    current = rest
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            flag, equals, value = word.partition("=")
+            name = flag[2:].replace("-", "_")
+            if name in values and get_origin(hints.get(name)) is not tuple:
+                raise UsageError(f"{flag} is given twice: give it once")
+            current = values.setdefault(name, [])
+            if equals:
+                current.append(value)
+        else:
+            current.append(word)
+    for name, its in values.items():
+        rest += [f"--{name}", *its]
+    return rest
+
+
+def expand_user(value: object) -> object:
+    """Replaces a leading ~ in the value of an option: the shell leaves it alone in --data_root=~/x."""
+    if isinstance(value, str | Path):
+        return type(value)(os.path.expanduser(value))
+    if isinstance(value, tuple):
+        return tuple(map(expand_user, value))
+    return value
+
+
+def default_shown(text: str) -> Any:
     """Annotates an option whose help should name its default in words."""
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
-def as_smoke(options: object, **tiny: object) -> object:
-    """A training script's options at tiny settings on synthetic data; `run_name` is for a run without one.
+@contextlib.contextmanager
+def one_line_errors(debug: bool, memory_advice: str = "") -> Iterator[None]:
+    """Ends the process with one line and the right status instead of a traceback (unless debug).
 
-    Raises:
-        UsageError: the command names data of its own.
+    Args:
+        memory_advice: what to change when the GPU is out of memory.
     """
-    own = [name for name in ("folder", "pairs") if getattr(options, name, None) is not None]
-    if own or options.dataset == "folder":
-        flag = f"--{own[0]}" if own else "--dataset folder"
-        raise UsageError(f"--smoke draws its own small data: it needs no {flag}")
-    tiny["run_name"] = options.run_name or tiny["run_name"]
-    return dataclasses.replace(options, dataset="synthetic", **tiny)
-
-
-@contextlib.contextmanager
-def quiet_pipe() -> Iterator[None]:
-    """Ends the process silently, status 1, once nobody reads its output: Python's note on SIGPIPE."""
-    try:
-        try:
-            yield
-        finally:
-            sys.stdout.flush()  # here rather than at exit, where Python would complain
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still unwritten at exit
-        sys.exit(1)
-
-
-@contextlib.contextmanager
-def one_line_errors(debug: bool) -> Iterator[None]:
-    """Ends the process with one line and the right status instead of a traceback (unless debug)."""
     try:
         yield
     except Stopped as error:
@@ -76,72 +147,46 @@ def one_line_errors(debug: bool) -> Iterator[None]:
         print("\nInterrupted.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        raise  # to quiet_pipe
+        raise  # to _quiet_pipe
     except Exception as error:
         if debug:
             raise
-        print(f"error: {explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error, memory_advice)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        if "torch.distributed" in sys.modules:
+            from common import torchrun
+
+            torchrun.leave()
 
 
-def explain(error: Exception) -> str:
-    """What went wrong, in one line."""
+def explain(error: Exception, memory_advice: str = "") -> str:
+    """Returns what went wrong, in one line."""
     text = str(error)
-    if isinstance(error, (UsageError, RunError)):
+    if isinstance(error, UsageError | RunError):
         return text
-    if isinstance(error, torch.OutOfMemoryError):
-        return OUT_OF_MEMORY
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported
+        return f"the GPU is out of memory. What helps: {memory_advice}"
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else error.strerror or text
         return f"{reason}: {error.filename}" if error.filename else reason
     if "does not have a deterministic implementation" in text:
         return f"--deterministic: {text.split(',')[0]} on this GPU; without the flag it runs"
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''} (--debug shows where)"
+    first_line = text.splitlines()[0] if text else ""
+    return f"{type(error).__name__}: {first_line} (--debug shows where)"
 
 
-def parse(options_type: type, description: str, words: list[str] | None = None) -> object:
-    """Reads a command line into a dataclass; the help shows the fields of each class it inherits as a group.
-
-    Args:
-        description: the script's docstring; its lines that begin with a command stay lines of their own.
-        words: the command line without the script's name (default: sys.argv).
-    """
-    groups, ungrouped = {}, options_type.__dataclass_fields__
-    for cls in options_type.__mro__:
-        own = inspect.get_annotations(cls).keys() & ungrouped.keys()
-        # A dataclass of these fields alone; tyro finds their comments in the classes that it comes from.
-        about = {name: field for name, field in ungrouped.items() if name in own}
-        about = {"__dataclass_fields__": about, "__doc__": cls.__doc__, "__module__": cls.__module__}
-        if own:
-            group = type(cls.__name__, (options_type,), about)
-            groups[cls.__name__.removesuffix("Options").lower() or "main"] = group
-        ungrouped = {name: field for name, field in ungrouped.items() if name not in own}
-    fields = [(name, group, dataclasses.field(default_factory=group)) for name, group in groups.items()]
-    described = re.sub(r"\n+ *(?=(python|torchrun) )", "\n    ", description)  # lines that tyro would join
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-    whole = dataclasses.make_dataclass("Options", fields)
-    read = tyro.cli(whole, args=words, description=described, use_underscores=True, config=config)
-    parts = [getattr(read, name) for name in groups]
-    values = {f.name: getattr(part, f.name) for part in parts for f in dataclasses.fields(part)}
-    return options_type(**{name: expand_user(value) for name, value in values.items()})
-
-
-def expand_user(value: object) -> object:
-    """The value of an option with a leading ~ replaced: the shell leaves it alone in --data_root=~/x."""
-    if isinstance(value, (str, Path)):
-        return type(value)(os.path.expanduser(value))
-    return tuple(map(expand_user, value)) if isinstance(value, tuple) else value
-
-
-def command(main: Callable, options_type: type, description: str) -> None:
-    """Reads the command line into `options_type` and calls `main(options)`."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
-    StopSignal.ends_process = True
-    with quiet_pipe():
-        options = parse(options_type, description)
-        with one_line_errors(getattr(options, "debug", False)):
-            main(options)
+@contextlib.contextmanager
+def _quiet_pipe() -> Iterator[None]:
+    """Exits quietly with status 1 if stdout is closed early, as by `| head`."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names that are not UTF-8
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()  # here rather than at exit, where Python would complain
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for what is still unwritten at exit
+        sys.exit(1)

@@ -1,53 +1,116 @@
-"""The options that every training script has, and which of them a resumed run may change."""
+"""The options that scripts of all questions share, and their checks. Nothing here imports torch."""
 
-import inspect
-import json
-from dataclasses import dataclass
+import re
+import sys
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from common import pretrained
-from common.runtime import Runtime, ScriptOptions, UsageError
+from common.errors import UsageError
+from common.ranges import FREE_ON_RESUME, at_least, check_ranges
+from common.run_folder import RunFolder
+
+OptionsType = TypeVar("OptionsType", bound="ScriptOptions")
 
 
 @dataclass
-class RunOptions(ScriptOptions):
-    """Options of every training script."""
+class ScriptOptions:
+    """What every script takes."""
 
-    data_root: Path = Path("data")  # folder of the data sets
-    log_root: Path = Path("logs")  # folder of the run folders
-    figure_root: Path = Path("figures")  # folder of the pictures
-    run_name: str = ""  # name of the run folder (empty: made from the settings)
-    resume: bool = False  # continue the run of this name exactly where its last checkpoint was saved
-    overwrite: bool = False  # delete the run of this name first
-    start_from: Path | None = None  # a checkpoint, or a name in pretrained/: its networks are trained on
-    compile: bool = False  # torch.compile the network (worth it on a GPU)
+    # cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
+    device: Annotated[str, FREE_ON_RESUME] = "auto"
+    # of training; auto: bf16 autocast where the hardware computes it fast, fp32 elsewhere; tf32: fp32 whose
+    # products keep 10 bits of mantissa, on a GPU only
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    seed: Annotated[int, at_least(0, below=2**32)] = 0  # seed of every random draw
+    deterministic: bool = False  # bit-identical runs on a GPU too, somewhat slower; CPU runs always are
+    debug: Annotated[bool, FREE_ON_RESUME] = False  # show the whole traceback of an error
+
+    # What to change when the GPU is out of memory, for the message.
+    memory_advice: ClassVar[str] = "a smaller batch, or --device cpu"
+
+
+@dataclass
+class CheckpointOptions(ScriptOptions):
+    """What every script takes that uses a trained network."""
+
+    checkpoint: Path = Path()  # the name of a network in pretrained/, or a checkpoint file
+
+
+@dataclass
+class TrainingOptions(ScriptOptions):
+    """What every training script takes."""
+
+    data_root: Annotated[Path, FREE_ON_RESUME] = Path("data")  # folder of the data sets
+    log_root: Annotated[Path, FREE_ON_RESUME] = Path("logs")  # folder of the run folders
+    figure_root: Annotated[Path, FREE_ON_RESUME] = Path("figures")  # folder of the pictures
+    run_name: Annotated[str, FREE_ON_RESUME] = ""  # name of the run folder (empty: made from the settings)
+    # continue the run of this name exactly where its last checkpoint was saved
+    resume: Annotated[bool, FREE_ON_RESUME] = False
+    overwrite: Annotated[bool, FREE_ON_RESUME] = False  # delete the run of this name first
+    # a checkpoint, or a name in pretrained/: its networks are trained on
+    start_from: Annotated[Path | None, FREE_ON_RESUME] = None
+    compile: Annotated[bool, FREE_ON_RESUME] = False  # torch.compile the network (worth it on a GPU)
     # launch each operation separately; by default a single GPU records a step once and replays it, faster
-    no_cuda_graphs: bool = False
-    smoke: bool = False  # a tiny run on synthetic data to check that everything works (seconds)
-
-    def check(self) -> None:
-        super().check()
-        if self.resume and self.overwrite:
-            raise UsageError("--resume continues a run and --overwrite deletes it: give only one of them")
-        if Path(self.run_name).name != self.run_name or self.run_name.startswith("."):
-            raise UsageError(f"--run_name must be the name of a folder, without a path: {self.run_name}")
-        if self.start_from and not self.resume:
-            question = Path(inspect.getfile(type(self))).parent.name  # the script's folder
-            pretrained.locate(self.start_from, question)  # complains now rather than after the data is read
-
-    def replays(self, runtime: Runtime) -> bool:
-        """Whether training steps are recorded and replayed."""
-        return not (self.no_cuda_graphs or self.compile or runtime.device.type != "cuda" or runtime.world > 1)
+    no_cuda_graphs: Annotated[bool, FREE_ON_RESUME] = False
+    log_every: Annotated[int, at_least(1)] = 10  # steps averaged into one row of steps.csv
+    # a tiny run to check that everything works, on synthetic data; whatever else you give stays
+    smoke: bool = False
 
 
-# These may differ between the legs of a run; any other option would make it another run.
-# Data in `folder` and `pairs` are compared by content instead, q3 compares its schedule itself, and `Run`
-# looks at --start_from and at --epochs that would end before the run's last one.
-FREE_ON_RESUME = {"resume", "overwrite", "debug", "device", "compile", "no_cuda_graphs", "data_root"}
-FREE_ON_RESUME |= {"log_root", "figure_root", "run_name", "folder", "pairs", "epochs", "constant_epochs"}
-FREE_ON_RESUME |= {"start_from"}
+def check_script(options: ScriptOptions) -> None:
+    """Checks what no script could do.
+
+    Raises:
+        UsageError: an option is out of its range, or names no device.
+    """
+    check_ranges(options)
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", options.device):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:NUMBER or mps, not {options.device}")
 
 
-def plain(values: dict) -> dict:
-    """Options or facts as JSON holds them."""
-    return json.loads(json.dumps(values, default=str))
+def check_checkpoint(options: CheckpointOptions, question: str) -> None:
+    """Checks the options of a script that uses a trained network of `question`.
+
+    Raises:
+        UsageError: as `check_script`.
+        RunError: there is no such network.
+    """
+    check_script(options)
+    pretrained.locate(options.checkpoint, question)
+
+
+def check_training(options: TrainingOptions, question: str) -> None:
+    """Checks the options that every training script has; call it once `run_name` is known.
+
+    Raises:
+        UsageError: an option is out of its range, two of them contradict each other, the run folder exists
+            and may not be written, or there is nothing to resume.
+        RunError: there is no network to start from.
+    """
+    check_script(options)
+    if options.resume and options.overwrite:
+        raise UsageError("--resume continues a run and --overwrite deletes it: give only one of them")
+    if Path(options.run_name).name != options.run_name or options.run_name.startswith("."):
+        raise UsageError(f"--run_name must be the name of a folder, without a path: {options.run_name}")
+    if options.start_from and not options.resume:
+        pretrained.locate(options.start_from, question)
+    RunFolder(question, options).check()
+
+
+def shrink(options: OptionsType, **tiny: object) -> OptionsType:
+    """Returns the options of --smoke: these values in place of defaults, on synthetic data.
+
+    What the user gave stays: on the command line, or, in a call from Python, by another value than the
+    default. A line on the screen says what was made small.
+    """
+    defaults = {f.name: f.default for f in fields(options) if f.default is not MISSING}
+    given = getattr(options, "given", frozenset())
+    free = {name for name, default in defaults.items() if getattr(options, name) == default}
+    small = {"dataset": "synthetic", "run_name": "smoke"} | tiny
+    changed = {name: value for name, value in small.items() if name in free - given}
+    if changed:
+        listed = ", ".join(f"--{name} {value}" for name, value in changed.items())
+        print(f"--smoke sets {listed}", file=sys.stderr)
+    return replace(options, **changed)

@@ -1,0 +1,125 @@
+"""Where and how a script computes: device, precision, seed."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from common import machine, torchrun
+from common.errors import UsageError
+from common.options import ScriptOptions, TrainingOptions
+from common.torchrun import Processes
+
+
+@dataclass(frozen=True)
+class Runtime(Processes):
+    """Where and how a script computes.
+
+    device, rank, world: as in Processes.
+    precision: "fp32", "tf32" or "bf16".
+    """
+
+    precision: str = "fp32"
+
+    @property
+    def device_name(self) -> str:
+        """The GPU's name, or how many threads of the CPU compute."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        threads = torch.get_num_threads()
+        return "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads"
+
+    def autocast(self) -> torch.autocast:
+        """Computes the forward pass in bf16 where that was chosen; losses and distances stay in fp32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def start(options: ScriptOptions) -> Runtime:
+    """Chooses device and precision and seeds torch; a training script also joins torchrun's processes.
+
+    Raises:
+        UsageError: this machine lacks the device or the precision.
+    """
+    trains = isinstance(options, TrainingOptions)
+    rank, world = torchrun.read_environment() if trains else (0, 1)
+    if options.deterministic:  # an operation without such a form raises RuntimeError: cli.explain
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or the order of cuBLAS's sums varies
+        torch.use_deterministic_algorithms(True)
+    device = choose_device(options.device, world)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = not options.deterministic  # the shapes in training never change
+        torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+    precision = choose_precision(options.precision, device)
+    torchrun.join(device, rank, world)
+    torch.manual_seed(options.seed)
+    return Runtime(device, rank, world, precision)
+
+
+def choose_device(name: str, world: int = 1) -> torch.device:
+    """Returns the device called `name`; under torchrun each process takes the GPU of its local rank.
+
+    Raises:
+        UsageError: this machine does not have it.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name.startswith("cuda") and not count:
+        raise UsageError(
+            f"--device {name}: torch finds no CUDA GPU here; use --device cpu, or auto to take what there is"
+        )
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: torch finds no Apple GPU here; use --device cpu")
+    if name in ("cpu", "mps"):
+        return torch.device(name)
+    if not count:
+        return torch.device("cpu")
+    _, _, number = name.partition(":")
+    if number and world > 1:
+        raise UsageError(f"--device {name}: torchrun gives each process its GPU; use --device cuda")
+    local_rank = os.environ.get("LOCAL_RANK", 0) if world > 1 else 0
+    index = int(number or local_rank)
+    if index >= count:
+        asked = f"--device {name}" if number else "torchrun --nproc_per_node"
+        raise UsageError(f"{asked} needs more GPUs than the {count} there are")
+    return torch.device("cuda", index)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Returns the precision called `name`; "auto" is bf16 where the hardware computes it fast.
+
+    Raises:
+        UsageError: TF32 without a CUDA GPU.
+    """
+    if name == "tf32" and device.type != "cuda":
+        raise UsageError("--precision tf32 needs a CUDA GPU; a CPU has fp32 and bf16")
+    fast_bf16 = _has_fast_bf16(device)
+    if name == "auto":
+        return "bf16" if fast_bf16 else "fp32"
+    if name == "bf16" and device.type == "cpu" and not fast_bf16:
+        print(machine.SLOW_BF16, file=sys.stderr)
+    return name
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    """Returns whether a device has instructions for bf16, rather than computing it in several steps."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and machine.has_fast_bf16()
+
+
+@contextlib.contextmanager
+def no_tf32() -> Iterator[None]:
+    """Makes fp32 mean fp32 inside (also as a decorator), whatever --precision says."""
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        for backend, allowed in zip(backends, before):
+            backend.allow_tf32 = allowed

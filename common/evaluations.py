@@ -1,0 +1,70 @@
+"""Evaluations of a trained network: added to the results of its run, on the pictures it was trained on."""
+
+from pathlib import Path
+
+from common.errors import RunError, UsageError
+from common.json_files import read_json, write_json
+
+
+def results_to_extend(checkpoint: Path, question: str) -> Path | None:
+    """Returns results.json of the run a checkpoint lies in, or None where it lies elsewhere.
+
+    Call it before the work.
+
+    Raises:
+        RunError: the file there is damaged, or belongs to something other than a run of `question`.
+    """
+    path = checkpoint.absolute().parent.parent / "results.json"
+    if checkpoint.absolute().parent.name != "checkpoints" or not path.exists():
+        return None
+    advice = "move it or the checkpoint away first"
+    content = read_json(path, advice)
+    if "question" not in content or not isinstance(content.get("evaluations", {}), dict):
+        raise RunError(f"{path} is not a run's results: {advice}")
+    if content["question"] != question:
+        raise RunError(
+            f"{path} belongs to a run of {content['question']}, not of {question}: move the checkpoint elsewhere"
+        )
+    return path
+
+
+def add_evaluation(path: Path | None, key: str, evaluation: object) -> None:
+    """Adds an evaluation to a run's results.json under its key; one of the same key is replaced."""
+    if path is None:
+        return
+    results = read_json(path)
+    results.setdefault("evaluations", {})[key] = evaluation
+    write_json(path, results)
+    print(f"added to {path}")
+
+
+def trained_folder(trained: dict, now: Path | None, flag: str = "--folder") -> Path | None:
+    """Returns where the pictures are that a network was trained on; None where they were not a user's own.
+
+    Args:
+        trained: the options of its training, from its checkpoint.
+        now: the value of `flag`, for pictures that have moved.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    before = trained[flag.removeprefix("--")]
+    folder = now or (Path(before) if before else None)
+    if folder is not None and not folder.is_dir():
+        raise UsageError(
+            f"the pictures are no longer in {folder.absolute()}: give their place with {flag} DIR"
+        )
+    return folder
+
+
+def check_classes(known: list[str], there: list[str]) -> None:
+    """Checks that a data set has the classes, in their order, that a network was trained on.
+
+    Raises:
+        RunError: it has not.
+    """
+    if len(known) != len(there):
+        raise RunError(f"the network has {len(known)} classes, and the pictures have {len(there)}")
+    for own, other in zip(known, there):
+        if own != other:
+            raise RunError(f"the pictures have other classes than the network: {other} instead of {own}")

@@ -1,0 +1,88 @@
+"""Tables on disk: CSV files that grow row by row, and whole ones."""
+
+import csv
+import os
+from pathlib import Path
+
+from common.errors import RunError
+
+Number = float | int | str
+
+
+class Table:
+    """A CSV file that grows row by row and can be cut back to its size at a checkpoint.
+
+    Raises:
+        RunError: the file is shorter than `keep_bytes`.
+    """
+
+    def __init__(self, path: Path, keep_bytes: int = 0):
+        if keep_bytes and (not path.exists() or path.stat().st_size < keep_bytes):
+            raise RunError(
+                f"{path} was changed: it is shorter than its checkpoint says; start again with --overwrite"
+            )
+        self.path = path
+        self.file = open(path, "a", newline="")
+        self.file.truncate(keep_bytes)
+        with open(path, newline="") as start:  # a resumed table keeps its columns
+            self.columns = next(csv.reader(start), None)
+
+    def write(self, row: dict[str, Number]) -> None:
+        """Adds a row; the first one decides the columns. Floats keep six digits.
+
+        Raises:
+            RunError: the row has other columns than the file.
+        """
+        out = csv.writer(self.file, lineterminator="\n")
+        if self.columns is None:
+            self.columns = list(row)
+            out.writerow(self.columns)
+        if list(row) != self.columns:
+            raise RunError(f"the columns of {self.path} are {self.columns}, and a row has {list(row)}")
+        out.writerow(f"{value:.6g}" if isinstance(value, float) else value for value in row.values())
+
+    def sync(self) -> int:
+        """Brings every row to the disk and returns the size in bytes, which goes into the checkpoint."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        return os.fstat(self.file.fileno()).st_size
+
+    def close(self) -> None:
+        """Closes the file; one that stayed empty is deleted."""
+        self.file.close()
+        if self.columns is None:
+            self.path.unlink(missing_ok=True)
+
+
+def read_table(path: Path) -> dict[str, list[float]]:
+    """Reads a CSV of numbers by column; an empty cell is NaN.
+
+    Raises:
+        RunError: a line is damaged: it has another number of cells than the head, or one that is no number.
+    """
+    with open(path, newline="", errors="replace") as file:
+        lines = csv.reader(file)
+        columns = next(lines, [])
+        table: dict[str, list[float]] = {name: [] for name in columns}
+        for cells in lines:
+            if len(cells) != len(columns):
+                raise RunError(
+                    f"{path}, line {lines.line_num}, is damaged: {len(cells)} cells under {len(columns)} names"
+                )
+            for name, cell in zip(columns, cells):
+                try:
+                    table[name].append(float(cell or "nan"))
+                except ValueError as error:
+                    raise RunError(
+                        f"{path}, line {lines.line_num}, is damaged: {name} is {cell[:40]!r}"
+                    ) from error
+    return table
+
+
+def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
+    """Writes rows of the same keys as a CSV; file names that are not UTF-8 keep their bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

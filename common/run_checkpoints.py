@@ -1,0 +1,147 @@
+"""The checkpoints of a run: last.pt, from which it resumes to the last bit, and networks by name."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from common import checkpoint, trained_network
+from common.averaging import Average
+from common.device import Runtime
+from common.errors import RunError
+from common.json_files import plain
+from common.options import TrainingOptions
+from common.run_folder import RunFolder
+
+# What last.pt holds besides the states of networks, optimisers and so on.
+OF_THE_RUN = {"position", "tables", "steps_done", "seconds", "options"}
+
+
+class RunCheckpoints:
+    """Saves and restores everything that a training changes.
+
+    Args:
+        run: the run's folder.
+        runtime: where it computes. Only rank 0 writes.
+        architecture: the numbers that rebuild the network.
+        parts: what has a state, by its name in the checkpoint.
+        facts: recorded in every checkpoint; may grow.
+    """
+
+    def __init__(self, run: RunFolder, runtime: Runtime, architecture: dict, parts: dict[str, Any], facts: dict):
+        self.run = run
+        self.runtime = runtime
+        self.architecture = architecture
+        self.parts = parts
+        self.facts = facts
+
+    @property
+    def advice(self) -> str:
+        """What to do after a loss or weights that are not finite."""
+        last = self.run.last
+        good = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
+        return f"{good}; start again (--overwrite) with a lower learning rate or --precision fp32"
+
+    def start_from(self, path: Path, saved: dict, remade: tuple[str, ...]) -> list[str]:
+        """Loads the weights of another run's checkpoint into the networks, and starts their averages there.
+
+        Arguments, result and errors are those of `trained_network.start_from`.
+        """
+        networks = {}
+        averages = []
+        for name, part in self.parts.items():
+            if isinstance(part, Average):
+                averages.append(part)
+            elif isinstance(part, nn.Module):
+                networks[name] = part
+        texts = trained_network.start_from(path, saved, self.architecture, networks, remade)
+        first = next(iter(networks.values()))
+        for average in averages:  # of the network that predicts, which comes first
+            average.module.load_state_dict(first.state_dict())
+        return texts
+
+    def restore(self) -> tuple[dict | None, str]:
+        """Loads the state of every part from the last checkpoint.
+
+        Returns:
+            The checkpoint's contents, None if there is none yet; and a warning, or "".
+
+        Raises:
+            RunError: as `checkpoint.load_last`; the checkpoint lacks a part.
+        """
+        last = self.run.last
+        question = self.run.question
+        saved, warning = checkpoint.load_last(last, question, self.architecture, self.runtime.device)
+        if saved is None:
+            return None, warning
+        if lacking := (self.parts.keys() | OF_THE_RUN) - saved.keys():
+            raise RunError(f"{last} cannot be resumed: it lacks {', '.join(sorted(lacking))}")
+        for name, part in self.parts.items():
+            if isinstance(part, torch.Generator):
+                _restore_generator(part, saved[name], saved["position"])
+            else:
+                checkpoint.load_state(part, saved[name], last)
+        return saved, warning
+
+    def save_last(self, position: SimpleNamespace, tables: dict, steps_done: int, seconds: float) -> None:
+        """Saves all that is needed to resume.
+
+        Args:
+            position: epoch, step and the figures of the epoch so far.
+            tables: sizes of the tables in bytes.
+            steps_done: steps of the whole run.
+            seconds: spent training, over all legs.
+        """
+        epochs_done = position.epoch - 1 if position.step == 0 else position.epoch
+        states = {}
+        for name, part in self.parts.items():
+            if isinstance(part, nn.Module):
+                self._check_weights(part, epochs_done)
+            states[name] = part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
+        self._save(
+            "last",
+            epochs_done,
+            **states,
+            position=vars(position),
+            tables=tables,
+            steps_done=steps_done,
+            seconds=seconds,
+        )
+
+    def save_network(self, name: str, network: nn.Module, epoch: int) -> None:
+        """Saves a network alone as checkpoints/<name>.pt."""
+        self._check_weights(network, epoch)
+        self._save(name, epoch, model=network.state_dict())
+
+    def load_network(self, name: str, network: nn.Module) -> None:
+        """Loads a network saved by `save_network` into `network`, on every rank once rank 0 has written it."""
+        self.runtime.barrier()
+        path = self.run.last.with_name(f"{name}.pt")
+        saved = checkpoint.load(path, self.run.question, self.architecture, self.runtime.device)
+        checkpoint.load_state(network, saved.get("model"), path)
+        self.runtime.barrier()  # rank 0 may replace the file from here on
+
+    def _save(self, name: str, epoch: int, **state: object) -> None:
+        path = self.run.last.with_name(f"{name}.pt")
+        options = plain(vars(self.run.options))
+        about = {"options": options, "facts": self.facts, "epoch": epoch}
+        checkpoint.save(path, self.run.question, self.architecture, **about, **state)
+
+    def _check_weights(self, network: nn.Module, epoch: int) -> None:
+        if not checkpoint.is_finite(network):
+            raise RunError(f"the weights are not finite at epoch {epoch} and were not saved; {self.advice}")
+
+
+def has_state(part: object) -> bool:
+    """Returns whether a checkpoint holds this: a network, optimiser, scheduler, average or torch.Generator."""
+    return isinstance(part, torch.Generator) or hasattr(part, "state_dict")
+
+
+def _restore_generator(generator: torch.Generator, state: torch.Tensor, position: dict) -> None:
+    """Restores a generator; from the state of another kind of device it gets a seed of its own instead."""
+    if len(state) == len(generator.get_state()):
+        generator.set_state(state.cpu())
+    else:
+        generator.manual_seed(generator.initial_seed() + 10**6 * position["epoch"] + position["step"])

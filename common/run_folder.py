@@ -1,0 +1,238 @@
+"""A run's folder with its config.json: taken by one process at a time, and never mixed into.
+
+logs/<question>/<run_name>/      config.json metrics.csv steps.csv results.json train.log
+                                 tensorboard/ checkpoints/
+figures/<question>/<run_name>/   the pictures
+
+config.json holds the options, the facts, and a leg for each time that the run was started or resumed.
+"""
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import filelock
+
+from common.errors import RunError, UsageError
+from common.json_files import plain, read_json, write_json
+from common.provenance import provenance
+from common.ranges import free_on_resume
+
+if TYPE_CHECKING:  # this module is imported before torch
+    from common.device import Runtime
+    from common.options import TrainingOptions
+
+
+class RunFolder:
+    """The folder of one run, and that of its figures.
+
+    Args:
+        question: such as "q2_protonet".
+        options: the script's options; `options.run_name` names the folder.
+    """
+
+    def __init__(self, question: str, options: "TrainingOptions"):
+        self.question = question
+        self.options = options
+        self.path: Path = options.log_root / question / options.run_name
+        self.figures: Path = options.figure_root / question / options.run_name
+        self.config = self.path / "config.json"
+        self.results = self.path / "results.json"
+        self.metrics = self.path / "metrics.csv"
+        self.last = self.path / "checkpoints" / "last.pt"
+        self.warnings: list[str] = []
+        self.afresh = False  # the run that is there will be deleted
+        self.before: dict = {}  # what config.json was
+
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        return self.last.exists() or self.last.with_name("last.pt.previous").exists()
+
+    @property
+    def restarted(self) -> bool:
+        """Whether torchrun --max_restarts restarted this run: its last leg has the same torchrun process."""
+        if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not self.config.exists():
+            return False
+        return read_json(self.config)["legs"][-1].get("torchrun") == os.getppid()
+
+    @property
+    def resuming(self) -> bool:
+        """Whether the run goes on from its last checkpoint."""
+        return self.options.resume or self.restarted
+
+    def check(self) -> None:
+        """Checks that the folder may be written, without touching it.
+
+        Raises:
+            UsageError: it exists and neither --resume nor --overwrite was given; --resume and there is no
+                such run; it belongs to something else.
+            RunError: config.json is damaged.
+        """
+        if self.options.resume and not self.config.exists():
+            known = sorted(path.parent.name for path in self.path.parent.glob("*/config.json"))
+            there = f"the runs there are {', '.join(known)}" if known else "there are no runs in that folder"
+            raise UsageError(f"--resume: there is no run {self.path}; {there}")
+        if not self._files():
+            return
+        config = self._own_config()
+        if self.restarted or self.resuming or self._starts_again(config):
+            return
+        raise UsageError(
+            f"the run {self.path} exists: --resume continues it, --overwrite starts it again, "
+            "--run_name NAME keeps both"
+        )
+
+    def open(self, runtime: "Runtime", facts: dict) -> None:
+        """Takes the folder for this process alone, and adds a leg to its config.json.
+
+        Args:
+            runtime: where the run computes.
+            facts: what else config.json records, as JSON holds it.
+
+        Raises:
+            UsageError: as `check`; --resume and the options, the data or the number of processes changed.
+            RunError: another process is writing this run.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.lock = filelock.FileLock(self.path / ".lock")
+        try:
+            self.lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise RunError(
+                f"another process is writing {self.path}: wait for it, or give another --run_name"
+            ) from error
+        self.runtime = runtime
+        self.facts = facts
+        self.check()
+        if self.config.exists():
+            self.before = self._own_config()
+        if self.before and self.resuming:
+            self._continue()
+        elif self.before:
+            self.afresh = True
+        if not self.afresh:
+            self._add_leg()
+
+    def clear(self) -> None:
+        """Deletes the run that this one starts again, now that nothing can refuse the new one any more."""
+        if not self.afresh:
+            return
+        files = self._files()
+        files.sort(key=self.config.__eq__)  # config.json last: it says whose folder it is
+        for file in files:
+            remove(file)
+        remove_inside(self.figures)
+        self.afresh = False
+        self.before = {}
+        self._add_leg()
+
+    def note(self, facts: dict) -> None:
+        """Adds facts to config.json."""
+        write_json(self.config, read_json(self.config) | facts)
+
+    def close(self, refused: bool, began: bool) -> None:
+        """Gives the folder free; a run that was refused or never began leaves config.json as it was."""
+        if refused or not began:
+            if self.before:
+                write_json(self.config, self.before)
+            elif not began:
+                self.config.unlink(missing_ok=True)
+        self.lock.release()
+
+    def _files(self) -> list[Path]:
+        """Lists what the folder holds, besides what this process itself put there."""
+        if not self.path.is_dir():
+            return []
+        return [file for file in self.path.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
+
+    def _own_config(self) -> dict:
+        """Reads config.json; raises UsageError if no run of this question wrote the folder."""
+        advice = "the run's options are in checkpoints/last.pt; --overwrite starts it again"
+        foreign = UsageError(
+            f"{self.path} holds files that no run of this project wrote: give another --run_name"
+        )
+        if not self.config.exists():
+            raise foreign
+        config = read_json(self.config, advice)
+        if config.get("question") != self.question or not config.get("legs") or "options" not in config:
+            raise foreign
+        return config
+
+    def _starts_again(self, config: dict) -> bool:
+        """Returns whether the run that is there may be deleted: --overwrite, or a smoke run on another."""
+        smoke = self.options.smoke and config["options"]["smoke"]
+        return self.options.overwrite or bool(smoke and not self.options.resume)
+
+    def _add_leg(self) -> None:
+        """Writes config.json with one more leg."""
+        self.figures.mkdir(parents=True, exist_ok=True)
+        leg = {
+            "torchrun": os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None,
+            **provenance(),
+            "device": self.runtime.device_name,
+            "processes": self.runtime.world,
+            "precision": self.runtime.precision,
+        }
+        config = {"question": self.question, "options": plain(vars(self.options)), **self.facts}
+        write_json(self.config, config | {"legs": [*self.before.get("legs", []), leg]})
+
+    def _continue(self) -> None:
+        """Checks that the run may go on with these options, data and machine; raises UsageError if not."""
+        leg = self.before["legs"][-1]
+        changed = self._changed_facts() + self._changed_options()
+        if leg["processes"] != self.runtime.world:
+            changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
+        if changed:
+            raise UsageError(f"--resume needs the options and data the run began with: {'; '.join(changed)}")
+        began = self.before["options"]["start_from"]
+        self.options = dataclasses.replace(self.options, start_from=began and Path(began))
+        if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
+            self.warnings.append(
+                f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with other "
+                "random numbers and no longer repeats an undisturbed run to the bit"
+            )
+
+    def _changed_facts(self) -> list[str]:
+        """Says which facts, such as the data's fingerprint, differ from those the run began with."""
+        return [f"its {key} changed" for key, x in self.facts.items() if self.before.get(key, x) != x]
+
+    def _changed_options(self) -> list[str]:
+        """Says which options differ from those the run began with, and may not."""
+        before = self.before["options"]
+        now = plain(vars(self.options))
+        free = free_on_resume(type(self.options))
+        changed = []
+        for name in sorted(now.keys() - free):
+            if before.get(name) == now[name]:
+                continue
+            text = f"--{name} was {before.get(name)!r}, now {now[name]!r}"
+            if name == "epochs":
+                text += " (the learning rate's schedule spans them; --start_from begins a new run)"
+            changed.append(text)
+        began = before["start_from"]
+        given = now["start_from"]
+        if given != began and (given or not self.saved):
+            changed.append(f"--start_from was {began!r}, now {given!r}")
+        done = len(self.metrics.read_text().splitlines()) - 1 if self.metrics.exists() else 0  # but the head
+        if "epochs" in free and now["epochs"] < done:
+            changed.append(f"{done} epochs are done, more than --epochs {now['epochs']}")
+        return changed
+
+
+def remove(file: Path) -> None:
+    """Deletes a file, a link or a folder."""
+    if file.is_dir() and not file.is_symlink():
+        shutil.rmtree(file)
+    else:
+        file.unlink()
+
+
+def remove_inside(folder: Path) -> None:
+    """Deletes what a folder holds; a link to a folder stays, and what it leads to is emptied."""
+    if not folder.is_dir():
+        return
+    for file in folder.iterdir():
+        remove(file)

@@ -1,0 +1,39 @@
+"""Ctrl-C, SIGTERM and a closed terminal: a training saves and stops."""
+
+import signal
+import sys
+import time
+from types import FrameType
+
+
+class StopSignal:
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a flag that loops read between steps.
+
+    A second one ends at once.
+    """
+
+    requested = False
+    ends_process = False  # after a stop; set by cli.run
+
+    def __enter__(self) -> "StopSignal":
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        heeded = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores SIGHUP
+        self._previous = {number: signal.signal(number, self._handle) for number in heeded}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ending = self.requested and self.ends_process  # the same stop, sent twice, must not change its status
+        for number, handler in self._previous.items():
+            signal.signal(number, signal.SIG_IGN if ending else handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and time.monotonic() - self._since < 1:
+            return  # the same stop, sent to the whole job and passed on by its parent as well
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        self._since = time.monotonic()
+        try:
+            print("\nStopping after this step (again to stop at once) ...", file=sys.stderr, flush=True)
+        except OSError:  # the terminal is gone
+            pass

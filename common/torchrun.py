@@ -1,0 +1,142 @@
+"""The processes of torchrun: means over them, rank 0 first, ending together. Without torchrun there is one."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import filelock
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+
+from common.errors import UsageError
+
+LONGEST_DOWNLOAD = timedelta(hours=3)  # that other ranks wait for
+
+
+def read_environment() -> tuple[int, int]:
+    """Returns the rank and the number of processes that torchrun gave this one; 0 and 1 without torchrun."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def join(device: torch.device, rank: int, world: int) -> None:
+    """Joins the group of torchrun's processes, where there are several and this one has not yet."""
+    if world == 1 or dist.is_initialized():
+        return
+    # torchrun keeps its store over a restart; a prefix per attempt hides the addresses of the one before
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    store = dist.PrefixStore(attempt, next(rendezvous("env://"))[0])
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=LONGEST_DOWNLOAD)
+
+
+def leave() -> None:
+    """Leaves the group of torchrun's processes, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of torchrun.
+
+    device: where its tensors are.
+    rank, world: its number, from 0, and how many there are.
+    """
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Returns the model with gradients averaged over the processes; itself when there is one process."""
+        if self.world == 1:
+            return model
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(model, devices)
+
+    def average_gradients(self, model: nn.Module) -> None:
+        """Averages gradients over the processes by hand, for steps with several forward passes (GANs)."""
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        for gradient, mean in zip(gradients, self.means(gradients)):
+            gradient.copy_(mean)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Returns the mean of a tensor over the processes."""
+        if self.world == 1:
+            return values
+        total = values.clone()
+        dist.all_reduce(total)
+        return total / self.world
+
+    def means(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Returns the mean of each tensor over the processes, in one message."""
+        if self.world == 1:
+            return tensors
+        together = self.mean(torch.cat([tensor.flatten() for tensor in tensors]))
+        parts = together.split([tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor) for part, tensor in zip(parts, tensors)]
+
+    def on_any_rank(self, flag: bool) -> bool:
+        """Returns True on every process if the flag is true on one; all must call it."""
+        if self.world == 1:
+            return flag
+        return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
+
+    def barrier(self) -> None:
+        """Waits until every process has come this far."""
+        if self.world > 1:
+            dist.barrier()
+
+    @contextlib.contextmanager
+    def one_first(self, data_root: Path, dataset: str) -> Iterator[None]:
+        """Lets rank 0 go first: only one process downloads a data set and fills its cache in `data_root`.
+
+        Others wait, those of other runs too.
+        """
+        if self.rank > 0:
+            self._follow_rank_0(0)
+            yield
+            return
+        lock = filelock.FileLock(data_root / f".{dataset}.lock")
+        with contextlib.suppress(OSError):  # a read-only folder needs no lock
+            data_root.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=2)
+            except filelock.Timeout:
+                print(f"waiting for another run that prepares {dataset} in {data_root} ...", file=sys.stderr)
+                lock.acquire()
+        with self.ending_together():
+            try:
+                yield
+            finally:
+                lock.release()
+
+    @contextlib.contextmanager
+    def ending_together(self) -> Iterator[None]:
+        """Encloses what rank 0 alone does: where it raises, the others end as well, with its status.
+
+        All ranks wait for rank 0 at the end.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._follow_rank_0(2 if isinstance(error, UsageError) else 1)
+            raise
+        self._follow_rank_0(0)
+
+    def _follow_rank_0(self, status: int) -> None:
+        """Sends rank 0's exit status to the others, which end by it unless it is 0."""
+        if self.world == 1:
+            return
+        told = torch.tensor(status, device=self.device)
+        dist.broadcast(told, 0)
+        if self.rank > 0 and told > 0:
+            sys.exit(int(told))
