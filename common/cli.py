@@ -27,6 +27,43 @@ from common.errors import RunError, Stopped, UsageError
 
 OptionsType = TypeVar("OptionsType")
 
+# What people type out of habit -> the flag that does it here, wherever a script has it.
+HABITS = {
+    "lr": "--learning_rate",
+    "bs": "--batch_size",
+    "batch": "--batch_size",
+    "num_epochs": "--epochs",
+    "n_epochs": "--epochs",
+    "niter": "--epochs",
+    "gpu": "--device cuda",
+    "gpu_ids": "--device cuda",
+    "cuda": "--device cuda",
+    "no_cuda": "--device cpu",
+    "cpu": "--device cpu",
+    "fp16": "--precision bf16",
+    "amp": "--precision bf16",
+    "name": "--run_name",
+    "exp_name": "--run_name",
+    "save": "--run_name",
+    "dataroot": "--data_root",
+    "data_dir": "--data_root",
+    "output_dir": "--log_root",
+    "logdir": "--log_root",
+    "ckpt": "--checkpoint",
+    "model": "--checkpoint",
+    "weights": "--checkpoint",
+    "pretrained": "--start_from",
+    "continue_train": "--resume",
+    "manual_seed": "--seed",
+    "nz": "--latent_size",
+    "ngf": "--base_channels",
+    "ndf": "--base_channels",
+    "lambda_gan": "--gan_weight",
+    "cutout_length": "--cutout",
+    "drop_path_prob": "--drop_path",
+    "arch": "--genotype",
+}
+
 
 def read(
     options_type: type[OptionsType],
@@ -71,10 +108,11 @@ def parse(
         words: the command line without the script's name (default: sys.argv).
 
     Raises:
-        UsageError: a flag of one value stands there twice.
+        UsageError: a flag of one value stands there twice, or one that other programs have.
     """
     words = sys.argv[1:] if words is None else words
     words = join_repeated(words, options_type)
+    suggest_for_habits(words, options_type)
     described = re.sub(r"\n+ *(?=(python|torchrun) )", "\n    ", description or "")  # tyro would join them
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     options: Any = tyro.cli(
@@ -89,6 +127,15 @@ def given_flags(words: list[str]) -> frozenset[str]:
     """Returns the names of the flags in a command line."""
     flags = [word[2:].partition("=")[0] for word in words if word.startswith("--")]
     return frozenset(flag.replace("-", "_") for flag in flags)
+
+
+def suggest_for_habits(words: list[str], options_type: type) -> None:
+    """Raises UsageError for a flag that other programs have and this script calls by another name."""
+    known = get_type_hints(options_type)
+    for flag in given_flags(words) - known.keys():
+        ours = HABITS.get(flag.lower(), "")
+        if ours and ours[2:].partition(" ")[0] in known:
+            raise UsageError(f"there is no --{flag}: perhaps you meant {ours}")
 
 
 def join_repeated(words: list[str], options_type: type) -> list[str]:
