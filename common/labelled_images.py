@@ -1,19 +1,20 @@
-"""Data sets as uint8 tensors: pictures with their classes, what identifies them, and their random crops."""
+"""Data sets as uint8 tensors: images with their classes, what identifies them, and their random crops."""
 
-import hashlib
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from common.fingerprint import fingerprint
+
 
 @dataclass
-class Pictures:
-    """Pictures of classes.
+class LabelledImages:
+    """Images of classes.
 
     images: (n, height, width) uint8 for grey, (n, height, width, 3) for colour.
     labels: (n,) int64.
-    names: one per class; none where the pictures have no classes.
+    names: one per class; none where the images have no classes.
     depth: what deep files were divided by, 0 for 8 bits.
     """
 
@@ -25,34 +26,27 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: Tensor | slice) -> "Pictures":
+    def __getitem__(self, index: Tensor | slice) -> "LabelledImages":
         return replace(self, images=self.images[index], labels=self.labels[index])
 
-    def to(self, device: torch.device | str) -> "Pictures":
+    def to(self, device: torch.device | str) -> "LabelledImages":
+        """Returns the same images on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def fingerprint(self) -> str:
-        """SHA-256 of pixels and labels."""
+        """Returns the SHA-256 of pixels and labels."""
         return fingerprint(self.images, self.labels)
 
 
-def fingerprint(*parts: Tensor | list[str]) -> str:
-    """SHA-256 of tensors' values and of names, one after the other."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            digest.update(part.cpu().numpy().tobytes())
-        else:
-            digest.update("\n".join(part).encode(errors="surrogateescape"))
-    return digest.hexdigest()
-
-
 def crop_and_mirror(images: Tensor, size: int, generator: torch.Generator | None) -> Tensor:
-    """Crops each picture (n, side, side, channels) to `size` at its own place and mirrors half of them."""
-    n, side, device = len(images), images.shape[1], images.device
+    """Crops each image (n, side, side, channels) to `size` at its own place and mirrors half of them."""
+    n = len(images)
+    side = images.shape[1]
+    device = images.device
     top, left = torch.randint(0, side - size + 1, (2, n, 1), generator=generator, device=device)
     mirrored = torch.rand(n, 1, generator=generator, device=device) < 0.5
     along = torch.arange(size, device=device)
-    rows, columns = top + along, left + torch.where(mirrored, size - 1 - along, along)  # (n, size) each
-    picture = torch.arange(n, device=device)[:, None, None]
-    return images[picture, rows[:, :, None], columns[:, None, :]]  # (n, size, size, channels)
+    rows = top + along  # (n, size)
+    columns = left + torch.where(mirrored, size - 1 - along, along)  # (n, size)
+    which = torch.arange(n, device=device)[:, None, None]
+    return images[which, rows[:, :, None], columns[:, None, :]]  # (n, size, size, channels)

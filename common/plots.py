@@ -18,7 +18,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from PIL import Image
 from torch import Tensor
 
-from common.results import read_table
+from common.rows import read_table
 
 STYLE = {"font.size": 11, "axes.titlesize": 12, "grid.alpha": 0.3, "lines.linewidth": 1.6, "savefig.dpi": 130}
 STYLE |= {"axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False}
