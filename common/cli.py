@@ -82,9 +82,10 @@ def read(
     with _quiet_pipe(), one_line_errors(debug="--debug" in sys.argv):
         words = sys.argv[1:] if words is None else words
         options = parse(options_type, description, words)
-        vars(options)["given"] = given_flags(words)  # for --smoke, which leaves them as they are
+        given = given_flags(words)  # --smoke leaves them as they are, also when `main` resolves again
+        options.given = given  # type: ignore[attr-defined]
         resolved = resolve(options)
-        vars(resolved).pop("given", None)
+        resolved.given = given  # type: ignore[attr-defined]
         return resolved
 
 

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
@@ -14,8 +15,14 @@ from common.run_folder import RunFolder
 OptionsType = TypeVar("OptionsType", bound="ScriptOptions")
 
 
+class GivenFlags:
+    """Holds the names of the flags that a user gave, beside the options and not among them."""
+
+    __slots__ = ("given",)
+
+
 @dataclass
-class ScriptOptions:
+class ScriptOptions(GivenFlags):
     """What every script takes."""
 
     # cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
@@ -97,6 +104,32 @@ def check_training(options: TrainingOptions, question: str) -> None:
     if options.start_from and not options.resume:
         pretrained.locate(options.start_from, question)
     RunFolder(question, options).check()
+
+
+def check_output(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
+    """Checks that no file that will be written is one of those that are read, under whatever name.
+
+    Args:
+        outputs: the value of --output, and what is written beside it.
+        inputs: the files that are read.
+
+    Raises:
+        UsageError: one of them would be replaced; symbolic and hard links count as the file they lead to.
+    """
+    written = {path.resolve() for path in outputs}
+    written_files = {_inode(path) for path in outputs} - {None}
+    for path in inputs:
+        if path.resolve() in written or _inode(path) in written_files:
+            raise UsageError(f"--output {outputs[0]} would replace {path}, which is read: give another name")
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Returns what a file is on its disk, None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def shrink(options: OptionsType, **tiny: object) -> OptionsType:

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
+from common.device import Runtime
+from common.options import TrainingOptions
+
 WARM_UP = 2  # calls as they are, in which cuDNN chooses its kernels and the optimisers make their state
+
+
+def replays(options: TrainingOptions, runtime: Runtime) -> bool:
+    """Returns whether a training's steps are recorded and replayed: by default on a single GPU."""
+    refused = options.no_cuda_graphs or options.compile
+    return runtime.device.type == "cuda" and runtime.world == 1 and not refused
 
 
 class Replayed:
