@@ -1,28 +1,17 @@
-"""Which image files there are: folders, parts and classes, and a word on whatever is left out.
+"""Which image files a user gives: classes, parts and inputs. Whatever is left out is named on the screen."""
 
-Nothing here imports Pillow or torch: a script refuses a wrong folder before it loads either.
-"""
-
-import functools
-import os
-import re
-import sys
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from common.errors import RunError, UsageError
+from common.folder_listing import Reason, contents, one_form, say, say_left_out, scan
 
-# The endings that Pillow gives to the formats of image_reader.FORMATS.
-ENDINGS = set(
-    ".apng .avif .avifs .bmp .gif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx "
-    ".pbm .pfm .pgm .png .pnm .ppm .tif .tiff .webp".split()
-)
-# What systems leave behind, which nobody misses.
-JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information", "thumbs.db"}
-JUNK |= {"desktop.ini", "cachedir.tag"}
+BESIDE_CLASSES = Reason("picture beside the classes", "pictures beside the classes")
+INSIDE_CLASS = Reason("folder inside a class", "folders inside classes")
+INSIDE = Reason("folder inside", "folders inside")
+BESIDE_PARTS = Reason("picture beside the parts", "pictures beside the parts")
+NO_PART = Reason("folder that is no part", "folders that are no parts")
 # What the folder of a part may be called; questions with two parts also take the third one's name.
 PARTS = {
     "train": ["train"],
@@ -30,55 +19,20 @@ PARTS = {
     "validation": ["validation", "val", "valid"],
     "test": ["test", "val", "validation", "valid"],
 }
-MOST_NAMED = 5  # files in a message
 
 
-class Listing(NamedTuple):
-    """What a folder holds, in natural order.
+def list_images(folder: Path, folders_too: bool = False) -> list[Path]:
+    """Lists the image files of a folder in natural order, and says what else it holds.
 
-    images: its image files, told by their endings.
-    folders: its subfolders.
-    others: reason -> entries that are neither.
-    """
-
-    images: list[Path]
-    folders: list[Path]
-    others: dict[str, list[Path]]
-
-
-def scan(folder: Path) -> Listing:
-    """Lists everything in a folder but hidden files, what systems leave behind, and caches of our own.
+    Args:
+        folders_too: the caller reads the folders inside as well; otherwise they are left out.
 
     Raises:
         RunError: the folder cannot be read.
     """
-    images = []
-    folders = []
-    others = defaultdict(list)
-    for entry in _entries(folder):
-        path = folder / entry.name
-        if entry.is_dir():
-            folders.append(path)
-        elif not entry.is_file() and not _leads_nowhere(path):
-            others["not a regular file"].append(path)
-        elif path.suffix.lower() in ENDINGS:
-            images.append(path)
-        else:
-            others["no picture"].append(path)
-    return Listing(images, folders, dict(others))
-
-
-def list_images(folder: Path, folders_too: bool = False) -> list[Path]:
-    """Lists the image files of a folder in natural order, and names what else it holds on the screen.
-
-    Args:
-        folders_too: the caller reads the folders inside as well; otherwise they are left out.
-    """
     listing = scan(folder)
-    others = dict(listing.others)
-    if listing.folders and not folders_too:
-        others["a folder"] = listing.folders
-    say_left_out(folder, others)
+    inside = [] if folders_too else listing.folders
+    say_left_out(folder, listing.others | {INSIDE: inside})
     return listing.images
 
 
@@ -88,7 +42,7 @@ def list_folders(folder: Path) -> list[Path]:
 
 
 def list_classes(folder: Path, least: int = 0) -> dict[str, list[Path]]:
-    """Lists the images of each class of a tree <class>/<image>, and names what is left out on the screen.
+    """Lists the images of each class of a tree <class>/<image>, and says what is left out.
 
     Args:
         least: classes with fewer images are left out.
@@ -101,17 +55,17 @@ def list_classes(folder: Path, least: int = 0) -> dict[str, list[Path]]:
     """
     tree = scan(folder)
     others = defaultdict(list, tree.others)
-    others["a picture beside the classes"] = tree.images
+    others[BESIDE_CLASSES] = tree.images
     folders = {}
     classes = {}
     for inner in tree.folders:
         name = one_form(inner.name)
         if name in classes:
             raise RunError(f"{folders[name]} and {inner} have one name, written in two Unicode forms")
-        folders[name] = inner
         listing = scan(inner)
+        folders[name] = inner
         classes[name] = listing.images
-        others["a folder inside a class"] += listing.folders
+        others[INSIDE_CLASS] += listing.folders
         for reason, paths in listing.others.items():
             others[reason] += paths
     classes = skip_small(classes, least)
@@ -129,7 +83,7 @@ def skip_small(classes: dict[str, list[Path]], least: int) -> dict[str, list[Pat
     """Returns the classes with `least` images or more; the others are named on the screen."""
     small = [f"{name} ({len(files)})" for name, files in classes.items() if len(files) < least]
     if small:
-        _say(f"left out, with fewer than {least} images: {', '.join(small)}")
+        say(f"left out, with fewer than {least} images: {', '.join(small)}")
     return {name: files for name, files in classes.items() if len(files) >= least}
 
 
@@ -169,13 +123,11 @@ def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
 
 
 def say_beside(folder: Path, used: Iterable[Path]) -> None:
-    """Names on the screen what lies in a folder beside those of its folders that are used."""
+    """Says which folders and images lie in a folder beside those of its folders that are used."""
     listing = scan(folder)
-    others = dict(listing.others)
-    others["a picture beside the parts"] = listing.images
     unused = set(listing.folders) - set(used)
-    others["a folder beside the parts"] = [path for path in listing.folders if path in unused]
-    say_left_out(folder, others)
+    folders = [path for path in listing.folders if path in unused]
+    say_left_out(folder, {NO_PART: folders, BESIDE_PARTS: listing.images})
 
 
 def list_labelled(
@@ -248,71 +200,3 @@ def require_folder_option(dataset: str, folder: Path | None, layout: str, flag: 
         raise UsageError(f"--dataset folder needs {flag} DIR, {layout}")
     if not folder.is_dir():
         raise UsageError(f"--dataset folder needs {flag} DIR, {layout}: {folder} is no folder")
-
-
-def contents(folder: Path) -> str:
-    """Returns what a folder holds, for messages."""
-    return _name([entry.name + "/" * entry.is_dir() for entry in _entries(folder)]) or "nothing"
-
-
-def one_form(name: str) -> str:
-    """Returns a name in the Unicode form that names are compared in: é may be one character or two."""
-    return unicodedata.normalize("NFC", name)
-
-
-def natural(name: str) -> tuple:
-    """Returns a sorting key by which numbers in a name count by their value: "2" comes before "10"."""
-    pieces = re.split(r"(\d+)", one_form(name))  # text and digits in turn
-    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
-
-
-def say_left_out(folder: Path, others: dict[str, list[Path]]) -> None:
-    """Names on the screen, in one line, what of a folder is not read, and why."""
-    texts = []
-    for reason, paths in others.items():
-        if not paths:
-            continue
-        endings = sorted({path.suffix.lower() or "no ending" for path in paths if reason == "no picture"})
-        kind = f"{reason} ({_name(endings)})" if endings else reason
-        names = [str(path.relative_to(folder)) + "/" * path.is_dir() for path in paths]
-        texts.append(f"{len(paths)} x {kind}: {_name(names)}")
-    if texts:
-        _say(f"left out of {folder}: {'; '.join(texts)}")
-
-
-@functools.cache
-def _say(line: str) -> None:
-    """Prints a line on the screen unless it stands there already."""
-    print(line, file=sys.stderr)
-
-
-def _name(names: Sequence[str]) -> str:
-    """Returns the first few of many names."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _entries(folder: Path) -> list[os.DirEntry]:
-    """Lists what a folder holds in natural order, without hidden files, leftovers and caches of our own."""
-    try:
-        with os.scandir(folder) as inside:
-            seen = [entry for entry in inside if entry.name[0] != "." and entry.name.lower() not in JUNK]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise RunError(f"{folder} cannot be read ({error.strerror})") from error
-    return sorted(
-        (entry for entry in seen if not _is_own_cache(entry)), key=lambda entry: natural(entry.name)
-    )
-
-
-def _is_own_cache(entry: os.DirEntry) -> bool:
-    """Returns whether a folder is a cache of this project, which may lie beside a user's classes."""
-    if entry.name != "cache" or not os.path.isfile(Path(entry.path, "CACHEDIR.TAG")):
-        return False
-    return not any(Path(name).suffix.lower() in ENDINGS for name in os.listdir(entry.path))
-
-
-def _leads_nowhere(path: Path) -> bool:
-    """Returns whether a path is a link without a target: an image then, which its reader misses by name."""
-    return os.path.islink(path) and not os.path.exists(path)

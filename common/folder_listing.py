@@ -1,0 +1,157 @@
+"""What a folder holds: image files, subfolders, and what is neither, which is named on the screen.
+
+Nothing here imports Pillow or torch: a script refuses a wrong folder before it loads either.
+"""
+
+import functools
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from common.errors import RunError
+
+# The endings that Pillow gives to the formats of image_reader.FORMATS.
+ENDINGS = ".apng .avif .avifs .bmp .gif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx".split()
+ENDINGS += ".pbm .pfm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+# What systems leave behind, which nobody misses.
+JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information", "thumbs.db"}
+JUNK |= {"desktop.ini", "cachedir.tag"}
+MOST_NAMED = 5  # files in a message
+
+
+class Reason(NamedTuple):
+    """Why something is not read, in words for one and for several."""
+
+    one: str
+    several: str
+
+
+NO_PICTURE = Reason("file that is no picture", "files that are no pictures")
+PIPE = Reason("pipe or device", "pipes or devices")
+
+
+class Listing(NamedTuple):
+    """What a folder holds, in natural order.
+
+    images: its image files, told by their endings.
+    folders: its subfolders.
+    others: reason -> what is neither.
+    """
+
+    images: list[Path]
+    folders: list[Path]
+    others: dict[Reason, list[Path]]
+
+
+def scan(folder: Path) -> Listing:
+    """Lists everything in a folder but hidden files, what systems leave behind, and caches of our own.
+
+    Raises:
+        RunError: the folder cannot be read.
+    """
+    listing = Listing([], [], {NO_PICTURE: [], PIPE: []})
+    for entry in _entries(folder):
+        path = folder / entry.name
+        if _is_folder(entry):
+            listing.folders.append(path)
+        elif _is_pipe(entry):
+            listing.others[PIPE].append(path)
+        elif path.suffix.lower() in ENDINGS:
+            listing.images.append(path)
+        else:
+            listing.others[NO_PICTURE].append(path)
+    return listing
+
+
+def contents(folder: Path) -> str:
+    """Returns what a folder holds, for messages."""
+    return _name([entry.name + "/" * _is_folder(entry) for entry in _entries(folder)]) or "nothing"
+
+
+def one_form(name: str) -> str:
+    """Returns a name in the Unicode form that names are compared in: é may be one character or two."""
+    return unicodedata.normalize("NFC", name)
+
+
+def natural(name: str) -> tuple:
+    """Returns a sorting key by which numbers in a name count by their value: "2" comes before "10"."""
+    pieces = re.split(r"(\d+)", one_form(name))  # text and digits in turn
+    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
+
+
+def say_left_out(folder: Path, others: dict[Reason, list[Path]]) -> None:
+    """Says in one line on the screen what of a folder is not read, and why."""
+    texts = []
+    for reason, paths in others.items():
+        if not paths:
+            continue
+        text = f"{len(paths)} {reason.one if len(paths) == 1 else reason.several}"
+        if reason is NO_PICTURE:
+            endings = {path.suffix.lower() or "no ending" for path in paths}
+            text += f" ({_name(sorted(endings))})"
+        names = [str(path.relative_to(folder)) for path in paths]
+        texts.append(f"{text}: {_name(names)}")
+    if texts:
+        say(f"left out of {folder}: {'; '.join(texts)}")
+
+
+@functools.cache
+def say(line: str) -> None:
+    """Prints a line on the screen unless it stands there already."""
+    print(line, file=sys.stderr)
+
+
+def _name(names: Sequence[str]) -> str:
+    """Returns the first few of many names."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    """Lists what a folder holds in natural order, without hidden files, leftovers and caches of our own."""
+    try:
+        with os.scandir(folder) as inside:
+            seen = [entry for entry in inside if entry.name[0] != "." and entry.name.lower() not in JUNK]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise RunError(f"{folder} cannot be read ({error.strerror})") from error
+    users = [entry for entry in seen if not _is_own_cache(entry)]
+    return sorted(users, key=lambda entry: natural(entry.name))
+
+
+def _is_own_cache(entry: os.DirEntry) -> bool:
+    """Returns whether a folder is a cache of this project, which may lie beside a user's classes.
+
+    A tag alone does not make it one: people tag folders of their own, to spare a backup.
+    """
+    if entry.name != "cache" or not os.path.isfile(Path(entry.path, "CACHEDIR.TAG")):
+        return False
+    try:
+        inside = os.listdir(entry.path)
+    except OSError:
+        return True
+    return not any(Path(name).suffix.lower() in ENDINGS for name in inside)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Returns whether an entry is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to where this user may not look
+        return False
+
+
+def _is_pipe(entry: os.DirEntry) -> bool:
+    """Returns whether an entry is neither file nor folder, but a pipe, a socket or a device.
+
+    A link that leads nowhere counts as a file, so that whoever reads it says so.
+    """
+    try:
+        return not entry.is_file() and os.path.exists(entry.path)
+    except OSError:
+        return False
