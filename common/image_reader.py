@@ -6,11 +6,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps, ImageStat, PngImagePlugin
+from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin
 
 from common.errors import RunError
 
@@ -18,7 +19,16 @@ MOST_PIXELS = 100_000_000
 MOST_TEXT = 64 << 20  # bytes of text or colour profile in a PNG
 FORMATS = "AVIF BMP GIF JPEG JPEG2000 PNG PPM TIFF WEBP".split()  # EPS would start Ghostscript
 LIMITS = (255, 4095, 65535)  # of 8, 12 and 16 bits
-ORDERS = ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")  # of bytes, and the other way round
+# TIFF's tags.
+BITS_PER_SAMPLE = 258
+PHOTOMETRIC = 262
+LARGEST_VALUE = 281
+LARGEST_SAMPLE = 341
+# Pillow's raw modes of 16-bit colours -> the same with the bytes of a value in the other order.
+ORDERS = ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")
+SWAPPED = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA", "RGBX") for a, b in ORDERS}
+SWAPPED["LA;16B"] = "RGBA"  # its four bytes one by one
+PROBE = np.indices((5, 5, 5), np.uint8).reshape(3, 1, 125).transpose(2, 1, 0) * np.uint8(63)  # colours
 Made = TypeVar("Made")
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # Pillow warns from here on, where open_image refuses
@@ -36,12 +46,15 @@ def open_image(path: Path) -> Iterator[Image.Image]:
             decoders raise almost any exception for that), or it claims more than MOST_PIXELS.
     """
     try:
+        if isinstance(path, Path) and path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")  # reading a pipe could wait for ever
         Image.init()
         known = [name for name in FORMATS if name in Image.OPEN]  # AVIF is new
         with Image.open(path, formats=known) as image:
             if not 0 < image.width * image.height <= MOST_PIXELS:
-                claim = f"{image.width:,} x {image.height:,} pixels"
-                raise ValueError(f"it claims {claim}, and the limit is {MOST_PIXELS:,}")
+                raise ValueError(
+                    f"it claims {image.width:,} x {image.height:,} pixels, and the limit is {MOST_PIXELS:,}"
+                )
             yield image
     except RunError:
         raise
@@ -58,15 +71,77 @@ def read_each(read: Callable[[Path], Made], files: Iterable[Path]) -> tuple[dict
     Raises:
         RunError: none can be read.
     """
-    made, failed = {}, []
+    made = {}
+    failed = []
     for file in files:
         try:
             made[file] = read(file)
-        except RunError as error:  # the others are still worth having
+        except RunError as error:
             failed.append(str(error))
     if not made:
         raise RunError("; ".join(failed))
     return made, failed
+
+
+def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: "Depth | None" = None) -> Image.Image:
+    """Reads any image file, the right way up: 8-bit grey "L", grey floats from 0 to 255 "F", or 8-bit "RGB".
+
+    Integers of more than 8 bits are divided by the file's own limit or that of `depth` (without it, of the
+    file alone), floats are taken from 0 to 1. Colours are those of the file's profile. Transparency is laid
+    on white, or on black where the opaque pixels are light. An animation gives its first frame, a file of
+    several pages its first page.
+
+    Raises:
+        RunError: the file is not a readable image, or its values are outside of what they can be divided by.
+    """
+    with open_image(path) as image:
+        deep = _deep_values(path, image)
+        upright = ImageOps.exif_transpose(image)
+        if deep is not None:
+            levels = _grey_levels(path, image, deep, depth or Depth([path]))
+            if mode == "F" and levels.ndim == 2:
+                return Image.fromarray(levels)
+            eight_bits = Image.fromarray(levels.round().astype(np.uint8)).convert("RGB")
+            if upright.mode == "RGBA":
+                eight_bits.putalpha(upright.getchannel("A"))
+            upright = eight_bits
+        elif "icc_profile" in image.info:
+            upright = _to_srgb(upright, image.info["icc_profile"])
+        if upright.has_transparency_data:
+            upright = _on_paper(upright.convert("RGBA"))
+        if mode == "F":
+            return upright.convert("L").convert("F")
+        return upright.convert(mode)
+
+
+def _on_paper(image: Image.Image) -> Image.Image:
+    """Lays an RGBA image on black where its opaque pixels are light, else on white."""
+    alpha = image.getchannel("A")
+    opaque = ImageChops.multiply(image.convert("L"), alpha)
+    is_light = ImageStat.Stat(opaque).mean[0] > ImageStat.Stat(alpha).mean[0] / 2
+    paper = Image.new("RGBA", image.size, "black" if is_light else "white")
+    return Image.alpha_composite(paper, image)
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Returns a colour image with the colours that its profile gives it; one that is sRGB stays as it is."""
+    if image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image
+    output = "RGB" if image.mode == "CMYK" else image.mode
+    try:
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        transform = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), image.mode, output)
+        if image.mode != "CMYK":
+            probe = Image.fromarray(PROBE).convert(image.mode)
+            seen = np.asarray(ImageCms.applyTransform(probe, transform))[..., :3]
+            if np.abs(seen.astype(int) - PROBE).max() <= 3:
+                return image
+        return ImageCms.applyTransform(image, transform)
+    except (OSError, ImageCms.PyCMSError):  # a damaged profile, or one of another kind of picture
+        return image
+
+
+# More than 8 bits -------------------------------------------------------------------------------------------
 
 
 class Depth:
@@ -80,10 +155,14 @@ class Depth:
     """
 
     def __init__(self, files: Sequence[Path], least: int = 0):
-        self.files, self.least, self.lock, self.found = files, least, threading.Lock(), 0
+        self.files = files
+        self.least = least
+        self.found = 0
+        self.lock = threading.Lock()
 
     @property
     def limit(self) -> int:
+        """The limit, which is found out by the first thread that asks for it."""
         with self.lock:
             if not self.found:
                 with ThreadPoolExecutor() as pool:
@@ -92,59 +171,42 @@ class Depth:
             return self.found
 
 
-def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: Depth | None = None) -> Image.Image:
-    """Any image file, the right way up, as 8-bit grey "L", grey floats from 0 to 255 "F", or 8-bit "RGB".
-
-    Integers of more than 8 bits are divided by the file's own limit or that of `depth` (without it, of the
-    file alone), floats are taken from 0 to 1. Transparency is laid on white, or on black where the opaque
-    pixels are light. An animation gives its first frame, a file of several pages its first page.
+def _grey_levels(path: Path, image: Image.Image, values: np.ndarray, depth: Depth) -> np.ndarray:
+    """Scales the values of a deep file to 0..255, float32.
 
     Raises:
-        RunError: the file is not a readable image, or its values are outside of what they can be divided by.
+        RunError: some are outside of what they can be divided by.
     """
-    with open_image(path) as image:
-        limit = 1 if image.mode == "F" else _own_limit(image)
-        inverted = getattr(image, "tag_v2", {}).get(262) == 0  # Pillow inverts "white is zero" at 8 bits only
-        values = _deep_values(path, image)
-        upright = ImageOps.exif_transpose(image)
-        if values is not None:
-            limit = limit or (depth or Depth([path])).limit
-            low, high = float(values.min()), float(values.max())
-            if not (low >= 0 and high <= limit):
-                seen = f"no grey levels: values from {low:g} to {high:g}, not from 0 to {limit:,}"
-                raise RunError(f"{path} holds pixels that are {seen}")
-            if isinstance(image.info.get("transparency"), int):  # one level is transparent
-                hidden = values == image.info["transparency"]
-                light = not hidden.all() and values[~hidden].mean() > limit / 2
-                values = np.where(hidden, 0 if light else limit, values)
-            values = (limit - values if inverted else values) * np.float32(255 / limit)
-            if mode == "F" and values.ndim == 2:
-                return Image.fromarray(values)
-            alpha = upright.getchannel("A") if upright.mode == "RGBA" else None
-            upright = Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
-            if alpha:
-                upright.putalpha(alpha)
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")
-            alpha = upright.getchannel("A")
-            light = ImageStat.Stat(ImageChops.multiply(upright.convert("L"), alpha)).mean[0]
-            paper = "black" if light > ImageStat.Stat(alpha).mean[0] / 2 else "white"
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, paper), upright)
-        return upright.convert("L").convert("F") if mode == "F" else upright.convert(mode)
+    limit = 1 if image.mode == "F" else _own_limit(image) or depth.limit
+    low = float(values.min())
+    high = float(values.max())
+    if not (low >= 0 and high <= limit):
+        raise RunError(
+            f"{path} holds pixels that are no grey levels: values from {low:g} to {high:g}, "
+            f"not from 0 to {limit:,}"
+        )
+    hidden_level = image.info.get("transparency")
+    if isinstance(hidden_level, int):  # one level is transparent
+        hidden = values == hidden_level
+        is_light = not hidden.all() and values[~hidden].mean() > limit / 2
+        values = np.where(hidden, 0 if is_light else limit, values)
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # "white is zero": Pillow inverts 8 bits only
+        values = limit - values
+    return values * np.float32(255 / limit)
 
 
 def _own_limit(image: Image.Image) -> int:
-    """The largest value that a deep file's integers can have by its own account, 0 if it does not say."""
+    """Returns the largest value that a deep file's integers can have, as it says itself; 0 if it does not."""
     if image.format == "PPM":
         return 65535  # Pillow has multiplied it up to that
     tags = getattr(image, "tag_v2", {})
-    bits = tags.get(258, (16,))[0]  # BitsPerSample
-    stated = tags.get(341, tags.get(281, (0,)))  # SMaxSampleValue, MaxSampleValue
+    bits = tags.get(BITS_PER_SAMPLE, (16,))[0]
+    stated = tags.get(LARGEST_SAMPLE, tags.get(LARGEST_VALUE, (0,)))
     return int(stated[0]) or (2**bits - 1 if 8 < bits < 16 else 0)
 
 
 def _largest(path: Path) -> float:
-    """The largest value of a deep file of integers without a limit of its own, 0 of all others."""
+    """Returns the largest value of a deep file of integers without a limit of its own, 0 of all others."""
     try:
         with open_image(path) as image:
             if image.mode == "F" or _own_limit(image):
@@ -156,22 +218,25 @@ def _largest(path: Path) -> float:
 
 
 def _deep_values(path: Path, image: Image.Image) -> np.ndarray | None:
-    """The upright values (height, width) or (height, width, 3) of a deep file; None for 8 bits.
+    """Returns the upright values (height, width) or (height, width, 3) of a deep file; None for 8 bits.
 
     Of 16-bit colours Pillow keeps the upper byte. The lower one is found by reading the bytes in the other
     order.
     """
     if image.mode[0] in "IF":
         return np.asarray(ImageOps.exif_transpose(image), np.float32)
-    swapped = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA", "RGBX") for a, b in ORDERS}
-    swapped["LA;16B"] = "RGBA"  # its four bytes one by one
-    raw = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
-    if not raw or not all(mode in swapped for mode in raw):
+    stored = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
+    if not stored or not all(raw in SWAPPED for raw in stored):
         return None
     with Image.open(path) as other:
-        tiles = [(tile, swapped[mode], tile.args) for tile, mode in zip(other.tile, raw)]
-        other.tile = [t._replace(args=(m, *a[1:]) if isinstance(a, tuple) else m) for t, m, a in tiles]
+        tiles = []
+        for tile, raw in zip(other.tile, stored):
+            swapped = SWAPPED[raw]
+            args = (swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped
+            tiles.append(tile._replace(args=args))
+        other.tile = tiles
         low = np.asarray(ImageOps.exif_transpose(other), np.float32)
-    if raw[0] == "LA;16B":
+    if stored[0] == "LA;16B":
         return low[..., 0] * 256 + low[..., 1]
-    return np.asarray(ImageOps.exif_transpose(image), np.float32)[..., :3] * 256 + low[..., :3]
+    high = np.asarray(ImageOps.exif_transpose(image), np.float32)
+    return high[..., :3] * 256 + low[..., :3]
