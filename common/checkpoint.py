@@ -73,9 +73,7 @@ def load(path: Path, question: str, architecture: dict | None = None, device: De
     state = read(path, device)
     check(path, state, question)
     if architecture is not None and state["architecture"] != architecture:
-        raise RunError(
-            f"{path} holds the network {state['architecture']}, and {architecture} was asked for"
-        )
+        raise RunError(f"{path} holds the network {state['architecture']}, and {architecture} was asked for")
     return state
 
 

@@ -14,6 +14,7 @@ if __name__ == "__main__":
 import contextlib
 import dataclasses
 import errno
+import faulthandler
 import os
 import re
 import sys
@@ -26,6 +27,9 @@ import tyro
 from common.errors import RunError, Stopped, UsageError
 
 OptionsType = TypeVar("OptionsType")
+
+# Messages of gloo and nccl to the processes that are left.
+LOST_PROCESS = re.compile(r"Connection (closed|reset) by peer|ncclRemoteError|remote process exited")
 
 # What people type out of habit -> the flag that does it here, wherever a script has it.
 HABITS = {
@@ -94,6 +98,8 @@ def run(main: Callable[[OptionsType], object], options: OptionsType) -> None:
     from common.stop_signal import StopSignal
 
     StopSignal.ends_process = True
+    if sys.stderr:
+        faulthandler.enable()  # a crash in a library says in which line of Python it happened
     advice = getattr(options, "memory_advice", "")
     with _quiet_pipe(), one_line_errors(getattr(options, "debug", False), advice):
         main(options)
@@ -219,6 +225,8 @@ def explain(error: Exception, memory_advice: str = "") -> str:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else error.strerror or text
         return f"{reason}: {error.filename}" if error.filename else reason
+    if "torch.distributed" in sys.modules and LOST_PROCESS.search(text):
+        return f"another process of this run has ended: torchrun names it and its signal below ({text[:70]})"
     if "does not have a deterministic implementation" in text:
         return f"--deterministic: {text.split(',')[0]} on this GPU; without the flag it runs"
     first_line = text.splitlines()[0] if text else ""

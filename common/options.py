@@ -27,8 +27,8 @@ class ScriptOptions(GivenFlags):
 
     # cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     device: Annotated[str, FREE_ON_RESUME] = "auto"
-    # of training; auto: bf16 autocast where the hardware computes it fast, fp32 elsewhere; tf32: fp32 whose
-    # products keep 10 bits of mantissa, on a GPU only
+    # of training; auto: bf16 autocast on a GPU or CPU with instructions for it (CPU: avx512_bf16, amx_bf16),
+    # fp32 elsewhere; tf32: fp32 whose products keep 10 bits of mantissa, on a GPU only
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     seed: Annotated[int, at_least(0, below=2**32)] = 0  # seed of every random draw
     deterministic: bool = False  # bit-identical runs on a GPU too, somewhat slower; CPU runs always are

@@ -8,6 +8,7 @@ operations on the same memory, and thus the same numbers.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +21,23 @@ WARM_UP = 2  # calls as they are, in which cuDNN chooses its kernels and the opt
 
 
 def replays(options: TrainingOptions, runtime: Runtime) -> bool:
-    """Returns whether a training's steps are recorded and replayed: by default on a single GPU."""
-    refused = options.no_cuda_graphs or options.compile
-    return runtime.device.type == "cuda" and runtime.world == 1 and not refused
+    """Returns whether training steps are recorded and replayed: on a single GPU, unless told otherwise."""
+    if options.no_cuda_graphs or options.compile:
+        return False
+    return runtime.device.type == "cuda" and runtime.world == 1
+
+
+class Recording(NamedTuple):
+    """A recorded step.
+
+    graph: its operations.
+    inputs: the leaves of its inputs, whose tensors are overwritten before a replay.
+    outputs: what it returns, which a replay overwrites.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    inputs: list
+    outputs: Sequence[Tensor | None]
 
 
 class Replayed:
@@ -38,17 +53,18 @@ class Replayed:
     """
 
     def __init__(self, step: Callable, optimizers: Sequence[torch.optim.Optimizer], active: bool):
-        self.step, self.optimizers = step, optimizers
+        self.step = step
+        self.optimizers = optimizers
         self.stream = torch.cuda.Stream() if active else None
-        self.calls, self.recordings, self.rates = Counter(), {}, None
+        self.calls: Counter = Counter()
+        self.recordings: dict[tuple, Recording] = {}
+        self.rates: list[float] = []
 
     def __call__(self, *inputs: object, **named: object) -> tuple[Tensor | None, ...]:
+        """Does as `step`."""
         if self.stream is None:
             return self.step(*inputs, **named)
-        rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
-        if rates != self.rates:
-            self.rates = rates
-            self.recordings.clear()
+        self._forget_other_rates()
         leaves = tree_leaves((inputs, named))
         key = tuple((x.shape, x.stride(), x.dtype) if isinstance(x, Tensor) else x for x in leaves)
         self.calls[key] += 1
@@ -60,20 +76,19 @@ class Replayed:
             else:
                 if key not in self.recordings:
                     self.recordings[key] = self._record(inputs, named)
-                graph, kept, outputs = self.recordings[key]
-                for place, now in zip(kept, leaves):
-                    if isinstance(place, Tensor):
-                        place.copy_(now)
-                graph.replay()
-                # the next replay overwrites the graph's outputs
-                outputs = [out if out is None else out.clone() for out in outputs]
+                outputs = _replay(self.recordings[key], leaves)
         outside.wait_stream(self.stream)
         return tuple(out if out is None else out.detach() for out in outputs)
 
-    def _record(
-        self, inputs: tuple, named: dict
-    ) -> tuple[torch.cuda.CUDAGraph, list, Sequence[Tensor | None]]:
-        """The graph, the leaves of its inputs and its outputs; nothing is computed yet."""
+    def _forget_other_rates(self) -> None:
+        """Drops the recordings when a learning rate has changed, which is part of them."""
+        rates = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
+        if rates != self.rates:
+            self.rates = rates
+            self.recordings.clear()
+
+    def _record(self, inputs: tuple, named: dict) -> Recording:
+        """Records a step on copies of its inputs; nothing is computed yet."""
         inputs, named = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, (inputs, named))
         for optimizer in self.optimizers:
             optimizer.zero_grad()  # the gradients of the warm-up lie outside the graph's memory
@@ -85,7 +100,17 @@ class Replayed:
             # leaving a recording that ran out of memory can fail in turn, and would hide why
             cause = error.__context__
             raise cause if isinstance(cause, torch.OutOfMemoryError) else error  # noqa: B904
-        return graph, tree_leaves((inputs, named)), [out if out is None else out.detach() for out in outputs]
+        kept = [out if out is None else out.detach() for out in outputs]
+        return Recording(graph, tree_leaves((inputs, named)), kept)
+
+
+def _replay(recording: Recording, leaves: list) -> list[Tensor | None]:
+    """Replays a step on these inputs, and returns copies of its outputs."""
+    for place, now in zip(recording.inputs, leaves):
+        if isinstance(place, Tensor):
+            place.copy_(now)
+    recording.graph.replay()
+    return [out if out is None else out.clone() for out in recording.outputs]
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from common.averaging import Average
 from common.device import Runtime
 from common.errors import RunError
 from common.json_files import plain
-from common.options import TrainingOptions
 from common.run_folder import RunFolder
 
 # What last.pt holds besides the states of networks, optimisers and so on.
@@ -30,7 +29,9 @@ class RunCheckpoints:
         facts: recorded in every checkpoint; may grow.
     """
 
-    def __init__(self, run: RunFolder, runtime: Runtime, architecture: dict, parts: dict[str, Any], facts: dict):
+    def __init__(
+        self, run: RunFolder, runtime: Runtime, architecture: dict, parts: dict[str, Any], facts: dict
+    ):
         self.run = run
         self.runtime = runtime
         self.architecture = architecture

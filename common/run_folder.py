@@ -63,6 +63,13 @@ class RunFolder:
         """Whether the run goes on from its last checkpoint."""
         return self.options.resume or self.restarted
 
+    @property
+    def began_in(self) -> str:
+        """The precision of the run's last leg; "" where there is none."""
+        if not self.config.exists():
+            return ""
+        return read_json(self.config)["legs"][-1]["precision"]
+
     def check(self) -> None:
         """Checks that the folder may be written, without touching it.
 
@@ -208,6 +215,8 @@ class RunFolder:
         for name in sorted(now.keys() - free):
             if before.get(name) == now[name]:
                 continue
+            if name == "precision" and now[name] == "auto":
+                continue  # the run goes on in what it began in
             text = f"--{name} was {before.get(name)!r}, now {now[name]!r}"
             if name == "epochs":
                 text += " (the learning rate's schedule spans them; --start_from begins a new run)"

@@ -41,7 +41,7 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Processes:
     """This process among those of torchrun.
 

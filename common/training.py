@@ -27,6 +27,7 @@ from common.json_files import plain, write_json
 from common.options import TrainingOptions
 from common.provenance import resume_command
 from common.records import Records, write_log
+from common.resumed_precision import keep_precision
 from common.rows import Number
 from common.run_checkpoints import RunCheckpoints, has_state
 from common.run_folder import RunFolder
@@ -87,7 +88,7 @@ class Training:
         """Whether this process writes the run's files."""
         return self.runtime.rank == 0
 
-    # Beginning and end ----------------------------------------------------------------------------------------
+    # Beginning and end --------------------------------------------------------------------------------------
 
     def __enter__(self) -> "Training":
         # Read --start_from before --overwrite deletes it with its run.
@@ -96,6 +97,10 @@ class Training:
         source = None
         if self.options.start_from and not (resuming and saved):
             source = trained_network.read(self.options.start_from, self.run.question)
+
+        # Go on in the precision the run began with.
+        if resuming and self.options.precision == "auto":
+            keep_precision(self.run, self.runtime)
 
         # Take the folder.
         with self.runtime.ending_together():
@@ -177,7 +182,7 @@ class Training:
         """Time spent training, over all legs."""
         return self._seconds_before + time.perf_counter() - self._opened
 
-    # Epochs and steps -----------------------------------------------------------------------------------------
+    # Epochs and steps ---------------------------------------------------------------------------------------
 
     @property
     def where(self) -> str:
@@ -280,7 +285,7 @@ class Training:
         """Steps of the whole run."""
         return (self.position.epoch - 1) * self.step_count + self.position.step
 
-    # What is kept ---------------------------------------------------------------------------------------------
+    # What is kept -------------------------------------------------------------------------------------------
 
     def log(self, message: str) -> None:
         """Shows a line above the progress bar, and adds it to train.log with the time."""
@@ -310,6 +315,5 @@ class Training:
                 self.checkpoints.save_last(self.position, tables, self._steps_done, self.seconds)
         if stopping:
             at = self.position
-            raise Stopped(
-                f"Stopped and saved at epoch {at.epoch}, step {at.step}. Go on with:\n    {self.resume_command}"
-            )
+            where = f"epoch {at.epoch}, step {at.step}"
+            raise Stopped(f"Stopped and saved at {where}. Go on with:\n    {self.resume_command}")
