@@ -25,12 +25,16 @@ class ReLUConvBN(nn.Sequential):
 
 
 def separable(channels: int, kernel: int, strides: list[int], dilation: int, affine: bool) -> nn.Sequential:
-    """ReLU - depthwise conv - pointwise conv - BatchNorm, once for each stride."""
-    layers, padding = [], dilation * (kernel - 1) // 2
-    depthwise = {"padding": padding, "dilation": dilation, "groups": channels, "bias": False}
+    """Makes ReLU - depthwise conv - pointwise conv - BatchNorm, once for each stride."""
+    padding = dilation * (kernel - 1) // 2
+    layers: list[nn.Module] = []
     for stride in strides:
-        layers += [nn.ReLU(), nn.Conv2d(channels, channels, kernel, stride, **depthwise)]
-        layers += [nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels, affine=affine)]
+        layers += [
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        ]
     return nn.Sequential(*layers)
 
 
@@ -42,7 +46,7 @@ class FactorizedReduce(nn.Module):
     It takes every second pixel first, and convolves those at stride 1.
     """
 
-    # A conv1x1 of stride 2 in channels_last with 2 to 7 channels in writes outside its memory in its backward
+    # A conv1x1 of stride 2 in channels_last with 1 to 7 channels in writes outside its memory in its backward
     # pass on CPUs with AVX2 but no AVX512: torch 2.14.1 with oneDNN 3.12.0; uxlfoundation/oneDNN#6035, open.
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True):
@@ -108,26 +112,30 @@ class CellShape(NamedTuple):
     reduction_before: bool
 
     def stride(self, state: int) -> int:
-        """Of the edges that leave a state: a reduction halves the sides of its two inputs."""
+        """Returns the stride of the edges that leave a state: a reduction halves its two inputs' sides."""
         return 2 if self.reduction and state < 2 else 1
 
     def inputs(self, affine: bool = True) -> nn.ModuleList:
-        """The layers that bring both inputs to the cell's channels and sides."""
+        """Makes the layers that bring both inputs to the cell's channels and sides."""
         kind = FactorizedReduce if self.reduction_before else ReLUConvBN
         first = kind(self.before_before, self.channels, affine)
         return nn.ModuleList([first, ReLUConvBN(self.before, self.channels, affine)])
 
 
 def cell_shapes(channels: int, layers: int) -> Iterator[CellShape]:
-    """The cells behind a stem of 3 * channels; at one and two thirds they reduce, and the channels double."""
-    before_before, before, reduction_before = 3 * channels, 3 * channels, False
+    """Yields the cells behind a stem of 3 * channels; at one and two thirds they reduce and channels double."""
+    before_before = 3 * channels
+    before = 3 * channels
+    reduction_before = False
     for place in range(layers):
         reduction = place in (layers // 3, 2 * layers // 3)
         channels *= 2 if reduction else 1
         yield CellShape(before_before, before, channels, reduction, reduction_before)
-        before_before, before, reduction_before = before, NODES * channels, reduction
+        before_before = before
+        before = NODES * channels
+        reduction_before = reduction
 
 
 def make_stem(channels: int) -> nn.Sequential:
-    """Pictures (n, 3, h, w) -> (n, 3 * channels, h, w)."""
+    """Makes the first layers: pictures (n, 3, h, w) -> (n, 3 * channels, h, w)."""
     return nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -18,8 +18,9 @@ import torch
 from tqdm import tqdm
 
 from common.cli import default_shown
+from common.machine import usable_cores
 from common.runtime import UsageError
-from reproduction import report, tables
+from reproduction import ending, report, tables
 from reproduction.presets import PRESETS, Row, with_seeds
 from reproduction.results import read_runs
 
@@ -31,9 +32,9 @@ TO_DO = ("new", "cut", "empty")
 class Options:
     """Reproduce the questions at a preset."""
 
-    # quick: synthetic data; small: real data on a CPU, about an hour and a half; evidence: the committed
-    # results on a CPU, days; full: full size on a GPU, on the data at hand; report, paper: their settings and
-    # data, on a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
+    # quick: synthetic data; small: real data on a CPU, about an hour and a half; evidence: the
+    # committed results on a CPU, days; full: full size on a GPU, on the data at hand; report, paper:
+    # their settings and data, on a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
     preset: Literal["quick", "small", "evidence", "full", "report", "paper", "precision"] = "quick"
     # only these questions
     only: Annotated[tuple[Literal[tuple(QUESTIONS)], ...], default_shown("all four")] = ()
@@ -65,6 +66,7 @@ class Job:
     began: float = 0.0
     minutes: float = 0.0  # that it took
     ending: str = ""
+    explanation: list[str] = field(default_factory=list)  # of a failure, shown below it
     before: int | None = None  # epochs that earlier legs had done
 
     @property
@@ -124,7 +126,8 @@ def estimate(jobs: list[Job], gpu: bool) -> str:
         unknown = f"for {len(jobs) - len(known)} of them no time was ever measured"
         return f"{what}; {unknown}: progress is shown once epochs are done."
     length = f"{sum(known):.0f} minutes" if sum(known) < 120 else f"{sum(known) / 60:.1f} hours"
-    return f"{what}, about {length} one after the other on two CPU cores{'; a GPU is faster' if gpu else ''}."
+    faster = "; a GPU is faster" if gpu else ""
+    return f"{what}, about {length} one after the other on two CPU cores{faster}."
 
 
 def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
@@ -136,7 +139,7 @@ def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
     # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
     how = {"env": environment, "stdin": subprocess.DEVNULL, "start_new_session": True}
     if jobs > 1:
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // jobs)))
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         name = job.row.name + ("-evaluation.out" if job.row.evaluates else ".out")
         job.output = open(job.folder.with_name(name), "w")
@@ -154,10 +157,11 @@ def finish(job: Job) -> str:
         where = job.output.name
     if status == 0:
         job.state, job.ending = "done", f"done in {job.minutes:.1f} minutes"
-    elif status in (130, -signal.SIGINT, -signal.SIGTERM):  # the last two: stopped while it was starting
+    elif status in ending.STOPS:
         job.state = job.ending = "stopped"
     else:
-        job.state, job.ending = "failed", f"FAILED (exit status {status}, {where})"
+        job.state, job.ending = "failed", f"FAILED ({ending.in_words(status)}; {where})"
+        job.explanation = ending.explanation(status, Path(where) if job.output else None)
     return f"{job.label}: {job.ending}"
 
 
@@ -269,7 +273,7 @@ def main(options: Options) -> int:
     print(f"{minutes:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
     for job in jobs:
         if job.state in ("failed", "stopped"):
-            print(f"{job.label}: {job.ending}", file=sys.stderr)
+            print("\n".join([f"{job.label}: {job.ending}", *job.explanation]), file=sys.stderr)
         elif job.state == "waits":
             print(f"NOT RUN: {job.label}, which needs one that failed", file=sys.stderr)
     return 0 if all(job.state == "done" for job in jobs) else 1
