@@ -4,11 +4,12 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import matplotlib
+import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -20,17 +21,31 @@ from torch import Tensor
 
 from common.rows import read_table
 
-STYLE = {"font.size": 11, "axes.titlesize": 12, "grid.alpha": 0.3, "lines.linewidth": 1.6, "savefig.dpi": 130}
-STYLE |= {"axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False}
-STYLE |= {"legend.frameon": False, "text.parse_math": False}  # a $ in a class or file name is a dollar
+# Laid over matplotlib's defaults: a user's matplotlibrc may turn images over, or set text in LaTeX.
+STYLE = {"font.size": 11, "axes.titlesize": 12, "lines.linewidth": 1.6, "savefig.dpi": 130}
+STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.3, "legend.frameon": False}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
+STYLE |= {"text.parse_math": False}  # a $ in a class or file name is a dollar
+LEARNING_RATE = "learning rate"  # the label of a panel with a logarithmic axis
 MOST_CLASSES = 40  # that a confusion matrix can show legibly
-Grid = Sequence[Sequence[np.ndarray]]
 COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # distinct in grey print and for the colour-blind
+Grid = Sequence[Sequence[np.ndarray]]
+Panels = dict[str, dict[str, str]]  # label of the y axis -> column -> its name in the legend
 
 
-def figure(rows: int = 1, columns: int = 1, size=(5.2, 3.6), **keywords: object) -> tuple[Figure, np.ndarray]:
-    """A figure of `rows` x `columns` panels of `size` inches each; the axes come as a 2-D array."""
-    matplotlib.rcParams.update(STYLE)
+def figure(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object
+) -> tuple[Figure, np.ndarray]:
+    """Makes a figure of `rows` x `columns` panels; from now on matplotlib draws in our style.
+
+    Args:
+        size: of each panel, width and height in inches.
+        keywords: as of Figure.subplots.
+
+    Returns:
+        The figure, and its axes as a 2-D array.
+    """
+    matplotlib.style.use(["default", STYLE])
     canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     return canvas, canvas.subplots(rows, columns, squeeze=False, **keywords)
 
@@ -38,39 +53,52 @@ def figure(rows: int = 1, columns: int = 1, size=(5.2, 3.6), **keywords: object)
 def save(canvas: Figure, path: Path) -> Path:
     """Writes the figure and returns its path; characters that the fonts lack are named once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for text in canvas.findobj(Text):
-        text.set_text(printable(text.get_text()))
-    for axis in (axis for axes in canvas.axes for axis in (axes.xaxis, axes.yaxis)):
-        labels = [label.get_text() for label in axis.get_ticklabels()]
-        if labels != (shown := [printable(label) for label in labels]):
-            axis.set_ticks(axis.get_ticklocs(), shown)
+    _make_printable(canvas)
     with warnings.catch_warnings(record=True) as caught:  # matplotlib warns about each of them, several times
         warnings.filterwarnings("always", r"Glyph \d+")
         canvas.savefig(path)
-    lacking = {chr(int(n)) for warning in caught for n in re.findall(r"Glyph (\d+)", str(warning.message))}
-    if lacking:
-        print(f"note: {path} has boxes for {''.join(sorted(lacking))!r}: not in its font", file=sys.stderr)
+    codes = re.findall(r"Glyph (\d+)", "\n".join(str(warning.message) for warning in caught))
+    if codes:
+        lacking = "".join(sorted({chr(int(code)) for code in codes}))
+        print(f"note: {path} has boxes for {lacking!r}: not in its font", file=sys.stderr)
     return path
 
 
+def _make_printable(canvas: Figure) -> None:
+    """Replaces what is not UTF-8 in every text of a figure."""
+    for text in canvas.findobj(Text):
+        text.set_text(printable(text.get_text()))
+    for axes in canvas.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            labels = [label.get_text() for label in axis.get_ticklabels()]
+            shown = [printable(label) for label in labels]
+            if shown != labels:
+                axis.set_ticks(axis.get_ticklocs(), shown)
+
+
 def printable(name: str) -> str:
-    """A name with a question mark for each byte that is not UTF-8, as old file systems have them."""
+    """Returns a name with a question mark for each byte that is not UTF-8, as old file systems have them."""
     return name.encode("utf-8", "replace").decode()
 
 
 def write_title(canvas: Figure, title: str) -> None:
-    """A title over the whole figure, in as many lines as its width needs; the figure grows by them."""
+    """Writes a title over the whole figure, in as many lines as its width needs; the figure grows by them."""
     lines = textwrap.wrap(title, int(8 * canvas.get_figwidth()))
     canvas.set_figheight(canvas.get_figheight() + 0.25 * (len(lines) - 1))
     canvas.suptitle("\n".join(lines), fontsize=12)
 
 
 def short(name: str, most: int = 20) -> str:
-    """A class or file name that may be long: its beginning and its end, in at most this many characters."""
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[len(name) - (most - 1) // 2 :]}"
+    """Returns the beginning and the end of a name that may be long, in at most this many characters."""
+    if len(name) <= most:
+        return name
+    end = (most - 1) // 2
+    return f"{name[: most // 2]}…{name[len(name) - end :]}"
 
 
-def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None, panels=None) -> None:
+def curves(
+    metrics: Path, path: Path, title: str, best_epoch: int | None = None, panels: Panels | None = None
+) -> None:
     """Draws metrics.csv, if it has anything to draw.
 
     Args:
@@ -78,58 +106,83 @@ def curves(metrics: Path, path: Path, title: str, best_epoch: int | None = None,
         path: the PNG to write.
         title: above the whole figure.
         best_epoch: marked by a line.
-        panels: label of the y axis -> column -> its name in the legend (default: one panel per quantity, its
-            `train_` and `validation_` columns together). Where the label ends in (%) the values are shares.
+        panels: what to draw where it is there (default: one panel per quantity, its `train_` and
+            `validation_` columns together). Where a label ends in (%) the values are shares.
     """
-    (x_name, x), *columns = read_table(metrics).items()
-    table, by_quantity = dict(columns), {}
-    for column in table:
-        part, _, quantity = column.partition("_")
-        part, quantity = (part, quantity) if part in COLORS else ("", column)
-        label = quantity.replace("_", " ") + (" (%)" if "accuracy" in quantity else "")
-        by_quantity.setdefault(label, {})[column] = part
-    panels = {  # of the columns that are there
-        label: there
-        for label, lines in (panels or by_quantity).items()
-        if (there := {column: name for column, name in lines.items() if column in table})
-    }
-    if not panels:
+    table = {name: np.array(values) for name, values in read_table(metrics).items()}
+    x_name = next(iter(table), "")
+    x = table.pop(x_name, np.empty(0))
+    there = {}
+    for label, lines in (panels or _panel_per_quantity(table)).items():
+        drawn = {column: name for column, name in lines.items() if column in table}
+        if drawn:
+            there[label] = drawn
+    if not there:
         return
-    rows = -(-len(panels) // 4)
-    canvas, axes = figure(rows, -(-len(panels) // rows))
-    for axis in axes.flat[len(panels) :]:
-        axis.axis("off")
-    for axis, (label, lines) in zip(axes.flat, panels.items()):
-        factor = 100 if label.endswith("(%)") else 1
-        for column, name in lines.items():
-            style = {"label": name or None, "color": COLORS.get(name), "marker": "o" if len(x) < 15 else None}
-            axis.plot(x, factor * np.array(table[column]), **style, markersize=3)
-        if best_epoch:
-            style = {"color": "black", "linestyle": ":", "linewidth": 1.2}
-            axis.axvline(best_epoch, **style, label=f"best: epoch {best_epoch}")
+    rows = -(-len(there) // 4)
+    canvas, axes = figure(rows, -(-len(there) // rows))
+    for unused in axes.flat[len(there) :]:
+        unused.axis("off")
+    for axis, (label, lines) in zip(axes.flat, there.items()):
+        _draw_panel(axis, x, label, {column: table[column] for column in lines}, list(lines.values()))
         axis.set(xlabel=x_name, ylabel=label)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if all(value % 1 == 0 for column in lines for value in table[column]):  # counts
-            axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if label == "learning rate":
-            axis.set_yscale("log")
-            axis.yaxis.set_major_formatter(LogFormatter())  # plain text, as text.parse_math is off
-            axis.yaxis.set_minor_formatter(LogFormatter())
-        elif any(lines.values()) or (best_epoch and axis is axes.flat[0]):
+        if best_epoch:
+            name = f"best: epoch {best_epoch}"
+            axis.axvline(best_epoch, color="black", linestyle=":", linewidth=1.2, label=name)
+        marked_here = best_epoch and axis is axes.flat[0]
+        if label != LEARNING_RATE and (any(lines.values()) or marked_here):
             axis.legend()
     write_title(canvas, title)
     save(canvas, path)
 
 
+def _panel_per_quantity(columns: Iterable[str]) -> Panels:
+    """Returns a panel for each quantity, with its columns of the parts, such as `train_loss`, in one."""
+    panels: Panels = {}
+    for column in columns:
+        part, _, quantity = column.partition("_")
+        if part not in COLORS:
+            part = ""
+            quantity = column
+        label = quantity.replace("_", " ")
+        if "accuracy" in quantity:
+            label += " (%)"
+        panels.setdefault(label, {})[column] = part
+    return panels
+
+
+def _draw_panel(
+    axis: Axes, x: np.ndarray, label: str, lines: dict[str, np.ndarray], names: list[str]
+) -> None:
+    """Draws the columns of one panel, in percent, as counts or as a learning rate where they are."""
+    for values, name in zip(lines.values(), names):
+        axis.plot(
+            x,
+            100 * values if label.endswith("(%)") else values,
+            label=name or None,
+            color=COLORS.get(name),
+            marker="o" if len(x) < 15 else None,
+            markersize=3,
+        )
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if all((values % 1 == 0).all() for values in lines.values()):  # counts
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if label == LEARNING_RATE:
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(LogFormatter())  # plain text, as text.parse_math is off
+        axis.yaxis.set_minor_formatter(LogFormatter())
+
+
 def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The columns of steps.csv as they are, and as moving averages over a `points`-th of the run."""
+    """Returns the columns of steps.csv as they are, and as moving averages over a `points`-th of the run."""
     table = {name: np.array(values) for name, values in read_table(steps).items()}
     width = max(1, len(table["step"]) // points)
-    return table, {name: np.convolve(x, np.ones(width) / width, "valid") for name, x in table.items()}
+    window = np.ones(width) / width
+    return table, {name: np.convolve(values, window, "valid") for name, values in table.items()}
 
 
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
-    """One image without axes, (height, width[, 3]), 0..1 or uint8, and a line of text below."""
+    """Shows one image without axes, (height, width[, 3]), 0..1 or uint8, and a line of text below."""
     grey = {"cmap": "gray_r", "vmin": 0} if image.ndim == 2 else {}
     axis.imshow(image, interpolation="nearest", **grey)
     axis.set(xticks=[], yticks=[])
@@ -139,8 +192,19 @@ def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -
         axis.set_xlabel(below, fontsize=9, color=color, labelpad=2)
 
 
-def image_grid(images: Grid, path: Path, title: str, row_names=(), column_names=(), size=0.75) -> Path:
-    """A labelled grid of images, `images[row][column]`, each as `show` takes them, `size` inches wide."""
+def image_grid(
+    images: Grid,
+    path: Path,
+    title: str,
+    row_names: Sequence[str] = (),
+    column_names: Sequence[str] = (),
+    size: float = 0.75,
+) -> Path:
+    """Draws a labelled grid of images, `images[row][column]`, each as `show` takes them.
+
+    Args:
+        size: of an image, in inches.
+    """
     columns = max(map(len, images))
     canvas, axes = figure(len(images), columns, (size, size))
     margin = 0.09 * max(map(len, row_names), default=0)
@@ -160,55 +224,78 @@ def image_grid(images: Grid, path: Path, title: str, row_names=(), column_names=
 
 
 def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -> Path:
-    """Which class is predicted for which: one row per true class, in percent of its pictures.
+    """Draws which class is predicted for which: one row per true class, in percent of its pictures.
 
     Of more than 40 classes it shows the 40 with the lowest accuracy.
 
     Args:
         predicted, labels: (n,) int64.
+        names: of the classes.
     """
-    classes = len(names)
-    pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
-    table = pairs.view(classes, classes).cpu().double()
-    table = 100 * table / table.sum(1, keepdim=True).clamp(min=1)
-    worst = table.diag().argsort(stable=True)[:MOST_CLASSES].sort().values
-    table, names = table[worst][:, worst], [names[i] for i in worst]
+    table = confusion_table(predicted, labels, len(names))
+    title = f"Confusion on {len(labels):,} pictures (% of the true class)"
+    if len(names) > MOST_CLASSES:
+        title += f"\nThe {MOST_CLASSES} classes with the lowest accuracy of {len(names)}"
+        worst = table.diag().argsort(stable=True)[:MOST_CLASSES].sort().values
+        table = table[worst][:, worst]
+        names = [names[i] for i in worst]
+
+    # The matrix.
     side = max(5.4, 1.2 + 0.26 * len(names))
     canvas, ((axis,),) = figure(size=(side + 1, side))
     image = axis.imshow(table.sqrt().numpy(), cmap="Blues", vmin=0, vmax=10)
-    if len(names) <= 12:  # more numbers would overlap
-        for row, column in (table >= 0.05).nonzero().tolist():
-            color = "white" if table[row, column] > 40 else "black"
-            text = f"{table[row, column]:.1f}"
-            axis.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
     axis.grid(False)
+    is_small = len(names) <= 12
+    if is_small:  # more numbers would overlap
+        for row, column in (table >= 0.05).nonzero().tolist():
+            share = table[row, column]
+            color = "white" if share > 40 else "black"
+            axis.text(column, row, f"{share:.1f}", ha="center", va="center", fontsize=7, color=color)
+
+    # Names, titles and the scale.
     shown = [short(name) for name in names]
-    small = {"fontsize": 11 if len(names) <= 12 else 8}
-    axis.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor", **small)
-    axis.set_yticks(range(len(names)), shown, **small)
-    title = f"Confusion on {len(labels):,} pictures (% of the true class)"
-    if len(names) < classes:
-        title += f"\nThe {len(names)} classes with the lowest accuracy of {classes}"
+    font = 11 if is_small else 8
+    axis.set_xticks(range(len(names)), shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=font)
+    axis.set_yticks(range(len(names)), shown, fontsize=font)
     axis.set(xlabel="predicted class", ylabel="true class", title=title)
-    bar = canvas.colorbar(image, ax=axis, label="% (square-root scale)", ticks=[0, 1, 3.1623, 7.0711, 10])
-    bar.set_ticklabels(["0", "1", "10", "50", "100"])
+    shares = [0, 1, 10, 50, 100]
+    bar = canvas.colorbar(image, ax=axis, label="% (square-root scale)", ticks=np.sqrt(shares))
+    bar.set_ticklabels([str(share) for share in shares])
     return save(canvas, path)
 
 
-def write_gif(frames: Sequence[Image.Image], path: Path, duration=300, most_bytes=500_000) -> Path:
-    """An endless GIF of frames of one size, `duration` milliseconds each and the last one five times as long.
+def confusion_table(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Returns which class is predicted for which, (true class, predicted class), in percent of the true one.
 
-    The frames are scaled down until the file holds at most `most_bytes`.
+    Args:
+        predicted, labels: (n,) int64.
+    """
+    pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
+    counts = pairs.view(classes, classes).cpu().double()
+    return 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def write_gif(
+    frames: Sequence[Image.Image], path: Path, duration: int = 300, most_bytes: int = 500_000
+) -> Path:
+    """Writes an endless GIF of frames of one size; they are scaled down until it has at most `most_bytes`.
+
+    Args:
+        duration: of a frame in milliseconds; the last one stays five times as long.
     """
     durations = [duration] * (len(frames) - 1) + [5 * duration]
-    size, file = frames[0].size, BytesIO()
+    size = frames[0].size
     while True:
-        small = [frame.convert("RGB").resize(size, Image.Resampling.BOX) for frame in frames]
-        small = [frame.quantize(48, dither=Image.Dither.NONE) for frame in small]
+        small = []
+        for frame in frames:
+            scaled = frame.convert("RGB").resize(size, Image.Resampling.BOX)
+            small.append(scaled.quantize(48, dither=Image.Dither.NONE))
+        file = BytesIO()
         small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=durations, loop=0)
         if file.tell() <= most_bytes:
             break
-        size, file = tuple(max(1, int(0.85 * side)) for side in size), BytesIO()
+        width, height = size
+        size = (max(1, int(0.85 * width)), max(1, int(0.85 * height)))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.getvalue())
     return path
