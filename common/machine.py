@@ -67,6 +67,15 @@ def _limit_v2(folder: Path) -> Iterator[float]:
         return
 
 
+def total_memory() -> int:
+    """Returns how many bytes of memory this process could have: the machine's, or its container's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int((CGROUPS / "memory.max").read_text()))
+    except (OSError, ValueError):  # no such file, or "max"
+        return total
+
+
 def has_fast_bf16() -> bool:
     """Tells whether this CPU has instructions for bf16, avx512_bf16 or amx_bf16, and no limit hides them.
 
