@@ -7,16 +7,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from common import checkpoint
-from common.cache import write_cache
-from common.pictures import Pictures, fingerprint
-from common.runtime import RunError, Runtime, no_tf32
-from q1_dcgan.mnist_dataset import SIZE, prepare
+from common.device import Runtime, no_tf32
+from common.errors import RunError
+from common.fingerprint import fingerprint
+from common.image_cache import read_cache, write_cache
+from common.labelled_images import LabelledImages
+from q1_dcgan.mnist_dataset import prepare
+from q1_dcgan.mnist_files import SIZE
 
-EPOCHS, BATCH, FEATURES = 8, 128, 128
+EPOCHS = 8
+BATCH = 128
+FEATURES = 128
 LEAST_ACCURACY = 0.993  # on MNIST's test set
-RECIPE = f"conv16-32-64-fc{FEATURES}, {EPOCHS} epochs of {BATCH}, one-cycle AdamW 4e-3, shifts of 2, seed 0, "
-RECIPE += "version 1"
+RECIPE = (
+    f"conv16-32-64-fc{FEATURES}, {EPOCHS} epochs of {BATCH}, one-cycle AdamW 4e-3, shifts of 2, seed 0, "
+    "version 1"
+)
 
 
 class Classifier(nn.Module):
@@ -47,58 +53,77 @@ class Classifier(nn.Module):
 @torch.inference_mode()
 @no_tf32()
 def judge(classifier: Classifier, images: Tensor, batch: int = 1000) -> tuple[Tensor, Tensor]:
-    """Features (n, 128) and probabilities (n, classes) of uint8 pictures (n, 28, 28 [, 3]), in fp32."""
+    """Returns features (n, 128) and probabilities (n, classes) of uint8 pictures (n, 28, 28 [, 3])."""
     classifier.eval()
-    pieces = [prepare(piece).contiguous(memory_format=torch.channels_last) for piece in images.split(batch)]
-    features = torch.cat([classifier.features(piece) for piece in pieces])
+    found = []
+    for piece in images.split(batch):
+        found.append(classifier.features(prepare(piece).contiguous(memory_format=torch.channels_last)))
+    features = torch.cat(found)
     return features, classifier.score(features).softmax(1)
 
 
 def trained_classifier(
-    parts: dict[str, Pictures], data_root: Path, runtime: Runtime, least: float = 0
+    parts: dict[str, LabelledImages], data_root: Path, runtime: Runtime, least: float = 0
 ) -> tuple[Classifier, dict]:
-    """The judge of these pictures: from `data_root/cache` if its hash is right, otherwise trained now.
+    """Returns the judge of these pictures: from `data_root/cache` if its hash is right, or trained now.
 
-    Raises:
-        RunError: its test accuracy is below `least`.
+    Args:
+        parts: "train" and "test".
+        least: its accuracy on the test part must reach this.
 
     Returns:
         The classifier on the device, and facts on it: {"recipe", "sha256" of the weights, "test_accuracy"}.
+
+    Raises:
+        RunError: its test accuracy is below `least`.
     """
-    classes, channels = len(parts["train"].names), prepare(parts["train"].images[:1]).shape[1]
-    train, test = (part if classes > 1 else four_ways_up(part) for part in (parts["train"], parts["test"]))
+    train = parts["train"]
+    test = parts["test"]
+    classes = len(train.names)
+    channels = prepare(train.images[:1]).shape[1]
+    if classes < 2:
+        train = four_ways_up(train)
+        test = four_ways_up(test)
     classifier = Classifier(classes, channels).to(runtime.device)
+
+    # The weights that were trained before.
     cache = data_root / "cache" / f"classifier-{fingerprint([RECIPE + train.fingerprint()])[:16]}.pt"
-
-    def facts(test_accuracy: float) -> dict:
-        sha256 = fingerprint(*classifier.state_dict().values())
-        return {"recipe": RECIPE, "sha256": sha256, "test_accuracy": test_accuracy}
-
+    saved = read_cache(cache)
     try:
-        saved = checkpoint.read(cache, runtime.device)
         classifier.load_state_dict(saved["model"])
-        if saved["facts"] == facts(float(saved["facts"]["test_accuracy"])):
+        if saved["facts"] == describe(classifier, float(saved["facts"]["test_accuracy"])):
             return classifier, saved["facts"]
     except Exception:  # missing or damaged: train it again
         pass
+
+    # Train, and check that it can judge.
     fit(classifier, train, runtime)
     accuracy = float((judge(classifier, test.images)[1].argmax(1) == test.labels).float().mean())
     if accuracy < least:
-        reads = f"{accuracy:.2%} of the test pictures, less than {least:.2%}"
-        raise RunError(f"the classifier that judges the samples recognises {reads}")
-    write_cache(cache, {"model": classifier.state_dict(), "facts": facts(accuracy)})
-    return classifier, facts(accuracy)
+        raise RunError(
+            f"the classifier that judges the samples recognises {accuracy:.2%} of the test pictures, "
+            f"less than {least:.2%}"
+        )
+    facts = describe(classifier, accuracy)
+    write_cache(cache, {"model": classifier.state_dict(), "facts": facts})
+    return classifier, facts
 
 
-def four_ways_up(pictures: Pictures) -> Pictures:
-    """Every picture turned by 0, 90, 180 and 270 degrees, and which of the four it is as the label."""
+def describe(classifier: Classifier, test_accuracy: float) -> dict:
+    """Returns what is recorded of a judge."""
+    sha256 = fingerprint(*classifier.state_dict().values())
+    return {"recipe": RECIPE, "sha256": sha256, "test_accuracy": test_accuracy}
+
+
+def four_ways_up(pictures: LabelledImages) -> LabelledImages:
+    """Returns every picture turned by 0, 90, 180 and 270 degrees; which of the four it is, is the label."""
     turned = [pictures.images.rot90(turns, (1, 2)) for turns in range(4)]
     labels = torch.arange(4, device=pictures.labels.device).repeat_interleave(len(pictures))
-    return Pictures(torch.cat(turned), labels, ["0", "90", "180", "270"])
+    return LabelledImages(torch.cat(turned), labels, ["0", "90", "180", "270"])
 
 
 @no_tf32()
-def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
+def fit(classifier: Classifier, train: LabelledImages, runtime: Runtime) -> None:
     """Trains from scratch by the recipe, in fp32, whatever the seed and precision of the run are."""
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices):
@@ -113,11 +138,13 @@ def fit(classifier: Classifier, train: Pictures, runtime: Runtime) -> None:
         classifier.train()
         with tqdm(total=EPOCHS * steps, desc="training the judge", leave=False, disable=None) as bar:
             for _ in range(EPOCHS):
-                for index in torch.randperm(len(train), generator=draws, device=runtime.device).split(BATCH):
+                order = torch.randperm(len(train), generator=draws, device=runtime.device)
+                for index in order.split(BATCH):
+                    # The same shift of up to 2 pixels for the whole batch.
                     images = F.pad(prepare(train.images[index]), (2, 2, 2, 2), value=-1)
-                    # the same shift of up to 2 pixels for the whole batch
                     x, y = torch.randint(0, 5, (2,), generator=draws, device=runtime.device).tolist()
                     images = images[:, :, y : y + SIZE, x : x + SIZE]
+
                     logits = classifier(images.contiguous(memory_format=torch.channels_last))
                     loss = F.cross_entropy(logits, train.labels[index])
                     optimizer.zero_grad()

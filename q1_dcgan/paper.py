@@ -48,13 +48,6 @@ KNOWN = {"paper": "50,000 samples", "paper, real digits": "50,000 real digits"}
 KNOWN = {name: {ONE_NN: PAPER[known]} for name, known in KNOWN.items()}
 TABLES = ({"columns": COLUMNS, "references": KNOWN, "controls": {"real training pictures": REAL}},)
 
-# Panels of curves.png: label of the y axis -> column of metrics.csv -> its name in the legend
-CURVES = {
-    "Fréchet distance to the test set": {"frechet_distance": ""},
-    "share of a class (1 is uniform)": {"commonest_class": "commonest class", "rarest_class": "rarest class"},
-    "classifier on the samples (%)": {"label_accuracy": "label accuracy", "confidence": "mean confidence"},
-}
-
 # file -> caption, in the order of the page
 PICTURES = {
     "samples.png": "Samples from one fixed noise after the first, middle and last epoch; "
