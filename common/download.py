@@ -122,7 +122,7 @@ def extract(archive: Path, folder: str, target: Path) -> None:
     except Exception as error:  # zipfile and tarfile raise almost anything on damaged bytes
         if isinstance(error, OSError) and error.errno in DISK:
             raise
-        reason = error or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise RunError(f"{archive} is damaged or unsafe ({reason}): delete it and run again") from error
 
 

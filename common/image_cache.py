@@ -1,5 +1,6 @@
 """A cache of decoded images on the disk, named by a hash of their files' content."""
 
+import contextlib
 import os
 import stat
 import time
@@ -129,7 +130,8 @@ def write_cache(path: Path, contents: dict | str) -> None:
         partial.write_bytes(whole.getbuffer())
         os.replace(partial, path)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def content_hash(files: Sequence[Path], data_root: Path) -> str:

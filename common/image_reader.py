@@ -59,7 +59,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     except RunError:
         raise
     except Exception as error:
-        raise RunError(f"{path} cannot be read as an image ({error or type(error).__name__})") from error
+        raise RunError(f"{path} cannot be read as an image ({str(error) or type(error).__name__})") from error
 
 
 def read_each(read: Callable[[Path], Made], files: Iterable[Path]) -> tuple[dict[Path, Made], list[str]]:

@@ -223,7 +223,7 @@ def image_grid(
     return save(canvas, path)
 
 
-def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -> Path:
+def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path, network: str = "") -> Path:
     """Draws which class is predicted for which: one row per true class, in percent of its pictures.
 
     Of more than 40 classes it shows the 40 with the lowest accuracy.
@@ -231,9 +231,12 @@ def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path) -
     Args:
         predicted, labels: (n,) int64.
         names: of the classes.
+        network: which one predicted, for the title.
     """
     table = confusion_table(predicted, labels, len(names))
     title = f"Confusion on {len(labels):,} pictures (% of the true class)"
+    if network:
+        title = f"{network}\n{title}"
     if len(names) > MOST_CLASSES:
         title += f"\nThe {MOST_CLASSES} classes with the lowest accuracy of {len(names)}"
         worst = table.diag().argsort(stable=True)[:MOST_CLASSES].sort().values

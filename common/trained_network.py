@@ -67,7 +67,7 @@ def load(
     except Exception as error:  # whatever a network's class raises on numbers that are not its own
         raise RunError(
             f"{file} holds the architecture {state['architecture']}, from which no network can be built "
-            f"({error or type(error).__name__})"
+            f"({str(error) or type(error).__name__})"
         ) from error
     part = next((part for part in parts if state.get(part) is not None), parts[0])
     weights = state.get(part)

@@ -1,53 +1,148 @@
+"""Figures: any name can stand in them, a user's settings do not reach them, GIFs keep to their limit."""
+
 import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from common import plots
-from q1_dcgan import figures as q1_figures
-from q2_protonet import figures as q2_figures
-from q2_protonet.protonet import ProtoNet
-from q2_protonet.splits import make_synthetic
-from q3_pix2pix import figures as q3_figures
-from q3_pix2pix.maps_dataset import Pairs
-from q4_darts.figures import plot_cells
-from q4_darts.genotypes import DARTS_V2
+from common.rows import write_rows
 
 
-def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path):
+@pytest.mark.parametrize("most, size", [(10**6, (200, 120)), (30_000, None)])
+def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path, most, size):
     noise = np.random.default_rng(0).integers(0, 256, (4, 120, 200, 3), dtype=np.uint8)
-    frames = [Image.fromarray(image) for image in noise]
-    for most, size in ((10**6, (200, 120)), (30_000, None)):
-        path = plots.write_gif(frames, tmp_path / "new" / "a.gif", most_bytes=most)
-        with Image.open(path) as gif:
-            assert gif.n_frames == 4 and (size is None or gif.size == size)
-        assert path.stat().st_size <= most
+    path = plots.write_gif([Image.fromarray(image) for image in noise], tmp_path / "new" / "a.gif", 300, most)
+    assert path.stat().st_size <= most
+    with Image.open(path) as gif:
+        assert gif.n_frames == 4
+        assert size is None or gif.size == size
 
 
-LONG = "a very long class name " * 9
+@pytest.fixture
+def canvases(monkeypatch):
+    """The figures that are saved."""
+    saved = []
+    save = plots.save
+    monkeypatch.setattr(plots, "save", lambda canvas, path: saved.append(canvas) or save(canvas, path))
+    return saved
 
 
-@pytest.mark.parametrize("name", ["_hidden", "$x^2 \\frac{", LONG, "\udcff"], ids=ascii)
-def test_any_name_can_stand_in_every_figure(tmp_path, monkeypatch, name):
-    names, canvases, save = [f"{name}{i}" for i in range(12)], [], plots.save
-    monkeypatch.setattr(plots, "save", lambda canvas, path: canvases.append(canvas) or save(canvas, path))
+def assert_all_inside(canvas):
+    """Checks that nothing of a figure lies outside of it."""
+    box = canvas.get_tightbbox()  # in inches
+    assert box.x0 > -0.2
+    assert box.x1 < canvas.get_figwidth() + 0.2
+
+
+NAMES = pytest.mark.parametrize("name", ["_hidden", "$x^2 \\frac{", "a long name " * 18, "\udcff"], ids=ascii)
+
+
+@NAMES
+def test_any_class_can_stand_in_a_confusion_matrix(tmp_path, canvases, name):
     warnings.filterwarnings("error", "constrained_layout not applied")
-    few, pairs = torch.arange(12), Pairs(torch.ones(3, 6, 32, 32, dtype=torch.uint8), names)
-    blank = torch.zeros(12, 28, 28, dtype=torch.uint8)
-    q1_figures.plot_sheet(blank, 8, tmp_path / "a.png", f"12 samples of class {name}", names)
-    monkeypatch.setattr(q1_figures, "judge", lambda *_: (None, torch.eye(12)))
-    q1_figures.plot_histogram(blank, None, names, tmp_path / "b.png")
-    plots.confusion(few, few, names, tmp_path / "c.png")
-    q3_figures.plot_triplets(tmp_path / "d.png", "three", [0, 1, 2], pairs, torch.rand(3, 3, 32, 32))
-    title = f"DARTS search, first order, 1/4 of the channels, {name}, after epoch 20"
-    plots.save(plot_cells(DARTS_V2, title), tmp_path / "e.png")
-    part = make_synthetic(0, 12, 3)
-    part.names[:] = names
-    q2_figures.record_episode(ProtoNet(4), part, 12, 1, 2, 0, tmp_path)
-    q2_figures.plot_episode(tmp_path, tmp_path)
-    assert len(canvases) == 7 and len(canvases[-1].axes[0].get_legend().get_texts()) == 12
-    for canvas in canvases:
-        box = canvas.get_tightbbox()  # in inches
-        assert canvas._suptitle is None or -0.2 < box.x0 and box.x1 < canvas.get_figwidth() + 0.2
+    few = torch.arange(12)
+    plots.confusion(few, few, [f"{name}{i}" for i in range(12)], tmp_path / "a.png")
+    assert_all_inside(canvases[0])
+
+
+@NAMES
+def test_any_name_can_stand_in_a_title(tmp_path, canvases, name):
+    write_rows(tmp_path / "metrics.csv", [{"epoch": i, "loss": i / 3} for i in range(1, 4)])
+    plots.curves(tmp_path / "metrics.csv", tmp_path / "a.png", f"run {name}")
+    assert_all_inside(canvases[0])
+
+
+@NAMES
+def test_any_name_can_stand_over_a_grid_of_images(tmp_path, canvases, name):
+    images = np.zeros((2, 6, 8, 8))
+    plots.image_grid(images, tmp_path / "a.png", f"run {name}", [plots.short(name)] * 2)
+    assert_all_inside(canvases[0])
+
+
+def test_characters_that_the_font_lacks_are_named_once(tmp_path, capsys):
+    plots.image_grid(np.zeros((1, 2, 8, 8)), tmp_path / "a.png", "漢", column_names=["漢", "字"])
+    assert capsys.readouterr().err == f"note: {tmp_path}/a.png has boxes for '字漢': not in its font\n"
+
+
+@pytest.mark.parametrize(
+    "setting", [{"image.origin": "lower"}, {"font.size": 40}, {"text.usetex": True}], ids=str
+)
+def test_a_users_settings_do_not_reach_a_figure(tmp_path, setting):
+    image = np.arange(64).reshape(8, 8) / 64
+    plain = plots.image_grid([[image]], tmp_path / "plain.png", "title")
+    with matplotlib.rc_context(setting):
+        other = plots.image_grid([[image]], tmp_path / "other.png", "title")
+    assert other.read_bytes() == plain.read_bytes()
+
+
+# Curves -----------------------------------------------------------------------------------------------------
+
+
+def write_metrics(path):
+    rows = [
+        {"epoch": 1, "train_accuracy": 0.5, "validation_accuracy": 0.25, "learning_rate": 0.1, "kept": 3},
+        {"epoch": 2, "train_accuracy": 0.75, "validation_accuracy": 0.5, "learning_rate": 0.01, "kept": 4},
+    ]
+    write_rows(path, rows)
+    return path
+
+
+def test_curves_of_the_parts_share_a_panel_and_shares_are_in_percent(tmp_path, canvases):
+    plots.curves(write_metrics(tmp_path / "metrics.csv"), tmp_path / "a.png", "a run", best_epoch=2)
+    accuracy, rate, kept = canvases[0].axes
+    assert [axis.get_ylabel() for axis in canvases[0].axes] == ["accuracy (%)", "learning rate", "kept"]
+    assert [text.get_text() for text in accuracy.get_legend().get_texts()] == [
+        "train",
+        "validation",
+        "best: epoch 2",
+    ]
+    assert accuracy.lines[0].get_ydata().tolist() == [50, 75]
+    assert rate.get_yscale() == "log"
+    assert all(tick == int(tick) for tick in kept.get_yticks())
+
+
+def test_panels_choose_the_columns_that_are_there(tmp_path, canvases):
+    panels = {"pictures": {"kept": "", "lost": ""}, "nothing": {"absent": ""}}
+    plots.curves(write_metrics(tmp_path / "metrics.csv"), tmp_path / "a.png", "a run", panels=panels)
+    assert [axis.get_ylabel() for axis in canvases[0].axes] == ["pictures"]
+
+
+@pytest.mark.parametrize("content", ["", "epoch\n1\n"])
+def test_metrics_without_anything_to_draw_make_no_figure(tmp_path, content):
+    (tmp_path / "metrics.csv").write_text(content)
+    plots.curves(tmp_path / "metrics.csv", tmp_path / "a.png", "a run")
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_steps_are_smoothed_over_a_part_of_the_run(tmp_path):
+    write_rows(tmp_path / "steps.csv", [{"step": i, "loss": i % 2} for i in range(20)])
+    table, smooth = plots.read_steps(tmp_path / "steps.csv", points=10)
+    assert table["loss"].tolist() == [0, 1] * 10
+    assert smooth["loss"].tolist() == [0.5] * 19
+
+
+def test_a_confusion_table_against_counting_one_by_one():
+    predicted = torch.tensor([0, 1, 1, 0])
+    labels = torch.tensor([0, 0, 1, 0])
+    table = plots.confusion_table(predicted, labels, 3)
+    torch.testing.assert_close(table[0], torch.tensor([200 / 3, 100 / 3, 0]).double())
+    assert table[1:].tolist() == [[0, 100, 0], [0, 0, 0]]
+
+
+def test_of_many_classes_the_worst_are_shown(tmp_path, canvases):
+    labels = torch.arange(50)
+    predicted = torch.where(labels < 10, labels, labels.roll(1))
+    plots.confusion(predicted, labels, [str(i) for i in range(50)], tmp_path / "a.png")
+    shown = [label.get_text() for label in canvases[0].axes[0].get_yticklabels()]
+    assert shown == [str(i) for i in range(10, 50)]
+
+
+@pytest.mark.parametrize(
+    "name, expected", [("short", "short"), ("a" * 12 + "b" * 12, "a" * 10 + "…" + "b" * 9)]
+)
+def test_a_long_name_keeps_its_beginning_and_its_end(name, expected):
+    assert plots.short(name) == expected
