@@ -1,0 +1,71 @@
+"""What the tables and the page show of pix2pix."""
+
+from q3_pix2pix import paper
+from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words
+
+TRAIN_MODE = ", train-mode inference (the paper's)"
+L1_ONLY = ", L1-only network, train-mode inference"
+MEAN_MAP = "mean training map"
+NEAREST_MAP = "nearest training pair's map"
+
+LAYOUT = Layout(
+    question="q3_pix2pix",
+    paper=paper,
+    full_size={
+        "q3_pix2pix/train.py": (
+            Size("epochs", 200, "epochs"),
+            Size("image_size", 256, "pixels a side"),
+            Size("base_channels", 64, "channels"),
+        )
+    },
+    stand_ins={"aerial_maps": "aerial_maps in place of maps"},
+    headline=Headline(
+        measure="pixels of the right colour on validation maps, %",
+        row="pixel accuracy" + TRAIN_MODE,
+        run="aerial-128-100",
+        control=Control("L1 alone", "pixel accuracy" + L1_ONLY),
+        better="higher",
+        difference="pixel accuracy, minus L1-only network, train-mode inference",
+    ),
+    measures=(
+        Measure(
+            "pixel accuracy, %",
+            "pixel accuracy" + TRAIN_MODE,
+            Control("L1-only network", "pixel accuracy" + TRAIN_MODE, "aerial-128-100-l1"),
+            ("aerial-128-100",),
+        ),
+        Measure(
+            "sharpness, 1 is the true maps'",
+            "sharpness" + TRAIN_MODE,
+            Control("L1-only network", "sharpness" + TRAIN_MODE, "aerial-128-100-l1"),
+            ("aerial-128-100",),
+        ),
+    ),
+    tables=(
+        Table(
+            columns={
+                "L1, grey levels": "L1",
+                "PSNR, dB": "PSNR",
+                "SSIM": "SSIM",
+                "sharpness, 1 is the true maps'": "sharpness",
+                "pixel accuracy, %": "pixel accuracy",
+                "on the legend, %": "on the legend",
+            },
+            variants={"": TRAIN_MODE, ", eval mode": ", eval mode"},
+            controls={MEAN_MAP: f", {MEAN_MAP}", "map of the nearest training photo": f", {NEAREST_MAP}"},
+        ),
+    ),
+    words=Words(
+        "pix2pix: maps generated from photos are {:.1f} grey levels off (the mean training map {:.1f}, the "
+        "map of the nearest training photo {:.1f})",
+        (("*", "L1, train-mode*"), ("*", f"L1, {MEAN_MAP}"), ("*", f"L1, {NEAREST_MAP}")),
+    ),
+    thumbnail="aerial-128-100/triplets.png",
+    pictures={
+        "triplets.png": "Ten validation pairs: photo, true map, generated map",
+        "losses.png": "Losses of generator and discriminator",
+        "worst.png": "The ten validation pairs with the largest L1",
+        "curves.png": "The measures on all validation pairs after every epoch",
+        "samples.gif": "Four validation pairs after every epoch",
+    },
+)
