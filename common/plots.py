@@ -40,7 +40,6 @@ def figure(
 
     Args:
         size: of each panel, width and height in inches.
-        keywords: as of Figure.subplots.
 
     Returns:
         The figure, and its axes as a 2-D array.
@@ -200,11 +199,7 @@ def image_grid(
     column_names: Sequence[str] = (),
     size: float = 0.75,
 ) -> Path:
-    """Draws a labelled grid of images, `images[row][column]`, each as `show` takes them.
-
-    Args:
-        size: of an image, in inches.
-    """
+    """Draws a labelled grid of images, `images[row][column]`, as `show` takes them, `size` inches wide each."""
     columns = max(map(len, images))
     canvas, axes = figure(len(images), columns, (size, size))
     margin = 0.09 * max(map(len, row_names), default=0)
