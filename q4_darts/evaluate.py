@@ -5,56 +5,60 @@ python q4_darts/evaluate.py --checkpoint last.pt --folder my_pictures    # train
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
+from common import cli
+from q4_darts.options import QUESTION, DataOptions
+from q4_darts.options import EvaluateOptions as Options
+from q4_darts.options import resolve_evaluation as resolve
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
 from common import plots
-from common.cli import command
-from common.images import trained_folder
-from common.results import add_evaluation, check_classes, print_rows, results_to_extend, run_name
-from common.runtime import ScriptOptions, start
+from common.device import start
+from common.evaluations import add_evaluation, check_classes, results_to_extend, trained_folder
+from common.statistics import print_rows
 from q4_darts import measures
-from q4_darts.cifar10_dataset import DataOptions, load
+from q4_darts.cifar10_dataset import count_shared, load, warn_of_shared
 from q4_darts.model import Network
-from q4_darts.paper import QUESTION
-
-
-@dataclass
-class Options(ScriptOptions):
-    """Test a derived network, or a supernet."""
-
-    # the name of a network in pretrained/, or a checkpoint: logs/q4_darts/RUN/checkpoints/last.pt
-    checkpoint: Path = Path("darts-cifar10")
-    data_root: Path = Path("data")  # folder of the data sets
-    folder: Path | None = None  # where the pictures of --dataset folder are now, if they were moved
-    figure_root: Path = Path("figures")  # folder of the pictures
+from q4_darts.namer import Namer
 
 
 def main(options: Options) -> dict:
-    runtime = start(options)
-    model, state = measures.load_network(options.checkpoint, runtime)
+    options = resolve(options)
     results = results_to_extend(options.checkpoint, QUESTION)
-    trained = state["options"]
-    folder = trained_folder(trained, options.folder)
-    data = DataOptions(trained["dataset"], folder, measures.picture_size(state))
-    test = load(options.data_root, data, trained["seed"])["test"].to(runtime.device)
-    check_classes(state, test.names)
+    runtime = start(options)
 
-    predicted = measures.predict(model, test.images, runtime).argmax(1)
-    right = predicted == test.labels
-    row = measures.accuracy_row(f"test, epoch {state['epoch']}", predicted, test.labels)
-    by_class = {name: right[test.labels == c].double().mean().item() for c, name in enumerate(test.names)}
-    result = {"rows": [row], "by_class": by_class, "parameters": measures.count_parameters(model)}
+    # Network, and the pictures of its data set.
+    namer = Namer.load(options.checkpoint, runtime)
+    dataset = namer.trained["dataset"]
+    data = DataOptions(dataset, trained_folder(namer.trained, options.folder), namer.image_size)
+    with runtime.one_first(options.data_root, dataset):
+        parts = load(options.data_root, data, namer.trained["seed"])
+    test = parts["test"].to(runtime.device)
+    check_classes(namer.classes, test.names)
+    shared = count_shared(parts["train"][: namer.trained["train_pictures"] or None], test)
+
+    # Test.
+    predicted = namer.logits(test.images).argmax(1)
+    row = measures.accuracy_row(f"test, epoch {namer.epoch}", predicted, test.labels)
+    by_class = measures.shares_by_class(predicted, test.labels, test.names)
+    result = {"rows": [row], "by_class": by_class, "parameters": measures.count_parameters(namer.network)}
     size = f"{result['parameters']:,} parameters"
-    if isinstance(model, Network):  # the supernet's count would depend on how it is computed
-        result["multiply_adds"] = measures.multiply_adds(model, data.image_size, runtime.device)
+    if isinstance(namer.network, Network):  # the supernet's count would depend on how it is computed
+        result["multiply_adds"] = measures.multiply_adds(namer.network, namer.image_size, runtime.device)
         size += f", {result['multiply_adds'] / 1e6:.1f} million multiply-adds per picture"
-    figure = options.figure_root / QUESTION / run_name(options.checkpoint) / "confusion.png"
-    plots.confusion(predicted, test.labels, test.names, figure)
-    print(f"{len(test):,} test pictures of {trained['dataset']}")
+
+    # Figure, screen and results.json.
+    figure = options.figure_root / QUESTION / namer.name / "confusion.png"
+    plots.confusion(predicted, test.labels, test.names, figure, namer.title)
+    if shared:
+        print(warn_of_shared(shared, len(test)), file=sys.stderr)
+    print(f"{len(test):,} test pictures of {dataset}")
     print_rows([row])
     print("by class: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in by_class.items()))
     print(f"{size}; confusion in {figure}")
@@ -63,4 +67,4 @@ def main(options: Options) -> dict:
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)

@@ -1,28 +1,26 @@
-"""What this folder measures of a network: its logits, its accuracy, and what one picture costs."""
+"""Measures of a network: its logits, its accuracy, and what one picture costs."""
 
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from common import checkpoint
-from common.results import share_row
-from common.runtime import Runtime
-from q4_darts.cifar10_dataset import SIZE, augment, normalise
-from q4_darts.genotypes import parse
+from common.device import Runtime
+from common.labelled_images import LabelledImages
+from common.statistics import share_row
+from q4_darts.cifar10_dataset import augment, normalise
+from q4_darts.genotypes import save, skip_count
 from q4_darts.model import Network
 from q4_darts.model_search import Supernet
-from q4_darts.paper import QUESTION
-
-CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 @torch.inference_mode()
 def predict(
     model: nn.Module, images: Tensor, runtime: Runtime, draws: torch.Generator | None = None, batch: int = 500
 ) -> Tensor:
-    """Logits (n, classes) in fp32 of uint8 pictures (n, h, w, 3), in eval mode.
+    """Computes the logits (n, classes) in fp32 of uint8 pictures (n, h, w, 3), in eval mode.
 
     Args:
         model: a Network or a Supernet; torch.compile is bypassed.
@@ -41,49 +39,68 @@ def predict(
 
 
 def accuracy_row(name: str, predicted: Tensor, labels: Tensor, **more: object) -> dict:
-    """A row of results.json: the share of predicted classes (n,) that equal the labels (n,)."""
+    """Returns a row of results.json: the share of predicted classes (n,) that equal the labels (n,)."""
     return share_row(name, int((predicted == labels).sum()), len(labels), **more)
 
 
+def search_row(
+    epoch: int, model: Supernet, half: LabelledImages, means: dict[str, float], rate: float, runtime: Runtime
+) -> dict[str, float]:
+    """Measures a search after an epoch and returns its row of metrics.csv.
+
+    Args:
+        half: the alphas' half, which is cropped and mirrored here too, as in the published code.
+        means: of the training's columns over the epoch.
+        rate: the weights' learning rate.
+    """
+    draws = torch.Generator(runtime.device).manual_seed(epoch)
+    logits = predict(model, half.images, runtime, draws)
+    mixing = model.alphas.detach().softmax(-1)  # (2, 14, 8)
+    entropy = torch.special.entr(mixing).sum(-1).mean(1).tolist()  # in nats, at most log 8
+    return {
+        "epoch": epoch,
+        "train_loss": means["train_loss"],
+        "validation_loss": F.cross_entropy(logits, half.labels).item(),
+        "train_accuracy": means["train_accuracy"],
+        "validation_accuracy": (logits.argmax(1) == half.labels).float().mean().item(),
+        "learning_rate": rate,
+        "skip_connections": skip_count(model.genotype()),
+        "entropy_normal": entropy[0],
+        "entropy_reduce": entropy[1],
+    }
+
+
+def save_cell(model: Supernet, folder: Path, epoch: int) -> None:
+    """Writes a search's cell with all its weights as genotypes/epoch_NNN.json and genotype.json.
+
+    Args:
+        folder: of the run.
+        epoch: the one that has ended.
+    """
+    weights = model.alphas.detach().softmax(-1)  # (2, 14, 8)
+    _, edges = model.mixing()  # (2, 14), PC-DARTS's
+    (folder / "genotypes").mkdir(exist_ok=True)
+    for name in (f"genotypes/epoch_{epoch:03d}.json", "genotype.json"):
+        save(model.genotype(), folder / name, epoch=epoch, weights=weights.tolist(), edges=edges.tolist())
+
+
+def shares_by_class(predicted: Tensor, labels: Tensor, names: list[str]) -> dict[str, float]:
+    """Returns the share of each class's pictures that are classified correctly, from (n,) and (n,)."""
+    right = (predicted == labels).double()
+    return {name: right[labels == label].mean().item() for label, name in enumerate(names)}
+
+
 def count_parameters(model: nn.Module) -> int:
-    """Parameters without the auxiliary head, which only training uses, and without the alphas."""
+    """Counts parameters without the auxiliary head, which only training uses, and without the alphas."""
     left_out = ("auxiliary", "alphas", "betas")
     return sum(p.numel() for name, p in model.named_parameters() if not name.startswith(left_out))
 
 
 def multiply_adds(model: Network, size: int, device: torch.device) -> int:
-    """Multiplications of the convolutions and the last layer for one picture, in eval mode."""
+    """Counts the multiplications of the convolutions and the last layer for one picture, in eval mode."""
     training = model.training
     model.eval()
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.zeros(1, 3, size, size, device=device))
     model.train(training)
     return counter.get_total_flops() // 2
-
-
-def load_network(path: Path, runtime: Runtime) -> tuple[Network | Supernet, dict]:
-    """The network of a checkpoint on the device, and the checkpoint's contents.
-
-    Raises:
-        RunError: as `checkpoint.load_network`.
-    """
-
-    def build(**numbers: object) -> Network | Supernet:
-        if "genotype" in numbers:
-            return Network(**numbers | {"genotype": parse(numbers["genotype"])})
-        return Supernet(**numbers)
-
-    return checkpoint.load_network(path, QUESTION, build, runtime.device)
-
-
-def class_names(state: dict) -> list[str]:
-    """The names of a checkpoint's classes; older checkpoints hold none: CIFAR-10's, or numbers."""
-    names = state.get("facts", {}).get("classes")
-    if names is None and state["options"]["dataset"].startswith("cifar10"):
-        names = CIFAR10
-    return names or [str(number) for number in range(state["architecture"]["classes"])]
-
-
-def picture_size(state: dict) -> int:
-    """The side of the pictures that a checkpoint's network was trained on, in pixels."""
-    return state["options"].get("image_size", SIZE)

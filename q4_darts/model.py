@@ -9,7 +9,7 @@ from q4_darts.operations import OPERATIONS, CellShape, cell_shapes, make_stem
 
 
 def draw_keep(layers: int, batch: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Drop-path's factors of the edges' outputs (Larsson et al. 2017).
+    """Draws drop-path's factors of the edges' outputs (Larsson et al. 2017).
 
     A dropped sample has 0, any other 1 / (1 - probability), so that the expectation stays.
 
@@ -28,9 +28,11 @@ class Cell(nn.Module):
 
     def __init__(self, edges: tuple[Edge, ...], shape: CellShape):
         super().__init__()
-        self.inputs, self.states = shape.inputs(), [state for _, state in edges]
-        layers = (OPERATIONS[name](shape.channels, shape.stride(state), True) for name, state in edges)
-        self.layers = nn.ModuleList(layers)
+        self.inputs = shape.inputs()
+        self.states = [state for _, state in edges]
+        self.layers = nn.ModuleList()
+        for name, state in edges:
+            self.layers.append(OPERATIONS[name](shape.channels, shape.stride(state), True))
 
     def forward(self, before_before: Tensor, before: Tensor, keep: Tensor | None = None) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
@@ -93,8 +95,11 @@ class Network(nn.Module):
         auxiliary: bool = False,
     ):
         super().__init__()
+        self.genotype = genotype
         self.stem = make_stem(channels)
-        self.cells, self.auxiliary, self.auxiliary_after = nn.ModuleList(), None, 2 * layers // 3
+        self.cells = nn.ModuleList()
+        self.auxiliary: Auxiliary | None = None
+        self.auxiliary_after = 2 * layers // 3
         for place, shape in enumerate(cell_shapes(channels, layers)):
             self.cells.append(Cell(genotype.reduce if shape.reduction else genotype.normal, shape))
             if auxiliary and place == self.auxiliary_after:

@@ -25,9 +25,10 @@ from q4_darts.operations import AveragePool, CellShape, cell_shapes, make_stem
 EDGES = sum(range(2, NODES + 2))  # 14
 # The edges that leave each state, as rows of the alphas.
 LEAVING = [[edge_index(node, state) for node in edges_from(state)] for state in range(NODES + 1)]
-# Channels up to which a depthwise and its pointwise convolution run as one dense convolution: in bf16, in
-# fp32 by kind of device, and in fp32 on other devices and in checkpoints of earlier versions.
-DENSE_BF16, DENSE_FP32, DENSE_EARLIER = 256, {"cpu": 8}, 32
+# Channels up to which a depthwise and its pointwise convolution run as one dense convolution.
+DENSE_BF16 = 256
+DENSE_FP32 = 32
+DENSE_FP32_CPU = 8  # of DARTS; PC-DARTS has the 32 there too
 
 
 class EdgeNorm(nn.BatchNorm2d):
@@ -44,12 +45,12 @@ class EdgeNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
         if scale is None:
             return super().forward(x)
-        statistics = self.running_mean, self.running_var
-        return F.batch_norm(x, *statistics, scale, self.zero, self.training, self.momentum, self.eps)
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, scale, self.zero, self.training, self.momentum, self.eps
+        )
 
     def _load_from_state_dict(self, state: dict, prefix: str, metadata: dict, *rest: object) -> None:
-        state.pop(f"{prefix}num_batches_tracked", None)  # which older checkpoints hold
-        # a safetensors file has no versions, and to version 1 BatchNorm would add the count
+        # A safetensors file has no versions, and to version 1 BatchNorm would add the count.
         super()._load_from_state_dict(state, prefix, metadata | {"version": 2}, *rest)
 
 
@@ -62,31 +63,38 @@ class EdgeConv(nn.Module):
             (n, edges * channels, h, w).
     """
 
-    dense_up_to = DENSE_EARLIER
+    dense_up_to = DENSE_FP32
 
     def __init__(self, edges: int, channels: int, kernel: int, stride: int, dilation: int, shared: bool):
         super().__init__()
-        self.edges, self.channels, self.shared = edges, channels, shared
-        self.stride, self.padding, self.dilation = stride, dilation * (kernel - 1) // 2, dilation
+        self.edges = edges
+        self.channels = channels
+        self.shared = shared
+        self.stride = stride
+        self.padding = dilation * (kernel - 1) // 2
+        self.dilation = dilation
         self.depthwise = nn.Parameter(torch.empty(edges * channels, 1, kernel, kernel))
         self.pointwise = nn.Parameter(torch.empty(edges * channels, channels, 1, 1))
         for weight in (self.depthwise, self.pointwise):
             nn.init.kaiming_uniform_(weight, a=5**0.5)  # as nn.Conv2d does
 
     def forward(self, x: Tensor) -> Tensor:
-        edges, channels = self.edges, self.channels
+        edges = self.edges
+        channels = self.channels
         if channels <= (DENSE_BF16 if x.dtype == torch.bfloat16 else self.dense_up_to):
             depthwise = self.depthwise.view(edges, 1, channels, *self.depthwise.shape[2:])
             dense = self.pointwise.view(edges, channels, channels, 1, 1) * depthwise  # (edges, c, c, k, k)
-            filters, groups = with_room(dense.flatten(0, 1), x), 1 if self.shared else edges
+            filters = with_room(dense.flatten(0, 1), x)
+            groups = 1 if self.shared else edges
             return F.conv2d(x, filters, None, self.stride, self.padding, self.dilation, groups)
-        x = torch.cat([x] * edges, 1) if self.shared else x  # keeps channels_last
+        if self.shared:
+            x = torch.cat([x] * edges, 1)  # keeps channels_last
         x = F.conv2d(x, self.depthwise, None, self.stride, self.padding, self.dilation, edges * channels)
         return F.conv2d(x, self.pointwise, groups=edges)
 
 
 def with_room(filters: Tensor, x: Tensor) -> Tensor:
-    """The filters (n, c, k, k) for a convolution of x, with zeros behind them in memory.
+    """Returns the filters (n, c, k, k) for a convolution of x, with zeros behind them in memory.
 
     In bf16 on CUDA a kernel of cuDNN 9.19 rounds n up to a multiple of eight and reads as many filters, which
     is an illegal memory access where nothing lies behind them.
@@ -106,18 +114,26 @@ class EdgesFrom(nn.Module):
 
     def __init__(self, edges: int, channels: int, stride: int):
         super().__init__()
-        self.edges, self.channels, self.stride = edges, channels, stride
+        self.edges = edges
+        self.channels = channels
+        self.stride = stride
         wide = edges * channels
         self.register_buffer("identity", torch.eye(channels), persistent=False)
         self.average_pool = AveragePool(stride)
-        self.norm_max, self.norm_average = EdgeNorm(channels), EdgeNorm(channels)
+        self.norm_max = EdgeNorm(channels)
+        self.norm_average = EdgeNorm(channels)
         if stride == 2:  # the skip connection is a FactorizedReduce
-            self.even, self.odd = (nn.Parameter(torch.empty(wide // 2, channels, 1, 1)) for _ in range(2))
-            nn.init.kaiming_uniform_(self.even, a=5**0.5), nn.init.kaiming_uniform_(self.odd, a=5**0.5)
+            self.even = nn.Parameter(torch.empty(wide // 2, channels, 1, 1))
+            self.odd = nn.Parameter(torch.empty(wide // 2, channels, 1, 1))
+            nn.init.kaiming_uniform_(self.even, a=5**0.5)
+            nn.init.kaiming_uniform_(self.odd, a=5**0.5)
             self.norm_skip = EdgeNorm(wide)
-        self.sep_3_a, self.sep_5_a = (EdgeConv(edges, channels, k, stride, 1, True) for k in (3, 5))
-        self.sep_3_b, self.sep_5_b = (EdgeConv(edges, channels, k, 1, 1, False) for k in (3, 5))
-        self.dil_3, self.dil_5 = (EdgeConv(edges, channels, k, stride, 2, True) for k in (3, 5))
+        self.sep_3_a = EdgeConv(edges, channels, 3, stride, 1, shared=True)
+        self.sep_5_a = EdgeConv(edges, channels, 5, stride, 1, shared=True)
+        self.sep_3_b = EdgeConv(edges, channels, 3, 1, 1, shared=False)
+        self.sep_5_b = EdgeConv(edges, channels, 5, 1, 1, shared=False)
+        self.dil_3 = EdgeConv(edges, channels, 3, stride, 2, shared=True)
+        self.dil_5 = EdgeConv(edges, channels, 5, stride, 2, shared=True)
         self.norms_a = nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[4:6]})  # of the separable
         self.norms_b = nn.ModuleDict({name: EdgeNorm(wide) for name in PRIMITIVES[4:]})
 
@@ -125,9 +141,12 @@ class EdgesFrom(nn.Module):
         scales = weights.t().repeat_interleave(self.channels, 1)  # (8, edges * channels)
         scale = dict(zip(PRIMITIVES, scales.unbind(0)))
         relu = F.relu(x)
-        parts, separable = [], {"3x3": (self.sep_3_a, self.sep_3_b), "5x5": (self.sep_5_a, self.sep_5_b)}
-        for size, (first, second) in separable.items():
-            name = f"sep_conv_{size}"
+        parts = []
+        separable = {
+            "sep_conv_3x3": (self.sep_3_a, self.sep_3_b),
+            "sep_conv_5x5": (self.sep_5_a, self.sep_5_b),
+        }
+        for name, (first, second) in separable.items():
             parts.append(self.norms_b[name](second(F.relu(self.norms_a[name](first(relu)))), scale[name]))
         for name, layer in (("dil_conv_3x3", self.dil_3), ("dil_conv_5x5", self.dil_5)):
             parts.append(self.norms_b[name](layer(relu), scale[name]))
@@ -144,8 +163,8 @@ class EdgesFrom(nn.Module):
             halves = [half.unflatten(1, (self.edges, -1)) for half in (even, odd)]
             parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), scale["skip_connect"]))
         # Every edge weighs what all share: a pointwise convolution by (edges, 1, shared, 1) * I (1, c, 1, c).
-        first = PRIMITIVES.index("max_pool_3x3")
-        mix = weights[:, None, first : first + len(shared), None] * self.identity[:, None]
+        start = PRIMITIVES.index("max_pool_3x3")
+        mix = weights[:, None, start : start + len(shared), None] * self.identity[:, None]
         parts.append(F.conv2d(torch.cat(shared, 1), mix.flatten(0, 1).flatten(1)[..., None, None]))
         return sum(parts[1:], parts[0])
 
@@ -163,7 +182,8 @@ class SearchCell(nn.Module):
     def __init__(self, shape: CellShape, partial: int = 1):
         super().__init__()
         self.inputs = shape.inputs(affine=False)
-        self.partial, self.active = partial, shape.channels // partial
+        self.partial = partial
+        self.active = shape.channels // partial
         sources = (EdgesFrom(len(rows), self.active, shape.stride(s)) for s, rows in enumerate(LEAVING))
         self.sources = nn.ModuleList(sources)
 
@@ -175,7 +195,8 @@ class SearchCell(nn.Module):
         others: list[Tensor | None] = [None] * NODES  # the channels that pass by
         scales = edge_weights.to(states[0].dtype).unbind(0)
         for state, source in enumerate(self.sources):
-            nodes, x = edges_from(state), states[state]
+            nodes = edges_from(state)
+            x = states[state]
             for node, out in zip(nodes, source(x[:, : self.active], weights[state]).chunk(len(nodes), 1)):
                 totals[node] = out if totals[node] is None else totals[node] + out
             if self.partial > 1:
@@ -213,17 +234,17 @@ class Supernet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def architecture(self) -> list[nn.Parameter]:
-        """What the search searches: the alphas, and PC-DARTS's betas."""
+        """Returns the parameters that are searched: the alphas, and PC-DARTS's betas."""
         return [self.alphas] if self.betas is None else [self.alphas, self.betas]
 
     def weights(self) -> list[nn.Parameter]:
-        """The network's parameters: all but the architecture's."""
+        """Returns the network's own parameters: all but the architecture's."""
         return [parameter for name, parameter in self.named_parameters() if name not in ("alphas", "betas")]
 
     def best_dense(self) -> int:
-        """Up to how many channels dense convolutions are the faster ones in fp32 on the network's device."""
-        device = self.alphas.device.type
-        return DENSE_EARLIER if self.betas is not None else DENSE_FP32.get(device, DENSE_EARLIER)
+        """Returns up to how many channels dense convolutions are faster in fp32 on the network's device."""
+        on_cpu = self.alphas.device.type == "cpu"
+        return DENSE_FP32_CPU if on_cpu and self.betas is None else DENSE_FP32
 
     def run_dense(self, up_to: int) -> None:
         """Sets up to how many channels fp32 runs dense convolutions, which only rounds differently."""
@@ -232,7 +253,7 @@ class Supernet(nn.Module):
                 module.dense_up_to = up_to
 
     def mixing(self) -> tuple[Tensor, Tensor]:
-        """Weights of operations (2, 14, 8), times their edge's; and of edges (2, 14), or ones."""
+        """Returns the weights of operations (2, 14, 8), times their edge's; and of edges (2, 14), or ones."""
         weights = self.alphas.softmax(-1)  # eq. 2
         if self.betas is None:
             return weights, torch.ones_like(weights[..., 0])
@@ -250,5 +271,6 @@ class Supernet(nn.Module):
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1))
 
     def genotype(self) -> Genotype:
-        """The architecture that the alphas (and betas) stand for now."""
-        return derive(*self.mixing()[0].detach().float().cpu().numpy())
+        """Returns the architecture that the alphas (and betas) stand for now."""
+        weights, _ = self.mixing()
+        return derive(*weights.detach().float().tolist())

@@ -123,7 +123,7 @@ class CellShape(NamedTuple):
 
 
 def cell_shapes(channels: int, layers: int) -> Iterator[CellShape]:
-    """Yields the cells behind a stem of 3 * channels; at one and two thirds they reduce and channels double."""
+    """Yields the cells behind a stem of 3 * channels; those at one and two thirds reduce and double them."""
     before_before = 3 * channels
     before = 3 * channels
     reduction_before = False

@@ -8,84 +8,69 @@ and a confusion matrix are made as well.
 """
 
 import sys
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
+from common import cli
+from q4_darts.options import PredictOptions as Options
+from q4_darts.options import resolve_prediction as resolve
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
+from functools import partial
+
 import numpy as np
 import torch
 
 from common import plots
-from common.cli import at_least, command
-from common.images import Depth, find_inputs, make_each
-from common.results import print_rows, write_rows
-from common.runtime import RunError, ScriptOptions, UsageError, start
-from q4_darts.cifar10_dataset import read_rgb
-from q4_darts.measures import accuracy_row, class_names, load_network, picture_size, predict
-
-MOST_SHOWN = 30  # pictures in the figure
-
-
-@dataclass
-class Options(ScriptOptions):
-    """Classify pictures."""
-
-    input: tuple[Path, ...] = ()  # pictures, and folders of pictures or of one folder per class
-    checkpoint: Path = Path("darts-cifar10")  # of train.py or train_search.py, or a name in pretrained/
-    output: Path = Path("predictions.csv")  # one row per picture; predictions.png and the like lie beside it
-    top_k: int = 3  # classes named for each picture
+from common.device import start
+from common.errors import RunError
+from common.image_files import find_inputs, one_form
+from common.image_reader import read_each
+from common.rows import write_rows
+from common.statistics import print_rows
+from q4_darts.figures import MOST_SHOWN, plot_predictions
+from q4_darts.measures import accuracy_row
+from q4_darts.namer import Namer
 
 
 def main(options: Options) -> list[dict]:
-    at_least(1, options, "top_k")
-    if options.output.suffix != ".csv" or options.output.is_dir():
-        raise UsageError(f"--output must be a file that ends in .csv, not {options.output}")
-    files = find_inputs(options.input, by_class=True)
+    options = resolve(options)
+    found = find_inputs(options.input, by_class=True)
     runtime = start(options)
-    model, state = load_network(options.checkpoint, runtime)
-    names = class_names(state)
-    depth = Depth(files, state.get("facts", {}).get("depth", 0))
-    pictures, failed = make_each(partial(read_rgb, size=picture_size(state), depth=depth), files)
-    files, images = list(pictures), torch.from_numpy(np.stack(list(pictures.values())))  # (n, h, w, 3)
-    logits = predict(model, images.to(runtime.device), runtime).cpu()
-    shares, classes = logits.softmax(1).topk(min(options.top_k, len(names)))  # (n, k) each
 
-    rows = []
-    for file, share, chosen in zip(files, shares.tolist(), classes.tolist()):
-        row = {"file": str(file)}
-        for place, (p, c) in enumerate(zip(share, chosen), 1):
-            row |= {f"class_{place}": names[c], f"probability_{place}": f"{p:.4f}"}
-        rows.append(row)
+    # Network and pictures.
+    namer = Namer.load(options.checkpoint, runtime)
+    pictures, failed = read_each(partial(namer.read, depth=namer.depth_of(found)), found)
+    files = list(pictures)
+    images = torch.from_numpy(np.stack(list(pictures.values())))  # (n, h, w, 3)
+
+    # The likeliest classes of each picture.
+    probabilities = namer.logits(images).cpu().softmax(1)  # (n, classes)
+    predicted = probabilities.argmax(1)
+    rows = namer.rank(files, probabilities, options.top_k)
+
+    # Table, figure and screen.
     write_rows(options.output, rows)
-
-    columns, shown = 6, min(len(files), MOST_SHOWN)
-    canvas, axes = plots.figure(-(-shown // columns), columns, (1.5, 1.75))
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, image, row in zip(axes.flat, images.numpy(), rows[:shown]):
-        axis.axis("on")
-        plots.show(axis, image, f"{plots.short(row['class_1'], 16)} {float(row['probability_1']):.0%}")
-    count = f"{len(files)} picture{'s' if len(files) > 1 else ''}"
-    title = count + (f", the first {shown}" if shown < len(files) else "")
-    plots.write_title(canvas, title)
-    figure = plots.save(canvas, options.output.with_suffix(".png"))
-    for row in rows[:shown]:
+    plots.save(plot_predictions(images.numpy(), rows, namer.title), options.figure)
+    for row in rows[:MOST_SHOWN]:
         print(f"{row['file']}: {row['class_1']} ({float(row['probability_1']):.1%})")
-    print(f"{options.output}: {count}; {figure}")
+    print(f"{options.output}: {len(files)} picture{'s' if len(files) > 1 else ''}; {options.figure}")
 
-    if all(file.parent.name in names for file in files):
-        labels = torch.tensor([names.index(file.parent.name) for file in files])
-        path = options.output.with_name(f"{options.output.stem}-confusion.png")
-        plots.confusion(classes[:, 0], labels, names, path)
-        print_rows([accuracy_row("pictures in the folder of their class", classes[:, 0], labels)])
-        print(path)
+    # The accuracy, where the folders say what the pictures show.
+    folders = [one_form(file.parent.name) for file in files]
+    if set(folders) <= set(namer.classes):
+        labels = torch.tensor([namer.classes.index(folder) for folder in folders])
+        plots.confusion(predicted, labels, namer.classes, options.confusion, namer.title)
+        print_rows([accuracy_row("pictures in the folder of their class", predicted, labels)])
+        print(options.confusion)
     if failed:
         raise RunError("; ".join(failed))
     return rows
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)

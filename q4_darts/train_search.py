@@ -5,256 +5,256 @@ python q4_darts/train_search.py --order second
 python q4_darts/train_search.py --partial_channels 4
 """
 
-import shlex
 import sys
-from dataclasses import dataclass, replace
-from functools import partial
-from math import cos, pi
 from pathlib import Path
-from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
+
+from common import cli
+from q4_darts.options import QUESTION
+from q4_darts.options import SearchOptions as Options
+from q4_darts.options import resolve_search as resolve
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
+import shlex
+from dataclasses import dataclass
+from functools import partial
+from math import cos, pi
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common import plots
-from common.cli import as_smoke, at_least, command
-from common.loop import Loop, split_batch
+from common.batches import Batches, split_batch
+from common.device import Runtime, start
 from common.provenance import script_here
-from common.replay import Replayed
-from common.results import read_table, share_row
-from common.run import Run, RunOptions
-from common.runtime import Runtime, UsageError, start
+from common.replay import Replayed, replays
+from common.rows import read_table
+from common.statistics import share_row
+from common.training import Training
 from q4_darts import architect
-from q4_darts.cifar10_dataset import (
-    DataOptions,
-    Pictures,
-    augment,
-    check_class_count,
-    check_data,
-    load,
-    search_halves,
-)
-from q4_darts.figures import plot_alphas, plot_cells, plot_cells_gif
-from q4_darts.genotypes import NODES, Genotype, save, skip_count
-from q4_darts.measures import count_parameters, predict
-from q4_darts.model_search import DENSE_EARLIER, Supernet
-from q4_darts.paper import PAPER, QUESTION, REPORT
+from q4_darts.cifar10_dataset import Halves, draw_batch, load, search_halves
+from q4_darts.figures import draw_search
+from q4_darts.genotypes import NODES
+from q4_darts.measures import count_parameters, save_cell, search_row
+from q4_darts.model_search import Supernet
+from q4_darts.paper import PAPER, REPORT
 
 STEP_COLUMNS = ("train_loss", "train_accuracy", "alpha_loss")
+Optimizers = tuple[torch.optim.SGD, torch.optim.Adam]  # of the weights and of the alphas
+Batch = tuple[Tensor, Tensor]  # normalised pictures (n, 3, h, w) and their labels (n,)
 
 
 @dataclass
-class Options(DataOptions, RunOptions):
-    """Search a cell for CIFAR-10."""
+class Search:
+    """The supernet with its two optimisers, and all that a resumed run needs of them."""
 
-    # order of the alphas' gradient; second makes a virtual step of the weights first: three times the work
-    order: Literal["first", "second"] = "first"
-    # PC-DARTS with 4: operations see a quarter of the channels, and edges have weights of their own
-    partial_channels: int = 1
-    epochs: int = 50  # passes over the half of the training pictures that the weights learn from
-    # pictures of each half per step and process (0: the paper's, 64, or 256 for PC-DARTS)
-    batch_size: int = 0
-    init_channels: int = 16  # channels of the first cell
-    layers: int = 8  # cells
-    learning_rate: float = 0.0  # SGD's, at the start (0: the paper's, 0.025, or 0.1 for PC-DARTS)
-    learning_rate_min: float = -1.0  # at the end of its cosine (-1: the paper's, 0.001, or 0 for PC-DARTS)
-    arch_learning_rate: float = 0.0  # Adam's, for the alphas (0: the paper's, 3e-4, or 6e-4 for PC-DARTS)
-    # epochs in which the alphas stay as they are (-1: the paper's, 0, or 15 of 50 for PC-DARTS)
-    warm_up_epochs: int = -1
-    stop_on_skips: int = 0  # stop once the normal cell has this many skip connections, 2 in DARTS+ (0: never)
-    log_every: int = 50  # steps averaged into one row of steps.csv
+    model: Supernet
+    optimizer: torch.optim.SGD
+    optimizer_a: torch.optim.Adam
+    draws: torch.Generator
+    architecture: dict
 
 
-def check(options: Options) -> Options:
-    """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
-    if options.smoke:
-        channels = max(4, 2 * options.partial_channels)
-        tiny = {"epochs": 2, "init_channels": channels, "layers": 3, "batch_size": 64, "train_pictures": 256}
-        options = as_smoke(options, run_name="smoke-search", log_every=2, **tiny)
-    check_data(options)
-    at_least(1, options, "epochs", "partial_channels", "init_channels", "log_every")
-    at_least(3, options, "layers")
-    at_least(0, options, "batch_size", "learning_rate", "arch_learning_rate", "stop_on_skips")
-    at_least(-1, options, "warm_up_epochs")
-    one_in = options.partial_channels
-    if options.init_channels % (2 * one_in):
-        needed = f"a multiple of {2 * one_in} with --partial_channels {one_in}"
-        raise UsageError(f"--init_channels must be {needed}, not {options.init_channels}")
-    if options.warm_up_epochs >= options.epochs:
-        left = f"none of the {options.epochs} epochs for the alphas"
-        raise UsageError(f"--warm_up_epochs {options.warm_up_epochs} leaves {left}")
-    names = ("batch_size", "learning_rate", "learning_rate_min", "arch_learning_rate")
-    paper = dict(zip(names, (64, 0.025, 0.001, 3e-4) if one_in == 1 else (256, 0.1, 0.0, 6e-4)))
-    paper = {name: value for name, value in paper.items() if getattr(options, name) == getattr(Options, name)}
-    if options.warm_up_epochs < 0:
-        paper["warm_up_epochs"] = 3 * options.epochs // 10 if one_in > 1 else 0
-    name = f"search-{options.dataset}-{options.order}-{options.epochs}"
-    name += f"-pc{one_in}" if one_in > 1 else ""
-    options = replace(options, run_name=options.run_name or name, **paper)
-    low, high = options.learning_rate_min, options.learning_rate
-    if not 0 <= low <= high < float("inf"):
-        raise UsageError(f"--learning_rate_min {low} must lie between 0 and --learning_rate {high}")
-    return options
+def build(classes: int, options: Options, runtime: Runtime) -> Search:
+    """Builds the supernet, the optimisers of weights and alphas, and the generator of all random draws."""
+    architecture = {
+        "channels": options.init_channels,
+        "layers": options.layers,
+        "classes": classes,
+        "partial": options.partial_channels,
+    }
+    model = Supernet(**architecture).to(runtime.device)
+    optimizer = torch.optim.SGD(
+        model.weights(), options.learning_rate, momentum=0.9, weight_decay=3e-4, fused=True
+    )
+    optimizer_a = torch.optim.Adam(
+        model.architecture(), options.arch_learning_rate, (0.5, 0.999), weight_decay=1e-3, fused=True
+    )
+    draws = torch.Generator(runtime.device).manual_seed(options.seed)
+    return Search(model, optimizer, optimizer_a, draws, architecture)
 
 
-def search_step(
-    model: Supernet,
-    optimizer: torch.optim.SGD,
-    optimizer_a: torch.optim.Adam,
-    batch: tuple[Tensor, Tensor],
-    batch_a: tuple[Tensor, Tensor] | None,
-    runtime: Runtime,
-    order: str = "first",
+def train_step(
+    model: Supernet, optimizers: Optimizers, batch: Batch, batch_a: Batch | None, order: str, runtime: Runtime
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """One step of the search (Liu et al. 2019, algorithm 1): first the alphas, then the weights.
+    """Takes one step of the search (Liu et al. 2019, algorithm 1): first the alphas, then the weights.
 
     Args:
-        batch: normalised pictures (n, 3, h, w) and labels (n,) of the weights' half.
-        batch_a: the same from the alphas' half; None leaves the alphas as they are (warm-up).
+        optimizers: of the weights and of the alphas.
+        batch: of the weights' half.
+        batch_a: of the alphas' half; None leaves the alphas as they are (warm-up).
         order: of the alphas' gradient, "first" or "second".
 
     Returns:
         Loss and accuracy on `batch` before the weights' step; the loss on `batch_a` that the alphas descend.
     """
+    optimizer, optimizer_a = optimizers
 
-    def loss_on(x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(model(x).float(), y)
+    def loss_on(images: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(model(images).float(), labels)
 
+    # Step 1: alphas, by the gradient of L_val(w - xi dL_train/dw, alpha).
     alpha_loss = None
-    if batch_a is not None:  # step 1: alphas, by the gradient of L_val(w - xi dL_train/dw, alpha)
-        losses = partial(loss_on, *batch), partial(loss_on, *batch_a)
+    if batch_a is not None:
+        train_loss = partial(loss_on, *batch)
+        validation_loss = partial(loss_on, *batch_a)
         how = {"autocast": runtime.autocast, "mean": runtime.means}
         if order == "first":  # xi = 0
-            alpha_loss = architect.first_order(model, losses[1], **how)
+            alpha_loss = architect.first_order(model, validation_loss, **how)
         else:
-            alpha_loss = architect.second_order(model, optimizer, *losses, **how)
+            alpha_loss = architect.second_order(model, optimizer, train_loss, validation_loss, **how)
         optimizer_a.step()
 
-    x, y = batch  # step 2: weights, by the gradient of L_train(w, alpha)
+    # Step 2: weights, by the gradient of L_train(w, alpha).
+    images, labels = batch
     weights = optimizer.param_groups[0]["params"]
     with runtime.autocast():  # each process normalises its own batch; rank 0's running statistics are kept
-        logits = model(x)  # (n, classes)
-    loss = F.cross_entropy(logits.float(), y)
+        logits = model(images)  # (n, classes)
+    loss = F.cross_entropy(logits.float(), labels)
     optimizer.zero_grad()
     loss.backward(inputs=weights)
     runtime.average_gradients(model)
     torch.nn.utils.clip_grad_norm_(weights, 5)
     optimizer.step()
-    return loss, (logits.argmax(1) == y).float().mean(), alpha_loss
+    return loss, (logits.argmax(1) == labels).float().mean(), alpha_loss
 
 
-def main(options: Options) -> dict:
-    options = check(options)
-    runtime = start(options)
-    device = runtime.device
-    with runtime.one_first(options.data_root, options.dataset):
-        train = load(options.data_root, options, options.seed)["train"].to(device)
-    check_class_count(train)
-    half, half_a = search_halves(train)  # the weights' and the alphas'
-    steps, global_batch, mine = split_batch(len(half), options.batch_size, runtime)
-
-    architecture = {"channels": options.init_channels, "layers": options.layers}
-    architecture |= {"classes": len(train.names), "partial": options.partial_channels}
-    model = Supernet(**architecture).to(device)
-    sgd = {"lr": options.learning_rate, "momentum": 0.9, "weight_decay": 3e-4, "fused": True}
-    adam = {"lr": options.arch_learning_rate, "betas": (0.5, 0.999), "weight_decay": 1e-3, "fused": True}
-    optimizer = torch.optim.SGD(model.weights(), **sgd)
-    optimizer_a = torch.optim.Adam(model.architecture(), **adam)
+def train(training: Training, search: Search, halves: Halves, batches: Batches, options: Options) -> None:
+    """Searches for all epochs, or until --stop_on_skips, and writes each epoch's cell."""
+    model = search.model
+    optimizers = search.optimizer, search.optimizer_a
+    model.run_dense(training.position.dense_up_to)
     if options.compile:
         model.compile()
-    bound = partial(search_step, model, optimizer, optimizer_a, runtime=runtime, order=options.order)
-    replayed_step = Replayed(bound, [optimizer, optimizer_a], options.replays(runtime))
-    draws = torch.Generator(device).manual_seed(options.seed)
-    state = {"model": model, "optimizer": optimizer, "optimizer_a": optimizer_a, "draws": draws}
+    step_once = partial(train_step, model, optimizers, order=options.order, runtime=training.runtime)
+    step_once = Replayed(step_once, optimizers, replays(options, training.runtime))
 
-    data = {"pictures": [len(half), len(half_a)], "sha256": train.fingerprint()}
-    data["jpeg"] = options.dataset == "cifar10_images"
-    facts = {"data": data, "parameters": count_parameters(model)}
-    facts |= {"classes": train.names, "depth": train.depth}
+    low = options.learning_rate_min
+    high = options.learning_rate
+    for epoch in training.epochs(options.epochs):
+        rate = low + (high - low) * (1 + cos(pi * (epoch - 1) / options.epochs)) / 2
+        search.optimizer.param_groups[0]["lr"] = rate
+        searching = epoch > options.warm_up_epochs
+        order, order_a = training.shuffle(len(halves.weights), len(halves.alphas))
+        model.train()
+        for step in training.steps(batches.steps, STEP_COLUMNS):
+            batch = draw_batch(halves.weights, batches.of(order, step), batches.own, search.draws)
+            batch_a = None
+            if searching:
+                batch_a = draw_batch(halves.alphas, batches.of(order_a, step), batches.own, search.draws)
+            training.record(*step_once(batch, batch_a))
 
-    def draw_batch(pictures: Pictures, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Augmented as a whole and then sliced, so that any number of processes draws the same."""
-        return augment(pictures.images[index], draws)[mine], pictures.labels[index][mine]
+        # The epoch's row and its cell.
+        row = search_row(epoch, model, halves.alphas, training.means(), rate, training.runtime)
+        training.write_epoch(row)
+        if training.writing:
+            save_cell(model, training.folder, epoch)
 
-    with Run(QUESTION, options, runtime, architecture, fixed_epochs=True, **facts) as run:
-        run.start_from({"model": model}, remade=("score.",))
-        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, dense_up_to=None)
-        if loop.at.dense_up_to is None:  # a new run, or one that an earlier version began
-            began = loop.at.epoch > 1 or loop.at.step
-            loop.at.dense_up_to = DENSE_EARLIER if began else model.best_dense()
-        model.run_dense(loop.at.dense_up_to)
-        what = f"{facts['parameters']:,} weights, twice {len(half):,} pictures of {options.dataset}"
-        run.log(f"{run.folder}: {what}, {loop.where}")
-        for epoch in loop.epochs(options.epochs):
-            low, high = options.learning_rate_min, options.learning_rate
-            rate = low + (high - low) * (1 + cos(pi * (epoch - 1) / options.epochs)) / 2
-            optimizer.param_groups[0]["lr"] = rate
-            searching = epoch > options.warm_up_epochs
-            order, order_a = loop.shuffle(options.seed, len(half), len(half_a))
-            model.train()
-            for step in loop.steps():
-                now = slice(step * global_batch, (step + 1) * global_batch)
-                batch = draw_batch(half, order[now])
-                batch_a = draw_batch(half_a, order_a[now]) if searching else None
-                loop.record(*replayed_step(batch, batch_a))
-
-            # The alphas' half is cropped and mirrored in its measurement too, as in the published code.
-            logits = predict(model, half_a.images, runtime, torch.Generator(device).manual_seed(epoch))
-            mixing, genotype = model.alphas.detach().softmax(-1), model.genotype()  # mixing: (2, 14, 8)
-            skips, means = skip_count(genotype), loop.means()
-            entropy = torch.special.entr(mixing).sum(-1).mean(1).tolist()  # in nats, at most log 8
-            accuracy = (logits.argmax(1) == half_a.labels).float().mean()
-            row = {"epoch": epoch, "train_loss": means["train_loss"]}
-            row |= {"validation_loss": F.cross_entropy(logits, half_a.labels).item()}
-            row |= {"train_accuracy": means["train_accuracy"], "validation_accuracy": accuracy.item()}
-            row |= {"learning_rate": rate, "skip_connections": skips}
-            row |= {"entropy_normal": entropy[0], "entropy_reduce": entropy[1]}
-            run.write_epoch(row)
-            if run.writing:
-                (run.folder / "genotypes").mkdir(exist_ok=True)
-                edges = model.mixing()[1].tolist()  # (2, 14)
-                for name in (f"genotypes/epoch_{epoch:03d}.json", "genotype.json"):
-                    save(genotype, run.folder / name, epoch=epoch, weights=mixing.tolist(), edges=edges)
-            if searching and skips >= NODES:
-                collapse = "the known collapse of the search; --stop_on_skips 2 stops before it"
-                run.log(f"warning: {skips} of the normal cell's edges are skip connections, {collapse}")
-            loop.at.ended = runtime.on_any_rank(searching and 0 < options.stop_on_skips <= skips)
-        return finish(run, loop, options, model.genotype(), facts) if run.writing else {}
+        # The known collapse of the search.
+        skips = row["skip_connections"]
+        if searching and skips >= NODES:
+            training.log(
+                f"warning: {skips} of the normal cell's edges are skip connections, the known collapse of "
+                "the search; --stop_on_skips 2 stops before it"
+            )
+        training.position.ended = training.runtime.on_any_rank(
+            searching and 0 < options.stop_on_skips <= skips
+        )
 
 
-def finish(run: Run, loop: Loop, options: Options, genotype: Genotype, facts: dict) -> dict:
-    """Writes results.json and the figures of a finished search, from what its folder holds."""
-    last = {name: values[-1] for name, values in read_table(run.folder / "metrics.csv").items()}
-    epoch, skips = int(last["epoch"]), int(last["skip_connections"])
-    if loop.at.ended:
-        run.log(f"stopped after epoch {epoch}: {skips} skip connections in the normal cell (--stop_on_skips)")
-    one_in = options.partial_channels
-    kind = "DARTS search" if one_in == 1 else f"PC-DARTS search on 1/{one_in} of the channels"
-    title = f"{kind}, {options.order} order, {options.dataset}, seed {options.seed}"
-    real = options.dataset.startswith("cifar10")
-    beside = {"paper": PAPER["supernet"], "report": REPORT["supernet"]} if real else {}
-    count = facts["data"]["pictures"][1]  # of the alphas' half
+def finish(training: Training, search: Search, options: Options) -> dict:
+    """Writes results.json and the figures of a finished search, from the files in its folder."""
+    if not training.writing:
+        return {}
+    last = {name: values[-1] for name, values in read_table(training.folder / "metrics.csv").items()}
+    epoch = int(last["epoch"])
+    skips = int(last["skip_connections"])
+    if training.position.ended:
+        training.log(
+            f"stopped after epoch {epoch}: {skips} skip connections in the normal cell (--stop_on_skips)"
+        )
+
+    # Rows.
+    count = training.facts["data"]["pictures"][1]  # of the alphas' half
     right = round(last["validation_accuracy"] * count)
-    rows = [share_row(f"supernet on the alphas' half, epoch {epoch}", right, count, **beside)]
-    row = {"name": "skip connections in the normal cell", "value": skips, "unit": f"of {2 * NODES} edges"}
-    rows.append(row | {"count": f"epoch {epoch}"})
-    results = {"title": title, "rows": rows, "epochs": epoch, "genotype": genotype._asdict(), **facts}
-    plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title)
-    plots.save(plot_cells(genotype, f"{title}, after epoch {epoch}"), run.figures / "cells.png")
-    plot_cells_gif(run.folder, run.figures / "cells.gif")
-    plot_alphas(run.folder, run.figures / "alphas.png", title)
-    run.finish(results)
-    words = ["python", script_here("q4_darts/train.py"), "--genotype", str(run.folder / "genotype.json")]
-    words += ["--dataset", options.dataset] if options.dataset != "cifar10" else []
+    beside = {}
+    if options.dataset.startswith("cifar10"):
+        beside = {"paper": PAPER["supernet"], "report": REPORT["supernet"]}
+    accuracy = share_row(f"supernet on the alphas' half, epoch {epoch}", right, count, **beside)
+    collapse = {
+        "name": "skip connections in the normal cell",
+        "value": skips,
+        "unit": f"of {2 * NODES} edges",
+        "count": f"epoch {epoch}",
+    }
+
+    # Figures.
+    kind = "DARTS search"
+    if options.partial_channels > 1:
+        kind = f"PC-DARTS search on 1/{options.partial_channels} of the channels"
+    title = f"{kind}, {options.order} order, {options.dataset}, seed {options.seed}"
+    genotype = search.model.genotype()
+    draw_search(training.folder, training.figures, genotype, epoch, f"{options.run_name}: {title}")
+
+    results = training.finish(
+        {
+            "title": title,
+            "rows": [accuracy, collapse],
+            "epochs": epoch,
+            "genotype": genotype._asdict(),
+            **training.facts,
+        }
+    )
+
+    # The next command.
+    words = ["python", script_here("q4_darts/train.py")]
+    words += ["--genotype", str(training.folder / "genotype.json")]
+    if options.dataset != "cifar10":
+        words += ["--dataset", options.dataset]
     if options.folder:
         words += ["--folder", str(options.folder), "--image_size", str(options.image_size)]
     print(f"Train it from scratch with:\n    {shlex.join(words)}")
     return results
 
 
+def main(options: Options) -> dict:
+    options = resolve(options)
+    runtime = start(options)
+
+    # Data: uint8 on the device, one half for the weights and one for the alphas.
+    with runtime.one_first(options.data_root, options.dataset):
+        parts = load(options.data_root, options, options.seed)
+    images = parts["train"].to(runtime.device)
+    halves = search_halves(images)
+    batches = split_batch(len(halves.weights), options.batch_size, runtime)
+
+    # The supernet and what a resumed run needs of it.
+    search = build(len(images.names), options, runtime)
+    facts = {
+        "data": {
+            "pictures": [len(half) for half in halves],
+            "sha256": images.fingerprint(),
+            "jpeg": options.dataset == "cifar10_images",
+        },
+        "parameters": count_parameters(search.model),
+        "classes": images.names,
+        "depth": images.depth,
+    }
+
+    # Search; the training loads, saves, records and stops. A resumed run keeps its dense convolutions.
+    position = {"dense_up_to": search.model.best_dense()}
+    with Training(QUESTION, options, runtime, search, facts, remade=("score.",), **position) as training:
+        training.log(
+            f"{training.folder}: {facts['parameters']:,} weights, twice {len(halves.weights):,} pictures of "
+            f"{options.dataset}, {training.where}"
+        )
+        train(training, search, halves, batches, options)
+        return finish(training, search, options)
+
+
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)
