@@ -1,0 +1,130 @@
+"""A command of a preset: how it is typed, what must be finished first, and what became of it."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+Root = Path | str
+
+# The checkpoint that an evaluation measures: ProtoNet's best by validation, the others' last.
+MEASURED = {"q1_dcgan": "last", "q2_protonet": "best", "q3_pix2pix": "last", "q4_darts": "last"}
+
+
+class Row(NamedTuple):
+    """One command of a preset.
+
+    question: "q1_dcgan".
+    name: of the run.
+    script: "train", "train_search" or "evaluate".
+    flags: as they are typed; may name {log_root}, and {after}, the first of `after`.
+    seed: 0 is not typed.
+    after: runs of the question that must be finished first.
+    minutes: measured on two CPU cores, or on one beside another run; None: never.
+    repeats: the row that this one repeats with another seed.
+    """
+
+    question: str
+    name: str
+    script: str
+    flags: str = ""
+    seed: int = 0
+    after: tuple[str, ...] = ()
+    minutes: float | None = None
+    repeats: str = ""
+
+    @property
+    def file(self) -> str:
+        """The script's path from the project's root."""
+        return f"{self.question}/{self.script}.py"
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it measures the finished run of its name instead of training it."""
+        return self.script == "evaluate"
+
+    @property
+    def label(self) -> str:
+        """Its name, told apart from that of the run it evaluates."""
+        return f"{self.name}, evaluation" if self.evaluates else self.name
+
+    def words(
+        self,
+        log_root: Path | str = "logs",
+        figure_root: Path | str = "figures",
+        data_root: Path | str = "data",
+    ) -> list[str]:
+        """Returns the command as it is typed; a root is named only where it is not the default."""
+        first = self.after[0] if self.after else ""
+        words = ["python", self.file, *shlex.split(self.flags.format(log_root=log_root, after=first))]
+        if self.evaluates:
+            kept = MEASURED[self.question]
+            words += ["--checkpoint", f"{log_root}/{self.question}/{self.name}/checkpoints/{kept}.pt"]
+        else:
+            words += ["--seed", str(self.seed)] if self.seed else []
+            words += ["--run_name", self.name]
+        roots = {"data": data_root, "log": log_root, "figure": figure_root}
+        if self.evaluates:
+            del roots["log"]
+        for kind, root in roots.items():
+            usual = kind if kind == "data" else f"{kind}s"
+            if str(root) != usual:
+                words += [f"--{kind}_root", str(root)]
+        return words
+
+    def needs(self, other: "Row") -> bool:
+        """Returns whether `other` must be done first."""
+        if other.evaluates or other.question != self.question:
+            return False
+        return other.name in self.after or (self.evaluates and other.name == self.name)
+
+    def state(self, log_root: Path) -> str:
+        """Returns "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new".
+
+        An evaluation is done when the results of its run hold one, and new otherwise.
+        """
+        folder = log_root / self.question / self.name
+        results = folder / "results.json"
+        if self.evaluates:
+            done = results.exists() and "evaluations" in json.loads(results.read_text())
+            return "done" if done else "new"
+        if results.exists():
+            return "done"
+        if any((folder / "checkpoints").glob("last.pt*")):
+            return "cut"
+        return "empty" if (folder / "config.json").exists() else "new"
+
+
+def train(question: str, name: str, flags: str = "", minutes: float | None = None, seed: int = 0) -> Row:
+    """Returns a training."""
+    return Row(question, name, "train", flags, seed, minutes=minutes)
+
+
+def evaluate(run: Row, flags: str = "", minutes: float | None = None, after: tuple[str, ...] = ()) -> Row:
+    """Returns the evaluation of a finished run; `after` is another run measured beside it."""
+    return run._replace(script="evaluate", flags=flags, after=after, minutes=minutes)
+
+
+def on_train_and_validation(run: Row) -> Row:
+    """Returns the same training on train + validation for the best number of epochs of `run`, as Snell."""
+    flags = f"{run.flags} --trainval {{after}}"
+    return run._replace(name=f"{run.name}-trainval", flags=flags, after=(run.name,), minutes=None)
+
+
+def with_seeds(rows: list[Row], seeds: tuple[int, ...]) -> list[Row]:
+    """Returns every row with every seed: <name> at its own seed, and <name>-seed<n> at any other.
+
+    Rows that repeat another with a seed of their own are replaced by the seeds given here.
+    """
+    if not seeds:
+        return rows
+    rows = [row for row in rows if not row.repeats]
+    own_seeds = {row.name: row.seed for row in rows if not row.evaluates}
+    made = []
+    for seed in seeds:
+        names = {name: name if seed == own else f"{name}-seed{seed}" for name, own in own_seeds.items()}
+        for row in rows:
+            repeats = "" if names[row.name] == row.name else row.name
+            after = tuple(names[name] for name in row.after)
+            made.append(row._replace(name=names[row.name], seed=seed, after=after, repeats=repeats))
+    return made
