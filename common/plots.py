@@ -199,7 +199,7 @@ def image_grid(
     column_names: Sequence[str] = (),
     size: float = 0.75,
 ) -> Path:
-    """Draws a labelled grid of images, `images[row][column]`, as `show` takes them, `size` inches wide each."""
+    """Draws a labelled grid of images, `images[row][column]`, as `show` takes them, of `size` inches."""
     columns = max(map(len, images))
     canvas, axes = figure(len(images), columns, (size, size))
     margin = 0.09 * max(map(len, row_names), default=0)
