@@ -2,7 +2,9 @@
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common.errors import RunError
 
@@ -67,7 +69,8 @@ def read_table(path: Path) -> dict[str, list[float]]:
         for cells in lines:
             if len(cells) != len(columns):
                 raise RunError(
-                    f"{path}, line {lines.line_num}, is damaged: {len(cells)} cells under {len(columns)} names"
+                    f"{path}, line {lines.line_num}, is damaged: "
+                    f"{len(cells)} cells under {len(columns)} names"
                 )
             for name, cell in zip(columns, cells):
                 try:
@@ -79,10 +82,42 @@ def read_table(path: Path) -> dict[str, list[float]]:
     return table
 
 
-def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
-    """Writes rows of the same keys as a CSV; file names that are not UTF-8 keep their bytes."""
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes rows of the same keys as a CSV, which a spreadsheet may open: no cell is a formula to it.
+
+    File names that are not UTF-8 keep their bytes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(as_text(name) for name in rows[0])
+        for row in rows:
+            table.writerow(as_text(value) for value in row.values())
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Reads the cells that `write_rows` wrote."""
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        lines = [[_own_text(cell) for cell in line] for line in csv.reader(file)]
+    columns, *rows = lines
+    return [dict(zip(columns, row)) for row in rows]
+
+
+def _own_text(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and is_formula(cell[1:]) else cell
+
+
+def as_text(value: Any) -> Any:
+    """Returns a cell that a spreadsheet takes as text: what it would compute begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and is_formula(value) else value
+
+
+def is_formula(cell: str) -> bool:
+    """Returns whether a spreadsheet would compute a cell: it begins as a formula does, and is no number."""
+    if not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
