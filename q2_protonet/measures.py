@@ -1,44 +1,54 @@
-"""Measures of a prototypical network: accuracy over episodes, and the error within alphabets.
+"""Measures of a prototypical network: accuracy over episodes, and what predict.py --unknown gets wrong.
 
 In eval mode an embedding depends on its image alone, so every drawing passes the network once and the
 episodes are then sampled from the embeddings: the numbers of one forward pass per episode, in about a second
 for 1,000 episodes.
 """
 
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from common import checkpoint
-from common.images import trained_folder
-from common.results import mean_row
-from common.runtime import RunError, Runtime, UsageError, no_tf32
-from q2_protonet.omniglot_dataset import Characters, prepare, read_ink
-from q2_protonet.paper import CHALLENGE, LAKE_RUNS, PAPER, QUESTION, REPORT, WITHIN_ALPHABET
-from q2_protonet.protonet import ProtoNet
-from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler, WithinAlphabetSampler
+from common.device import no_tf32
+from common.statistics import mean_row
+from q2_protonet.omniglot_dataset import Characters, prepare
+from q2_protonet.options import Episode
+from q2_protonet.paper import PAPER, REPORT
+from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypes_and_queries, prototypical_loss, squared_distances
-from q2_protonet.splits import DataOptions, load
+
+UNTRAINED = ", untrained network"  # ends the name of a control's row
+
+
+class Sampler(Protocol):
+    """Samples episodes: of a shape, as indices of classes and of drawings."""
+
+    way: int
+    shot: int
+    query: int
+
+    def sample(self, episodes: int) -> tuple[Tensor, Tensor]: ...
 
 
 @torch.inference_mode()
 @no_tf32()
-def embed(model: ProtoNet, images: Tensor, batch: int = 1000) -> Tensor:
-    """Embeddings of uint8 drawings in eval mode and fp32: (..., 28, 28) -> (..., dim)."""
-    model.eval()
+def embed(network: nn.Module, images: Tensor, batch: int = 1000) -> Tensor:
+    """Embeds uint8 drawings in eval mode and fp32: (..., 28, 28) -> (..., dim)."""
+    network.eval()
     flat = images.flatten(0, -3)  # (..., 28, 28) -> (n, 28, 28)
-    # `model.forward` rather than `model(...)`: without torch.compile, which would compile once per size of a
-    # batch.
-    pieces = [model.forward(prepare(piece)) for piece in flat.split(batch)]
+    # `network.forward` rather than `network(...)`: without torch.compile, which would compile once per size
+    # of a batch.
+    pieces = [network.forward(prepare(piece)) for piece in flat.split(batch)]
     return torch.cat(pieces).view(*images.shape[:-2], -1)
 
 
+# Accuracy ---------------------------------------------------------------------------------------------------
+
+
 @torch.inference_mode()
-def run_episodes(
-    embeddings: Tensor, sampler: PrototypicalBatchSampler | WithinAlphabetSampler, episodes: int
-) -> tuple[float, Tensor]:
+def run_episodes(embeddings: Tensor, sampler: Sampler, episodes: int) -> tuple[float, Tensor]:
     """Classifies the queries of many episodes, a batch of episodes at a time.
 
     Args:
@@ -49,10 +59,11 @@ def run_episodes(
     Returns:
         Mean loss in nats, and the accuracy of each episode (episodes,) in 0..1.
     """
-    # how many are sampled at once decides which: another batch would measure on other episodes
+    # How many are sampled at once decides which: another batch would measure on other episodes.
     numbers = sampler.way * sampler.query * sampler.way * embeddings.shape[-1]
     batch = max(1, 2**24 // numbers)
-    losses, accuracies = [], []
+    losses = []
+    accuracies = []
     for first in range(0, episodes, batch):
         count = min(batch, episodes - first)
         loss, accuracy = prototypical_loss(embeddings[sampler.sample(count)], sampler.shot)
@@ -61,108 +72,76 @@ def run_episodes(
     return float(sum(losses)) / episodes, torch.cat(accuracies)
 
 
-@torch.inference_mode()
-def unknown_rows(
-    embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes: int, limit: float
-) -> list[dict]:
-    """Both errors of predict.py --unknown in %, as rows of results.json.
-
-    Of the classes of an episode the last has no prototype, and its queries should be called unknown.
-
-    Args:
-        embeddings: (class, drawing, dim) of a whole part.
-        limit: from `unknown_distance`.
-    """
-    way, shot, far, count = sampler.way - 1, sampler.shot, [], f"{episodes} episodes"
-    for _ in range(episodes):
-        classes, drawings = sampler.sample(1)
-        prototypes, queries = prototypes_and_queries(embeddings[classes[0], drawings[0]], shot)
-        distances = squared_distances(queries, prototypes[:-1]).amin(-1)  # ((way + 1) * query,)
-        far.append((distances > limit * (1 + 1 / shot)).float().view(way + 1, -1).mean(-1))
-    far, name = 100 * torch.stack(far), f"{way}-way {shot}-shot"  # (episodes, way + 1)
-    own = mean_row(f"{name}, wrongly called unknown", far[:, :-1].mean(1), "%", count=count)
-    return [own, mean_row(f"{name}, other class accepted", 100 - far[:, -1], "%", count=count)]
+def validate(
+    network: nn.Module, part: Characters, shape: Episode, episodes: int, seed: int
+) -> tuple[float, float]:
+    """Returns mean loss in nats and mean accuracy in 0..1 over episodes of `part`, which the seed decides."""
+    generator = torch.Generator(part.counts.device).manual_seed(seed)
+    sampler = PrototypicalBatchSampler(part, *shape, generator)
+    loss, accuracies = run_episodes(embed(network, part.images), sampler, episodes)
+    return loss, float(accuracies.mean())
 
 
 def accuracy_rows(
-    model: ProtoNet,
+    embeddings: Tensor,
     part: Characters,
-    settings: list[tuple[int, int]],
+    settings: Iterable[tuple[int, int]],
     query: int,
     episodes: int,
     seed: int,
-    note: str = "",
-    beside_paper: bool = False,
-    limit: float | None = None,
+    unknown_distance: float | None = None,
 ) -> list[dict]:
-    """Rows of results.json, one per (way, shot): mean accuracy in % over the episodes, with its 95% interval.
+    """Returns rows of results.json, one per (way, shot): mean accuracy in % with its 95% interval.
 
     Args:
+        embeddings: (class, drawing, dim) of the part.
         query: queries per class.
-        note: added to the names, for a control.
-        beside_paper: give the paper's and the first report's numbers, which hold for splits of all of
-            Omniglot.
-        limit: from `unknown_distance`, for two more rows per setting, those of `unknown_rows`.
+        seed: of the episodes, the same for every setting.
+        unknown_distance: as `calibrate_unknown`, for two more rows per setting, those of `unknown_rows`.
     """
-    embeddings = embed(model, part.images)
     rows = []
     for way, shot in settings:
         generator = torch.Generator(embeddings.device).manual_seed(seed)
         sampler = PrototypicalBatchSampler(part, way, shot, query, generator)
         _, accuracies = run_episodes(embeddings, sampler, episodes)
         count = f"{episodes} episodes, {query} queries per class, {len(part)} classes"
-        row = mean_row(f"{way}-way {shot}-shot{note}", 100 * accuracies, "% accuracy", count=count)
-        if beside_paper:
-            row |= {"paper": PAPER.get((way, shot)), "report": REPORT.get((way, shot))}
-        rows.append(row)
-        if limit is not None:
+        rows.append(mean_row(name_setting(way, shot), 100 * accuracies, "% accuracy", count=count))
+        if unknown_distance is not None:
             sampler = PrototypicalBatchSampler(part, way + 1, shot, query, generator)
-            rows += unknown_rows(embeddings, sampler, episodes, limit)
+            rows += unknown_rows(embeddings, sampler, episodes, unknown_distance)
     return rows
 
 
-def within_alphabet_row(model: ProtoNet, part: Characters, episodes: int, seed: int) -> dict:
-    """Error in % of episodes that WithinAlphabetSampler samples, as a row of results.json."""
-    embeddings = embed(model, part.images)
-    sampler = WithinAlphabetSampler(part, torch.Generator(embeddings.device).manual_seed(seed))
-    _, accuracies = run_episodes(embeddings, sampler, episodes)
-    count = f"{episodes} episodes in {len(sampler.alphabets)} alphabets"
-    return mean_row(WITHIN_ALPHABET, 100 * (1 - accuracies), "%", count=count, literature=CHALLENGE)
+def name_setting(way: int, shot: int) -> str:
+    """Returns how a row calls a setting."""
+    return f"{way}-way {shot}-shot"
 
 
-def lake_row(model: ProtoNet, folder: Path, device: torch.device) -> dict:
-    """Error in % of the 20 fixed runs of Lake et al., as a row of results.json.
+def beside_paper(rows: list[dict]) -> list[dict]:
+    """Adds the paper's and the first report's numbers, which hold for splits of all of Omniglot."""
+    settings = {name_setting(*setting): setting for setting in PAPER}
+    cited = []
+    for row in rows:
+        setting = settings.get(row["name"])
+        known = {"paper": PAPER[setting], "report": REPORT[setting]} if setting else {}
+        cited.append(row | known)
+    return cited
 
-    Args:
-        folder: all_runs.zip of the author's one-shot-classification folder, unpacked: run01 to run20, each
-            with class_labels.txt, whose lines "run01/test/item01.png run01/training/class09.png" pair a query
-            with its class.
 
-    Raises:
-        RunError: a run is missing or damaged.
-    """
-    errors = []
-    for number in range(1, 21):
-        labels = folder / f"run{number:02d}" / "class_labels.txt"
-        if not labels.is_file():
-            needed = "the folder must hold run01 to run20 of the author's all_runs.zip"
-            raise RunError(f"{labels} is missing: {needed}")
-        pairs = [line.split() for line in labels.read_text("utf-8", "replace").splitlines() if line.strip()]
-        if not pairs or any(len(pair) != 2 for pair in pairs):
-            raise RunError(f"{labels}: each line must name a test image and a training image")
-        images = [np.stack([read_ink(folder / path, "no") for path in column]) for column in zip(*pairs)]
-        images = torch.from_numpy(np.stack(images)).to(device)  # (2, way, 28, 28)
-        query, support = embed(model, images)  # (way, dim) each; row i of both is the same character
-        _, accuracy = prototypical_loss(torch.stack([support, query], 1), 1)  # (way, 2, dim)
-        errors.append(100 * (1 - accuracy))
-    return mean_row(LAKE_RUNS, torch.stack(errors), "%", count="20 runs", literature=CHALLENGE)
+def add_to_names(rows: list[dict], note: str) -> list[dict]:
+    """Returns the rows with a note at the end of their names, such as UNTRAINED."""
+    return [row | {"name": row["name"] + note} for row in rows]
+
+
+# Drawings of other classes ----------------------------------------------------------------------------------
 
 
 def calibrate_unknown(embeddings: Tensor, counts: Tensor) -> float:
-    """95 % of drawings are nearer to their prototype than this squared distance times 1 + 1 / shot.
+    """Finds the limit of predict.py --unknown: 95 % of drawings are nearer to their prototype.
 
-    A drawing's squared distance to the mean of k others of its class is on average 1 + 1 / k times the
-    class's variance. Here each is compared with all n - 1 others of its class, whose mean is n / (n - 1)
+    The limit is a squared distance that goes with every shot: a drawing's squared distance to the mean of k
+    others of its class is on average 1 + 1 / k times the class's variance, so it is compared with the limit
+    times 1 + 1 / shot. Here each is compared with all n - 1 others of its class, whose mean is n / (n - 1)
     times as far away as the mean of all n.
 
     Args:
@@ -176,28 +155,31 @@ def calibrate_unknown(embeddings: Tensor, counts: Tensor) -> float:
     return float(distance[real & (n > 1)].quantile(0.95))
 
 
-def unknown_distance(model: ProtoNet, state: dict, data_root: Path, device: torch.device) -> float:
-    """`calibrate_unknown` of a checkpoint: its own, or for an older one that of its validation classes.
+@torch.inference_mode()
+def unknown_rows(
+    embeddings: Tensor, sampler: PrototypicalBatchSampler, episodes: int, unknown_distance: float
+) -> list[dict]:
+    """Returns both errors of predict.py --unknown in %, as rows of results.json.
 
-    Raises:
-        UsageError: the network was trained on them.
-        RunError: as `splits.load`.
+    Of the classes of an episode the last has no prototype, and its queries should be called unknown.
+
+    Args:
+        embeddings: (class, drawing, dim) of a whole part.
+        unknown_distance: as `calibrate_unknown`.
     """
-    known, trained = state.get("facts", {}).get("unknown_distance"), state["options"]
-    if known is not None:
-        return known
-    if trained["trainval"]:
-        raise UsageError("--unknown: with --trainval no validation classes were left to calibrate it on")
-    folder = trained_folder(trained, None)
-    data = DataOptions(trained["dataset"], trained["split"], folder, trained["no_rotations"])
-    part = load(data_root, data, trained["seed"])["validation"].to(device)
-    return calibrate_unknown(embed(model, part.images), part.counts)
-
-
-def load_model(path: Path, runtime: Runtime) -> tuple[ProtoNet, dict]:
-    """The network of a checkpoint, on the device, and the checkpoint's other contents.
-
-    Raises:
-        RunError: as `checkpoint.load_network`.
-    """
-    return checkpoint.load_network(path, QUESTION, ProtoNet, runtime.device)
+    way = sampler.way - 1
+    shot = sampler.shot
+    limit = unknown_distance * (1 + 1 / shot)
+    rejected = []
+    for _ in range(episodes):
+        classes, drawings = sampler.sample(1)
+        prototypes, queries = prototypes_and_queries(embeddings[classes[0], drawings[0]], shot)
+        distances = squared_distances(queries, prototypes[:-1]).amin(-1)  # ((way + 1) * query,)
+        rejected.append((distances > limit).float().view(way + 1, -1).mean(-1))
+    shares = 100 * torch.stack(rejected)  # (episodes, way + 1)
+    name = name_setting(way, shot)
+    count = f"{episodes} episodes"
+    return [
+        mean_row(f"{name}, wrongly called unknown", shares[:, :-1].mean(1), "%", count=count),
+        mean_row(f"{name}, other class accepted", 100 - shares[:, -1], "%", count=count),
+    ]

@@ -24,53 +24,6 @@ class Block(nn.Module):
         return F.relu(F.max_pool2d(self.norm(self.conv(x)), 2))
 
 
-class FirstBlock(Block):
-    """A Block on the images themselves that never stores the normalised feature maps: the same function,
-    faster.
-
-    Each output channel is y = w . p + b over 3x3 patches p of the image, so over a batch E[y] = w . E[p] + b
-    and Var[y] = w' Cov[p] w: the batch statistics of BatchNorm follow from nine means and a 9x9 covariance of
-    the input. The normalisation is then folded into the convolution's weights, and autograd differentiates
-    through the fold as it would through BatchNorm. It pays because the images need no gradient, and on a CPU
-    alone: it is some forty operations more, and a GPU waits for their launches.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.device.type != "cpu":
-            return super().forward(x)
-        norm, weight = self.norm, self.conv.weight.flatten(1)  # (64, 9 * channels_in)
-        with torch.autocast("cpu", enabled=False):
-            patches = F.pad(x, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)  # (n, channels_in, h, w, 3, 3)
-            patches = patches.permute(1, 4, 5, 0, 2, 3).flatten(0, 2)  # (9 * channels_in, n, h, w)
-            patches = patches.flatten(1)  # (9 * channels_in, n * h * w)
-            middle = patches.mean(1)
-            centred = patches - middle[:, None]
-            mean = weight @ middle + self.conv.bias  # E[y]
-            variance = (weight @ (centred @ centred.T / patches.shape[1]) * weight).sum(1)  # Var[y]
-            with torch.no_grad():
-                count = patches.shape[1]
-                norm.running_mean.lerp_(mean, norm.momentum)
-                norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
-                norm.num_batches_tracked += 1
-            scale = norm.weight * (variance + norm.eps).rsqrt()
-            folded = self.conv.weight * scale[:, None, None, None]  # (64, channels_in, 3, 3)
-            folded = folded.contiguous(memory_format=torch.channels_last)
-            bias = norm.bias + (self.conv.bias - mean) * scale
-        return F.relu(F.max_pool2d(F.conv2d(x, folded, bias, padding=1), 2))
-
-
-class Residual(nn.Module):
-    """x + BatchNorm(conv3x3(x)), then ReLU: (n, channels, h, w) -> the same shape (He et al. 2016, eq. 1)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.norm(self.conv(x)))
-
-
 class ProtoNet(nn.Module):
     """Four blocks: (n, 1, 28, 28) images, ink 1 on 0 -> (n, d) embeddings.
 
@@ -96,16 +49,88 @@ class ProtoNet(nn.Module):
         return features.flatten(1)  # (n, d)
 
 
+def untrained_network(architecture: dict, seed: int) -> ProtoNet:
+    """Builds the network as it was before a training with this seed, whose first draws are its weights."""
+    torch.manual_seed(seed)
+    return ProtoNet(**architecture)
+
+
+# Not in the paper -------------------------------------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    """x + BatchNorm(conv3x3(x)), then ReLU: (n, channels, h, w) -> the same shape (He et al. 2016, eq. 1)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.norm(self.conv(x)))
+
+
 class ShiftAveraged(nn.Module):
     """Averages each embedding over shifts of its image by up to `most` pixels: (2 most + 1)^2 passes."""
 
     def __init__(self, model: nn.Module, most: int):
         super().__init__()
-        self.model, self.most = model, most
+        self.model = model
+        self.most = most
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         padded = F.pad(images, (self.most,) * 4)  # (n, 1, 28 + 2 most, 28 + 2 most)
         steps = range(2 * self.most + 1)
-        shifted = (padded[..., y : y + height, x : x + width] for y in steps for x in steps)
-        return torch.stack([self.model(image) for image in shifted]).mean(0)  # (n, d)
+        embeddings = []
+        for y in steps:
+            for x in steps:
+                embeddings.append(self.model(padded[..., y : y + height, x : x + width]))
+        return torch.stack(embeddings).mean(0)  # (n, d)
+
+
+# The first block, faster on a CPU ---------------------------------------------------------------------------
+
+
+class FirstBlock(Block):
+    """A Block on the images themselves that never stores the normalised feature maps: the same function,
+    faster.
+
+    Each output channel is y = w . p + b over 3x3 patches p of the image, so over a batch E[y] = w . E[p] + b
+    and Var[y] = w' Cov[p] w: the batch statistics of BatchNorm follow from nine means and a 9x9 covariance of
+    the input. The normalisation is then folded into the convolution's weights, and autograd differentiates
+    through the fold as it would through BatchNorm. It pays because the images need no gradient, and on a CPU
+    alone: it is some forty operations more, and a GPU waits for their launches.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        norm = self.norm
+        weight = self.conv.weight.flatten(1)  # (64, 9 * channels_in)
+        with torch.autocast("cpu", enabled=False):
+            # All patches of the batch.
+            patches = F.pad(x, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)  # (n, channels_in, h, w, 3, 3)
+            patches = patches.permute(1, 4, 5, 0, 2, 3).flatten(0, 2)  # (9 * channels_in, n, h, w)
+            patches = patches.flatten(1)  # (9 * channels_in, n * h * w)
+            count = patches.shape[1]
+
+            # Mean and variance of each output channel.
+            middle = patches.mean(1)
+            centred = patches - middle[:, None]
+            mean = weight @ middle + self.conv.bias  # E[y]
+            covariance = centred @ centred.T / count
+            variance = (weight @ covariance * weight).sum(1)  # Var[y]
+
+            # BatchNorm's running statistics, as it would keep them.
+            with torch.no_grad():
+                norm.running_mean.lerp_(mean, norm.momentum)
+                norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+                norm.num_batches_tracked += 1
+
+            # The normalisation, folded into the convolution.
+            scale = norm.weight * (variance + norm.eps).rsqrt()
+            folded = self.conv.weight * scale[:, None, None, None]  # (64, channels_in, 3, 3)
+            folded = folded.contiguous(memory_format=torch.channels_last)
+            bias = norm.bias + (self.conv.bias - mean) * scale
+        return F.relu(F.max_pool2d(F.conv2d(x, folded, bias, padding=1), 2))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def prototypes_and_queries(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
-    """Splits an episode into class means and queries.
+    """Splits an episode into prototypes and queries.
 
     Args:
         embeddings: (..., way, shot + query, dim); the first `shot` of every class are its support.
@@ -22,19 +22,20 @@ def prototypes_and_queries(embeddings: Tensor, shot: int) -> tuple[Tensor, Tenso
 
 
 def squared_distances(query: Tensor, prototypes: Tensor) -> Tensor:
-    """Squared Euclidean distances in fp32: (..., n, dim) and (..., way, dim) -> (..., n, way).
+    """Returns squared Euclidean distances in fp32: (..., n, dim) and (..., way, dim) -> (..., n, way).
 
-    As |q|^2 - 2 qp + |p|^2, without the differences (..., n, way, dim). Both are first moved by the
-    prototypes' mean: of smaller numbers fp32 keeps more digits.
+    As |q|^2 - 2 qp + |p|^2, without the differences (..., n, way, dim). Both are centred on the prototypes'
+    mean first, because fp32 rounds small numbers less.
     """
     centre = prototypes.mean(-2, keepdim=True)  # (..., 1, dim)
-    query, prototypes = query - centre, prototypes - centre
+    query = query - centre
+    prototypes = prototypes - centre
     lengths = query.square().sum(-1, keepdim=True) + prototypes.square().sum(-1).unsqueeze(-2)
     return (lengths - 2 * query @ prototypes.mT).clamp(min=0)
 
 
 def every_support(embeddings: Tensor) -> Tensor:
-    """The episodes in which every drawing takes its turn as support: (way, n, dim) -> (n, way, n, dim).
+    """Gives every drawing its turn as support, in episodes of their own: (way, n, dim) -> (n, way, n, dim).
 
     In the i-th of them each class's support begins at its i-th drawing, and what comes before goes to the
     end. All are as likely as the one that was sampled, and the network embeds their drawings once. Learning
@@ -44,8 +45,8 @@ def every_support(embeddings: Tensor) -> Tensor:
 
 
 def prototypical_loss(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of a softmax over negative squared distances to the prototypes (eq. 2), with no
-    temperature.
+    """Computes the cross-entropy of a softmax over negative squared distances to the prototypes (eq. 2), with
+    no temperature.
 
     Args:
         embeddings: (..., way, shot + query, dim), one episode or a batch of them.

@@ -1,0 +1,62 @@
+"""Which files are the examples of a class, and which are to be classified. Nothing here imports torch."""
+
+import sys
+from collections.abc import Container, Sequence
+from pathlib import Path
+
+from common.errors import UsageError
+from common.image_files import list_folders, list_images, one_form, skip_small
+
+UNKNOWN = "unknown"  # what predict.py --unknown calls a drawing of another class
+
+
+def find_support(folder: Path, least: int) -> dict[str, list[Path]]:
+    """Returns the image files of each class of --support, the folders in it.
+
+    Args:
+        least: classes with fewer images are left out and named.
+
+    Raises:
+        UsageError: this is no folder, or has fewer than two classes, or one without images.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--support {folder} is not a folder")
+    support = {one_form(inner.name): list_images(inner) for inner in list_folders(folder)}
+    support = skip_small(support, least)
+    empty = [name for name, files in support.items() if not files]
+    if empty:
+        raise UsageError(f"no images in these classes of --support {folder}: {', '.join(empty)}")
+    if len(support) < 2:
+        raise UsageError(f"--support {folder} must hold two or more folders, one per class")
+    return support
+
+
+def find_queries(paths: Sequence[Path], classes: Container[str], unknown: bool) -> dict[Path, str]:
+    """Returns the image files of --query with their classes, "" where that is not known.
+
+    Args:
+        paths: images, folders of images, and folders of one folder per class.
+        classes: of the support.
+        unknown: a folder that is none of the classes holds UNKNOWN images; without, it is left out and named.
+
+    Raises:
+        UsageError: a path is not there, or there are no images.
+    """
+    queries: dict[Path, str] = {}
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"--query {path} does not exist")
+        if not path.is_dir():
+            queries[path] = ""
+            continue
+        for inner in list_folders(path):
+            name = one_form(inner.name)
+            if name in classes or unknown:
+                label = name if name in classes else UNKNOWN
+                queries |= dict.fromkeys(list_images(inner), label)
+            else:
+                print(f"left out: {inner}, no class of --support", file=sys.stderr)
+        queries |= dict.fromkeys(list_images(path, folders_too=True), "")
+    if not queries:
+        raise UsageError("no images (.png, .jpg, ...) in --query")
+    return queries
