@@ -167,7 +167,7 @@ def fetch(url: str, path: Path, md5: str, wanted: str) -> None:
     if utils.check_integrity(str(path), md5):
         return
     files = f"{wanted}, from {url.rpartition('/')[0]}"
-    with downloading("Omniglot", "q2_protonet/train.py", path.parent, files):
+    with downloading("Omniglot", path.parent, files):
         utils.download_url(url, str(path.parent), path.name, md5)
 
 
