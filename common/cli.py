@@ -98,7 +98,7 @@ def run(main: Callable[[OptionsType], object], options: OptionsType) -> None:
     from common.stop_signal import StopSignal
 
     StopSignal.ends_process = True
-    if sys.stderr:
+    with contextlib.suppress(OSError, RuntimeError):  # where stderr is no file, or there is none
         faulthandler.enable()  # a crash in a library says in which line of Python it happened
     advice = getattr(options, "memory_advice", "")
     with _quiet_pipe(), one_line_errors(getattr(options, "debug", False), advice):
