@@ -12,11 +12,9 @@ from common.statistics import mean_row, share_row
 from q2_protonet.drawings import read_ink
 from q2_protonet.measures import embed, run_episodes
 from q2_protonet.omniglot_dataset import Characters
-from q2_protonet.paper import CHALLENGE
+from q2_protonet.paper import CHALLENGE, LAKE_RUNS, WITHIN_ALPHABET
 from q2_protonet.prototypical_loss import squared_distances
 
-WITHIN_ALPHABET = "20-way 1-shot within an alphabet, error"
-LAKE_RUNS = "20-way 1-shot within an alphabet, error on Lake's 20 runs"
 RUNS = 20
 
 

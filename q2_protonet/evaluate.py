@@ -64,6 +64,15 @@ def choose_data(trained: dict, options: Options) -> DataOptions:
     return data
 
 
+def load_part(data: DataOptions, seed: int, options: Options, runtime: Runtime) -> Characters | None:
+    """Loads the part to test on; None where only Lake's runs are asked for."""
+    if options.lake_runs and not options.within_alphabet:
+        return None
+    with runtime.one_first(options.data_root, data.dataset):
+        parts = load(options.data_root, data, seed)
+    return parts[options.part].to(runtime.device)
+
+
 def measure_challenge(
     network: nn.Module,
     part: Characters | None,
@@ -105,6 +114,15 @@ def measure_settings(
     return rows
 
 
+def keep_rows(results: Path | None, key: str, rows: list[dict]) -> None:
+    """Adds rows to the results of the checkpoint's run; those of the same names are replaced."""
+    if results is None:
+        return
+    before = read_json(results).get("evaluations", {}).get(key, [])
+    by_name = {row["name"]: row for row in before + rows}
+    add_evaluation(results, key, list(by_name.values()))
+
+
 def main(options: Options) -> list[dict]:
     options = resolve(options)
     results = results_to_extend(options.checkpoint, QUESTION)
@@ -120,12 +138,8 @@ def main(options: Options) -> list[dict]:
     data = choose_data(trained, options)
     where = f"{options.part} part of {describe(data)}"
     print(f"{options.checkpoint}: epoch {few_shot.epoch}, {where}")
+    part = load_part(data, trained["seed"], options, runtime)
     runs = read_runs(options.lake_runs) if options.lake_runs else []
-    part = None
-    if options.within_alphabet or not options.lake_runs:
-        with runtime.one_first(options.data_root, data.dataset):
-            parts = load(options.data_root, data, trained["seed"])
-        part = parts[options.part].to(runtime.device)
     cited = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT and options.part == "test"
 
     # Measure.
@@ -146,9 +160,7 @@ def main(options: Options) -> list[dict]:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())
         print(f"Lake et al. 2019, on the 20 runs, trained on all 30 background alphabets: {others}")
     key = f"evaluate.py, {options.checkpoint.name}, {where}, seed {options.seed}"
-    before = read_json(results).get("evaluations", {}).get(key, []) if results else []
-    by_name = {row["name"]: row for row in before + rows}
-    add_evaluation(results, key, list(by_name.values()))
+    keep_rows(results, key, rows)
     return rows
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from common.download import downloading, extract
+from common.download import fetch, unpacked
 from common.errors import RunError, UsageError
 from common.image_files import find_parts, list_classes, list_images
 
@@ -75,7 +75,12 @@ def find_omniglot(data_root: Path, split: str, seed: int) -> Division:
 
 def list_characters(folder: Path, archive: str) -> Classes:
     """Lists every character of an archive, in the order of their names "<alphabet>/<character>"."""
-    tree = unpacked(folder, archive)
+    md5, drawings = ARCHIVES[archive]
+    packed = folder / f"{archive}.zip"
+    small = "small" in archive  # the split small takes both small archives, all others take both large ones
+    wanted = [f"{name}.zip (MD5 {its})" for name, (its, _) in ARCHIVES.items() if ("small" in name) == small]
+    files = f"{', '.join(wanted)}, from {ARCHIVE_URL}"
+    tree = unpacked(f"{ARCHIVE_URL}/{packed.name}", packed, md5, drawings, "Omniglot", files)
     classes = {}
     for character in sorted(tree.glob("*/*/")):
         classes[f"{character.parent.name}/{character.name}"] = list_images(character)
@@ -84,11 +89,11 @@ def list_characters(folder: Path, archive: str) -> Classes:
 
 def read_lists(folder: Path, known: Container[str]) -> dict[str, list[str]]:
     """Reads the split of Vinyals et al. 2016 from its lists: 1,028 / 172 / 423 characters."""
+    wanted = ", ".join(f"{name}.txt (MD5 {md5})" for name, md5 in LIST_MD5.items())
     parts = {}
-    for part, name in zip(PARTS, LIST_MD5):
+    for part, (name, md5) in zip(PARTS, LIST_MD5.items()):
         path = folder / f"{name}.txt"
-        wanted = ", ".join(f"{each}.txt (MD5 {md5})" for each, md5 in LIST_MD5.items())
-        fetch(f"{LIST_URL}/{path.name}", path, LIST_MD5[name], wanted)
+        fetch(f"{LIST_URL}/{path.name}", path, md5, "Omniglot", f"{wanted}, from {LIST_URL}")
         parts[part] = read_list(path, known)
     return parts
 
@@ -135,40 +140,6 @@ def divide_small(folder: Path) -> Division:
 def only_alphabets(characters: Classes | list[str], *alphabets: str) -> list[str]:
     """Returns the names of the characters of these alphabets."""
     return [name for name in characters if name.split("/")[0] in alphabets]
-
-
-def unpacked(folder: Path, archive: str) -> Path:
-    """Returns the folder of an archive's drawings, downloaded and extracted whole if it is not there."""
-    md5, drawings = ARCHIVES[archive]
-    target = folder / archive
-    if sum(1 for _ in target.glob("*/*/*.png")) == drawings:
-        return target
-    packed = folder / f"{archive}.zip"
-    small = (
-        "small" in archive
-    )  # the split small takes both of the small archives, and all others both large ones
-    wanted = [f"{name}.zip (MD5 {its})" for name, (its, _) in ARCHIVES.items() if ("small" in name) == small]
-    fetch(f"{ARCHIVE_URL}/{packed.name}", packed, md5, ", ".join(wanted))
-    extract(packed, archive, target)
-    return target
-
-
-def fetch(url: str, path: Path, md5: str, wanted: str) -> None:
-    """Downloads a file unless it is there whole; a partial or foreign one is fetched again.
-
-    Args:
-        wanted: all files that are needed, for the message.
-
-    Raises:
-        RunError: there is no network, or what came has another MD5.
-    """
-    from torchvision.datasets import utils  # takes a second to import, and is rarely needed
-
-    if utils.check_integrity(str(path), md5):
-        return
-    files = f"{wanted}, from {url.rpartition('/')[0]}"
-    with downloading("Omniglot", path.parent, files):
-        utils.download_url(url, str(path.parent), path.name, md5)
 
 
 # A user's own folder, and divisions at random ---------------------------------------------------------------

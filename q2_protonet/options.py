@@ -7,7 +7,14 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 from common.errors import RunError, UsageError
 from common.image_files import require_folder_option
 from common.json_files import read_json
-from common.options import CheckpointOptions, TrainingOptions, check_checkpoint, check_training, shrink
+from common.options import (
+    CheckpointOptions,
+    TrainingOptions,
+    check_checkpoint,
+    check_output,
+    check_training,
+    shrink,
+)
 from common.ranges import FREE_ON_RESUME, above, at_least
 from q2_protonet.few_shot_files import UNKNOWN, find_queries, find_support
 
@@ -282,8 +289,5 @@ def resolve_prediction(options: PredictOptions) -> PredictOptions:
         files += own
     if options.output.is_dir():
         raise UsageError(f"--output must be a file, and {options.output} is a folder")
-    images = {file.resolve() for file in files}
-    for path in (options.output, options.picture, options.confusion):
-        if path.resolve() in images:
-            raise UsageError(f"--output would overwrite the image {path}: give another name")
+    check_output((options.output, options.picture, options.confusion), files)
     return options

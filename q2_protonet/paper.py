@@ -17,8 +17,6 @@ FIRST_REPORT = (
 PAPER = {(5, 1): 98.8, (5, 5): 99.7, (20, 1): 96.0, (20, 5): 98.9}  # Snell et al. 2017, table 1
 REPORT = {(5, 1): 97.06, (5, 5): 99.31, (20, 1): 91.47, (20, 5): 97.61}
 
-WHOLE_OMNIGLOT = ("vinyals", "random")  # the splits whose rows stand beside these numbers
-
 # Lake et al. 2019: error in % within an alphabet, 20-way 1-shot, trained on the 30 background alphabets
 CHALLENGE = {"people": 4.5, "BPL": 3.3, "a prototypical network": 13.7}
 WITHIN_ALPHABET = "20-way 1-shot within an alphabet, error"

@@ -93,13 +93,16 @@ def measure(predicted: Tensor, labels: Tensor, unknown: int) -> list[dict]:
     return rows
 
 
-def report_accuracy(rows: list[dict], truth: list[str], names: list[str], options: Options) -> None:
+def report_accuracy(
+    rows: list[dict], truth: list[str], names: list[str], network: str, options: Options
+) -> None:
     """Shows the accuracy on the queries whose class is known, and draws which classes are confused."""
     labels = [*names, UNKNOWN]
     known = [(row["predicted"], name) for row, name in zip(rows, truth) if name]
     predicted = torch.tensor([labels.index(name) for name, _ in known])
     true = torch.tensor([labels.index(name) for _, name in known])
-    plots.confusion(predicted, true, labels if options.unknown else names, options.confusion)
+    shown = labels if options.unknown else names
+    plots.confusion(predicted, true, shown, options.confusion, network)
     print_rows(measure(predicted, true, len(names)))
     print(f"which classes are confused: {options.confusion}")
 
@@ -131,15 +134,16 @@ def main(options: Options) -> list[dict]:
     # Table and picture.
     table = make_table(rows, truth, names, answers, options.unknown)
     write_rows(options.output, table)
-    nearest = answers.nearest[:PICTURED]
-    shown = [row | {"nearest": names[support.labels[i]]} for row, i in zip(rows, nearest)]
-    nearest_images = np.concatenate(list(examples.values()))[nearest.numpy()]
-    plot_predictions(shown, query_images[:PICTURED], nearest_images, few_shot.name, options.picture)
+    for row, nearest in zip(rows, answers.nearest):
+        row["nearest"] = names[support.labels[nearest]]
+    shown = slice(PICTURED)
+    nearest_images = np.concatenate(list(examples.values()))[answers.nearest[shown].numpy()]
+    plot_predictions(rows[shown], query_images[shown], nearest_images, few_shot.name, options.picture)
     for row in rows:
         print(f"{row['file']}: {row['predicted']} ({row['note']})")
     print(f"{len(rows)} images, {len(names)} classes: {options.output} and {options.picture}")
     if any(truth):
-        report_accuracy(rows, truth, names, options)
+        report_accuracy(rows, truth, names, few_shot.name, options)
     if failed:
         raise RunError("; ".join(failed))
     return table

@@ -1,17 +1,17 @@
 import shutil
 import zipfile
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image
 from torchvision.datasets.utils import calculate_md5
 
-from common.images import list_classes
-from common.runtime import RunError, UsageError
-from q2_protonet import omniglot_dataset, splits
-from q2_protonet.omniglot_dataset import Characters, decode, jitter, merge, prepare, read_ink
-from q2_protonet.splits import DataOptions, load
+from common.errors import RunError, UsageError
+from common.image_files import list_classes
+from q2_protonet import omniglot_dataset, omniglot_files
+from q2_protonet.drawings import read_ink
+from q2_protonet.omniglot_dataset import Characters, decode, jitter, load, merge, prepare
+from q2_protonet.options import DataOptions, check_data
 from tests.conftest import DATA_ROOT
 
 
@@ -44,69 +44,6 @@ def test_rotations_are_new_classes_turned_as_pillow_turns_them(tmp_path):
     difference = turned.images[:, 0].int() - torch.stack(read).int()
     assert difference.abs().max() <= 1  # rotate then resize, as the paper does, but for rounding
     assert turned.images.flatten(1).unique(dim=0).shape[0] == 4
-
-
-def test_ink_is_one_on_zero_whatever_the_picture(tmp_path):
-    image = letter()
-    image.convert("1").save(tmp_path / "black.png")
-    ImageOps.invert(image).save(tmp_path / "white.png")
-    image.point(lambda v: 100 + v // 3).save(tmp_path / "faint.png")
-    rgba = Image.new("RGBA", image.size)
-    rgba.paste((0, 0, 0, 255), mask=ImageOps.invert(image))
-    rgba.save(tmp_path / "alpha.png")
-    Image.fromarray(np.asarray(image, dtype=np.uint16) * 200).save(tmp_path / "deep.png")
-    expected = read_ink(tmp_path / "black.png")
-    assert expected.max() > 200 and expected[0, 0] == 0 and expected.mean() < 30
-    for name in ("white", "faint", "alpha", "deep"):
-        assert np.abs(read_ink(tmp_path / f"{name}.png").astype(int) - expected).max() <= 2, name
-    assert prepare(torch.from_numpy(expected.copy())).shape == (1, 1, 28, 28)
-    assert prepare(torch.full((28, 28), 255)).max() == 1
-
-
-def test_ink_that_touches_the_border(tmp_path):
-    """Cropped tightly, or in a frame: told which it is, the reader keeps the ink that covers the border."""
-    cropped = np.zeros((60, 40), np.uint8)  # a black E
-    cropped[10:25, 12:], cropped[35:50, 12:] = 255, 255
-    framed = np.full((60, 60), 255, np.uint8)
-    framed[:6], framed[-6:], framed[:, :6], framed[:, -6:], framed[20:40, 28:32] = 0, 0, 0, 0, 0
-    for drawing in (cropped, framed):
-        Image.fromarray(drawing).save(tmp_path / "dark.png")
-        Image.fromarray(255 - drawing).save(tmp_path / "light.png")
-        square = Image.new("L", (60, 60))
-        square.paste(Image.fromarray(255 - drawing), ((60 - drawing.shape[1]) // 2, 0))
-        expected = np.asarray(square.resize((28, 28), Image.Resampling.BILINEAR))
-        assert np.array_equal(read_ink(tmp_path / "dark.png", "no"), expected)
-        assert np.array_equal(read_ink(tmp_path / "light.png", "yes"), expected)
-
-
-@pytest.mark.parametrize("letter", "EFHLMNUOSR#")
-@pytest.mark.parametrize("margin", [0, 1])
-def test_the_ink_of_a_tightly_cropped_letter_is_found_out(tmp_path, letter, margin):
-    page = Image.new("L", (200, 200))
-    ImageDraw.Draw(page).text((100, 100), letter, 255, ImageFont.load_default(120), anchor="mm")
-    left, top, right, bottom = page.getbbox()
-    light = page.crop((left - margin, top - margin, right + margin, bottom + margin))
-    light.save(tmp_path / "light.png")
-    ImageOps.invert(light).save(tmp_path / "dark.png")
-    expected = read_ink(tmp_path / "light.png", "yes")
-    assert np.array_equal(read_ink(tmp_path / "light.png"), expected)
-    assert np.array_equal(read_ink(tmp_path / "dark.png"), expected)
-
-
-@pytest.mark.parametrize("invert", ["auto", "yes", "no"])
-@pytest.mark.parametrize("mode", ["L", "RGBA", "F"])
-def test_a_picture_without_ink_is_named(tmp_path, invert, mode):
-    Image.new(mode, (40, 40)).save(tmp_path / "blank.tif")
-    with pytest.raises(RunError, match="blank.tif has no ink"):
-        read_ink(tmp_path / "blank.tif", invert)
-
-
-def test_wide_pictures_are_padded_not_stretched(tmp_path):
-    image = Image.new("L", (200, 100), 255)
-    image.paste(0, (80, 30, 120, 70))
-    image.save(tmp_path / "wide.png")
-    ink = read_ink(tmp_path / "wide.png") > 128
-    assert ink.any(1).sum() == ink.any(0).sum()  # the square stays a square
 
 
 def test_unreadable_image_is_named(tree):
@@ -145,8 +82,18 @@ def test_small_classes_are_left_out_by_name(tree, capsys):
     names = sorted(name for part in parts.values() for name in part.names)
     assert names == [f"c{i:02d}" for i in range(12) if i != 3]
     assert "left out, with fewer than 4 images: c03 (3)" in capsys.readouterr().err
-    with pytest.raises(UsageError, match="--skip_small needs --dataset folder"):
-        load(tree.parent, DataOptions("synthetic", skip_small=4))
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (DataOptions("folder"), "--dataset folder needs --folder DIR"),
+        (DataOptions("synthetic", skip_small=4), "--skip_small needs --dataset folder"),
+    ],
+)
+def test_data_options_that_do_not_fit_each_other(data, message):
+    with pytest.raises(UsageError, match=message):
+        check_data(data)
 
 
 def test_folder_with_its_own_parts_must_not_share_classes(tree, tmp_path):
@@ -158,8 +105,6 @@ def test_folder_with_its_own_parts_must_not_share_classes(tree, tmp_path):
         load(tmp_path, DataOptions("folder", folder=tmp_path / "own"))
     (tmp_path / "own" / "test" / "a").rename(tmp_path / "own" / "test" / "d")
     assert load(tmp_path, DataOptions("folder", folder=tmp_path / "own"))["test"].names[0] == "d/rot000"
-    with pytest.raises(UsageError, match="needs --folder"):
-        load(tmp_path, DataOptions("folder"))
 
 
 def test_synthetic_has_classes_for_sixty_way_and_is_seeded():
@@ -167,6 +112,10 @@ def test_synthetic_has_classes_for_sixty_way_and_is_seeded():
     assert [len(part) for part in one.values()] == [508, 84, 208]
     one, two, other = (parts["train"].images for parts in (one, two, other))
     assert torch.equal(one, two) and not torch.equal(one, other) and one.dtype == torch.uint8
+
+
+def test_prepare_scales_ink_to_one():
+    assert torch.equal(prepare(torch.full((28, 28), 255)), torch.ones(1, 1, 28, 28))
 
 
 def test_merge_pads_the_smaller_part():
@@ -202,8 +151,8 @@ def test_omniglot_missing_or_damaged_without_network(tmp_path, monkeypatch, dama
     folder.mkdir()
     if damage != "missing":
         (folder / "images_background_small1.zip").write_bytes(b"PK" if damage == "truncated" else b"x" * 5000)
-    said = r"(?s)missing or damaged.*train.py --dataset synthetic\n.*omniglot-py\n"
-    with pytest.raises(RunError, match=said + r".*small1.zip \(MD5 e704a628.*https"):
+    said = r"(?s)missing or damaged.*omniglot-py\n.*small1.zip \(MD5 e704a628.*https"
+    with pytest.raises(RunError, match=said):
         load(tmp_path, DataOptions(split="small"))
 
 
@@ -214,44 +163,41 @@ def test_half_extracted_is_extracted_again_from_the_archive(tmp_path, monkeypatc
         for i in range(3):
             letter(20 + i).save(tmp_path / "l.png")
             archive.write(tmp_path / "l.png", f"tiny/Abc/character01/{i}.png")
-    monkeypatch.setitem(splits.ARCHIVES, "tiny", (calculate_md5(folder / "tiny.zip"), 3))
+    monkeypatch.setitem(omniglot_files.ARCHIVES, "tiny", (calculate_md5(folder / "tiny.zip"), 3))
     cut = folder / "tiny/Abc/character01/0.png"
     cut.parent.mkdir(parents=True)
     cut.write_bytes(b"cut")
-    characters = splits.alphabets(tmp_path, "tiny")
-    assert characters.names == ["Abc/character01"] and characters.counts.tolist() == [3]
-    assert not (tmp_path.parent / "outside.png").exists() and not (tmp_path / "outside.png").exists()
+    classes = omniglot_files.list_characters(folder, "tiny")
+    assert list(classes) == ["Abc/character01"]
+    assert [file.name for file in classes["Abc/character01"]] == ["0.png", "1.png", "2.png"]
+    assert cut.stat().st_size > 3
 
 
-def blank_omniglot(names):
-    blank = torch.zeros(len(names), 1, 28, 28, dtype=torch.uint8)
-    return Characters(blank, torch.ones(len(names), dtype=torch.long), names)
+def test_a_random_division_has_the_sizes_of_vinyals():
+    parts = omniglot_files.divide_at_random([f"a/{i}" for i in range(1623)], 0)
+    assert [len(names) for names in parts.values()] == [1028, 172, 423]
+    assert len({name for names in parts.values() for name in names}) == 1623
 
 
-def test_random_split_has_the_sizes_of_vinyals(monkeypatch):
-    monkeypatch.setattr(splits, "alphabets", lambda *_: blank_omniglot([f"a/{i}" for i in range(1623)]))
-    parts = load(None, DataOptions(split="random"))
-    assert [len(part) for part in parts.values()] == [4112, 688, 1692]
-    assert len({name for part in parts.values() for name in part.names}) == 6492
+def test_vinyals_lists():
+    folder = DATA_ROOT / "omniglot-py" / "splits" / "vinyals"
+    if not folder.is_dir():
+        pytest.skip(f"the lists of the Vinyals split are not in {folder}")
+    listed = [(folder / f"{file}.txt").read_text().split() for file in ("train", "val", "test")]
+    known = {line.rpartition("/")[0] for lines in listed for line in lines}
+    parts = omniglot_files.read_lists(folder, known)
+    assert [len(names) for names in parts.values()] == [1028, 172, 423]
+    for names, lines in zip(parts.values(), listed):
+        assert sorted(
+            f"{name}/rot{turn}" for name in names for turn in ("000", "090", "180", "270")
+        ) == sorted(lines)
 
 
-def test_vinyals_lists(monkeypatch):
-    lists = DATA_ROOT / "omniglot-py" / "splits" / "vinyals"
-    if not lists.is_dir():
-        pytest.skip(f"the lists of the Vinyals split are not in {lists}")
-    listed = [(lists / f"{file}.txt").read_text().split() for file in ("train", "val", "test")]
-    names = sorted({line.rpartition("/")[0] for lines in listed for line in lines})
-    monkeypatch.setattr(splits, "alphabets", lambda *_: blank_omniglot(names))
-    parts = load(DATA_ROOT, DataOptions(split="vinyals"))
-    assert [len(part) for part in parts.values()] == [4112, 688, 1692]
-    assert [sorted(part.names) for part in parts.values()] == [sorted(lines) for lines in listed]
-
-
-@pytest.mark.parametrize("split, sizes", [("small", [544, 68, 356]), ("small1", [488, 56, 356])])
-def test_small_splits_of_the_real_drawings(real_omniglot, split, sizes):
-    parts = load(real_omniglot, DataOptions(split=split))
-    assert [len(part) for part in parts.values()] == sizes
-    assert len({name for part in parts.values() for name in part.names}) == sum(sizes)
+def test_the_small_split_of_the_real_drawings(real_omniglot):
+    parts = load(real_omniglot, DataOptions(split="small"))
+    assert [len(part) for part in parts.values()] == [544, 68, 356]
+    assert len({name for part in parts.values() for name in part.names}) == 968
     for part in parts.values():
-        assert part.images.shape[1:] == (20, 28, 28) and (part.counts == 20).all()
+        assert part.images.shape[1:] == (20, 28, 28)
+        assert (part.counts == 20).all()
         assert 0.02 < part.images.float().mean() / 255 < 0.2  # thin ink on an empty page

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from q2_protonet.omniglot_dataset import make_synthetic, prepare
+from q2_protonet.omniglot_dataset import prepare, synthetic_characters
 from q2_protonet.protonet import ProtoNet, Residual, ShiftAveraged
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypical_loss
@@ -46,7 +46,8 @@ def test_agrees_with_the_plain_network(training, residual_convs):
             nn.init.uniform_(module.running_var, 0.5, 2)
             nn.init.normal_(module.running_mean)
     plain = plain_network(model)
-    model.train(training), plain.train(training)
+    model.train(training)
+    plain.train(training)
     images = torch.rand(12, 1, 28, 28, dtype=torch.float64)
     ours, theirs = model(images), plain(images)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
@@ -71,7 +72,7 @@ def test_shifts_are_averaged():
 
 def test_one_episode_can_be_learnt_by_heart():
     torch.manual_seed(0)
-    part = make_synthetic(0, 20, 4)
+    part = synthetic_characters(0, 20, 4)
     sampler = PrototypicalBatchSampler(part, 10, 1, 3, torch.Generator().manual_seed(0))
     images = prepare(part.images[tuple(index[0] for index in sampler.sample(1))])
     model = ProtoNet()

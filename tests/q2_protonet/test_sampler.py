@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.runtime import UsageError
+from common.errors import UsageError
 from q2_protonet.omniglot_dataset import Characters
-from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
+from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler, check
 
 
 def sampler(counts, way, shot, query, seed=0):
@@ -46,13 +46,19 @@ def test_the_seed_decides_and_the_state_goes_on():
     assert torch.equal(two, other.sample(3)[1]) and not torch.equal(one, two)
 
 
-def test_too_few():
+def test_a_sampler_of_too_few_classes_is_refused():
     with pytest.raises(UsageError, match="6-way episodes need 6 classes, and this part of the data has 5"):
         sampler([9] * 5, 6, 1, 1)
+
+
+def test_a_sampler_of_too_few_drawings_is_refused():
     with pytest.raises(UsageError, match="a class has only 4"):
         sampler([9, 4], 2, 2, 3)
+
+
+def test_the_check_names_the_flags_of_train_py():
     few = Characters(None, torch.tensor([9, 4, 3]), ["alpha", "beta", "gamma"])
     with pytest.raises(UsageError, match=r"train part .* only 4 \(beta; 2 of 3 .*lower --num_support_tr"):
-        PrototypicalBatchSampler(few, 2, 2, 3, None, "train")
+        check(few, 2, 2, 3, "train")
     with pytest.raises(UsageError, match="validation part .* has 3: --classes_per_it_val can be at most 3"):
-        PrototypicalBatchSampler(few, 5, 1, 1, None, "validation")
+        check(few, 5, 1, 1, "validation")

@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from common.errors import RunError, UsageError
+from q2_protonet import evaluate
+from tests.q2_protonet.conftest import results_of, run
+
+SETTINGS = ["5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot"]
+MANY = "--way 5 20 --shot 1 5 --episodes 20".split()
+
+
+def test_many_settings_with_unknown(best, trained, capsys):
+    run(evaluate, "--checkpoint", best, *MANY, "--unknown")
+    results = results_of(trained / "logs/q2_protonet/a")
+    rows = [row for rows in results["evaluations"].values() for row in rows]
+    names = [row["name"] for row in rows]
+    assert names[:12:3] == SETTINGS
+    assert names[1:3] == ["5-way 1-shot, wrongly called unknown", "5-way 1-shot, other class accepted"]
+    assert names[0] in capsys.readouterr().out
+    assert len(results["rows"]) == 2
+    assert all(0 < row["value"] <= 100 for row in rows[:12:3])
+
+
+def test_shifts_and_another_part_are_named(best, trained):
+    rows = run(evaluate, "--checkpoint", best, *MANY, "--part", "validation", "--shifts", 1)
+    assert [row["name"] for row in rows] == [f"{name}, validation part, shifts 1" for name in SETTINGS]
+    kept = results_of(trained / "logs/q2_protonet/a")["evaluations"].values()
+    assert rows in kept
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--way", 300], "300-way episodes need 300 classes"),
+        (["--unknown", "--within_alphabet"], "--unknown goes with --way"),
+        (["--lake_runs", "nowhere"], "--lake_runs nowhere is not a folder"),
+        (["--shifts", 28], "--shifts must be 0 or more and below 28"),
+    ],
+)
+def test_wrong_commands(best, words, message):
+    with pytest.raises(UsageError, match=message):
+        run(evaluate, "--checkpoint", best, *words)
+
+
+def test_a_missing_checkpoint():
+    with pytest.raises(RunError, match="no checkpoint at nowhere.pt"):
+        run(evaluate, "--checkpoint", "nowhere.pt")
+
+
+def test_the_untrained_control_is_of_the_run(best, trained):
+    folder = trained / "logs/q2_protonet/a"
+    asked = json.loads((folder / "config.json").read_text())["options"]
+    words = ["--way", asked["classes_per_it_val"], "--shot", asked["num_support_val"], "--query"]
+    words += [asked["num_query_val"], "--episodes", asked["test_episodes"], "--seed", asked["seed"]]
+    run(evaluate, "--checkpoint", best, "--untrained", *words)
+    results = results_of(folder)
+    own = results["rows"][1]
+    again = [row for rows in results["evaluations"].values() for row in rows if row["name"] == own["name"]]
+    assert own["name"].endswith("untrained network") and again == [own]
