@@ -114,8 +114,8 @@ def test_nan_stops_with_the_step_and_advice(roots):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--classes_per_it_tr", "600"], "600-way episodes need 600 classes"),
-        (["--num_query_val", "16"], "5 support + 16 query"),
+        (["--dataset", "synthetic", "--classes_per_it_tr", "600"], "600-way episodes need 600 classes"),
+        (["--dataset", "synthetic", "--num_query_val", "16"], "5 support + 16 query"),
         (["--trainval", "nowhere"], "no finished run"),
         (["--dataset", "folder"], "needs --folder"),
         (["--learning_rat", "1"], "--learning_rate"),
@@ -124,9 +124,9 @@ def test_nan_stops_with_the_step_and_advice(roots):
 )
 def test_wrong_commands_get_a_clear_line(roots, arguments, message, capsys):
     with pytest.raises((UsageError, SystemExit)) as stop:
-        run(train, *TINY, *roots, *arguments)
+        run(train, "--device", "cpu", *roots, *arguments)
     shown = str(stop.value) + capsys.readouterr().err.replace("│", " ")
-    assert message.split()[0] in shown and message in " ".join(shown.split())
+    assert message in " ".join(shown.split())
     assert stop.type is UsageError or stop.value.code == 2
 
 
