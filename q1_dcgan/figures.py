@@ -18,6 +18,7 @@ from q1_dcgan.mnist_files import SIZE
 SHEET_COLUMNS = 8
 MOST_ROWS = 30  # classes in samples.png
 MOST_BARS = 80  # classes in classes.png
+MOST_PIXELS = 4000  # across samples.png, which is hardly wider; imshow takes 100 bytes for each pixel
 MOST_FRAMES = 20  # epochs in samples.gif
 # Panels of curves.png: label of the y axis -> column of metrics.csv -> its name in the legend
 CURVES = {
@@ -51,7 +52,9 @@ def plot_sheet(images: np.ndarray, columns: int, path: Path, title: str, names: 
     size = (max(4, columns * cell), rows * cell * (SIZE + gap) / SIZE + 0.6)
     canvas, axes = plots.figure(size=size)
     axis = axes[0, 0]
-    axis.imshow(sheet(images, columns, gap), cmap="gray", interpolation="nearest", vmin=0, vmax=255)
+    pixels = sheet(images, columns, gap)
+    every = -(-columns * SIZE // MOST_PIXELS)
+    axis.imshow(pixels[::every, ::every], cmap="gray", interpolation="nearest", vmin=0, vmax=255)
     axis.axis("off")
     for place, name in enumerate(names):
         x = (place % columns + 0.5) * SIZE

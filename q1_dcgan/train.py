@@ -152,8 +152,9 @@ def train(
     """Trains epoch by epoch, and measures and draws samples after each."""
     options = training.options
     runtime = training.runtime
-    classes = gan.generator.classes
+    optimizers = (gan.optimizer_g, gan.optimizer_d)
 
+    # One step, which a GPU records once and replays.
     def step_and_average(*batch: Tensor | None, penalty: float) -> tuple[Tensor, ...]:
         networks = (gan.generator, gan.discriminator)
         measured = train_step(networks, optimizers, *batch, penalty, runtime)
@@ -161,22 +162,16 @@ def train(
             gan.average.update(gan.generator)
         return measured
 
-    optimizers = (gan.optimizer_g, gan.optimizer_d)
     replayed_step = Replayed(step_and_average, optimizers, replays(options, runtime))
-    drawn = {"generator": gan.noise_draws, "device": runtime.device}
 
+    # Epochs of such steps, with measures and samples after each.
     for epoch in training.epochs(options.epochs):
         [order] = training.shuffle(len(pictures))
         for step in training.steps(batches.steps, STEP_COLUMNS):
             chosen = batches.of(order, step)[batches.own]
             real = prepare(pictures.images[chosen], options.image_size)  # (n, channels, size, size)
-            # Every process draws the noise of the global batch and takes its slice.
-            noise = torch.randn(batches.global_batch, options.latent_size, **drawn)[batches.own]
-            labels = None
-            requested = None
-            if classes:
-                labels = pictures.labels[chosen]
-                requested = torch.randint(classes, (batches.global_batch,), **drawn)[batches.own]
+            labels = pictures.labels[chosen] if gan.generator.classes else None
+            noise, requested = draw_inputs(gan, batches)
             penalty = options.gradient_penalty * PENALTY_EVERY if step % PENALTY_EVERY == 0 else 0
             training.record(*replayed_step(real, noise, labels, requested, penalty=penalty))
 
@@ -185,6 +180,16 @@ def train(
         draw_fixed_noise(training, gan, epoch)
         if epoch in (1, options.epochs // 2, options.epochs):
             training.save_network(f"epoch_{epoch}", gan.drawing, epoch)
+
+
+def draw_inputs(gan: GAN, batches: Batches) -> tuple[Tensor, Tensor | None]:
+    """Draws noise and the labels to request; every process draws the global batch's and takes its slice."""
+    count = batches.global_batch
+    classes = gan.generator.classes
+    drawn = {"generator": gan.noise_draws, "device": gan.noise_draws.device}
+    noise = torch.randn(count, gan.generator.latent_size, **drawn)[batches.own]
+    requested = torch.randint(classes, (count,), **drawn)[batches.own] if classes else None
+    return noise, requested
 
 
 def quality(gan: GAN, reference: Reference, options: Options, runtime: Runtime) -> dict[str, float]:

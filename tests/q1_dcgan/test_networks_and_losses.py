@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common.runtime import Runtime
+from common.device import Runtime
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.gan_loss import discriminator_loss, generator_loss, gradient_penalty
 from q1_dcgan.train import train_step
@@ -129,8 +129,8 @@ def test_each_half_of_a_step_gives_gradients_to_its_own_network_only():
 
     networks = generator, Recording(base_channels=4)
     optimizers = [torch.optim.SGD(network.parameters(), 0.1) for network in networks]
-    real, runtime = torch.rand(4, 1, 28, 28), Runtime(torch.device("cpu"), "fp32")
-    train_step(networks, optimizers, real, torch.randn(4, 8), None, None, runtime)
+    real, runtime = torch.rand(4, 1, 28, 28), Runtime(torch.device("cpu"))
+    train_step(networks, optimizers, real, torch.randn(4, 8), None, None, 0.0, runtime)
     assert seen == [(False, True, False, False), (False, True, False, False), (True, False, False, True)]
     assert all(p.grad is not None for p in generator.parameters())
     assert all(p.grad is kept for p, kept in zip(networks[1].parameters(), networks[1].kept))
