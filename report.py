@@ -7,9 +7,14 @@ python report.py --self_contained    # the pictures inside the page, to send it 
 
 import sys
 
-from common.cli import command
+from common import cli
+from reproduction.options import ReportOptions as Options
+from reproduction.options import resolve_report as resolve
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
 from reproduction import report
-from reproduction.report import Options
 
 
 def main(options: Options) -> None:
@@ -20,4 +25,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)

@@ -11,9 +11,14 @@ python reproduce.py --preset paper --dry_run    # only shows the commands
 
 import sys
 
-from common.cli import command
+from common import cli
+from reproduction.options import ReproduceOptions as Options
+from reproduction.options import resolve
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
 from reproduction import runner
-from reproduction.runner import Options
 
 
 def main(options: Options) -> None:
@@ -21,4 +26,4 @@ def main(options: Options) -> None:
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from common import pretrained
 from common.errors import UsageError
@@ -73,12 +73,17 @@ def check_script(options: ScriptOptions) -> None:
         UsageError: an option is out of its range, or names no device.
     """
     check_ranges(options)
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", options.device):
-        raise UsageError(f"--device must be auto, cpu, cuda, cuda:NUMBER or mps, not {options.device}")
+    check_device(options.device)
 
 
-def check_checkpoint(options: CheckpointOptions, question: str) -> None:
-    """Checks the options of a script that uses a trained network of `question`.
+def check_device(device: str) -> None:
+    """Raises UsageError where --device names no device."""
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", device):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:NUMBER or mps, not {device}")
+
+
+def check_checkpoint(options: CheckpointOptions, question: str | None = None) -> None:
+    """Checks the options of a script that uses a trained network, of `question` or of any.
 
     Raises:
         UsageError: as `check_script`.
@@ -132,14 +137,14 @@ def _inode(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def shrink(options: OptionsType, **tiny: object) -> OptionsType:
+def shrink(options: OptionsType, **tiny: Any) -> OptionsType:
     """Returns the options of --smoke: these values in place of defaults, on synthetic data.
 
     What the user gave stays: on the command line, or, in a call from Python, by another value than the
     default. A line on the screen says what was made small.
     """
     defaults = {f.name: f.default for f in fields(options) if f.default is not MISSING}
-    given = getattr(options, "given", frozenset())
+    given: frozenset[str] = getattr(options, "given", frozenset())
     free = {name for name, default in defaults.items() if getattr(options, name) == default}
     small = {"dataset": "synthetic", "run_name": "smoke"} | tiny
     changed = {name: value for name, value in small.items() if name in free - given}

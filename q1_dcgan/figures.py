@@ -66,7 +66,7 @@ def plot_sheet(images: np.ndarray, columns: int, path: Path, title: str, names: 
 
 def plot_run(folder: Path, figures: Path, title: str) -> None:
     """Draws all the figures of a run from its log files in `folder`."""
-    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=CURVES)
+    plot_curves(folder, figures, title)
     plot_losses(folder, figures, title)
     sheets = sorted((folder / "samples").glob("epoch_*.png"))
     plot_samples(sheets, folder, figures, title)
@@ -114,6 +114,11 @@ def animate(sheets: Sequence[Path], path: Path) -> None:
         frame = Image.open(file)
         frames.append(frame.resize((2 * frame.width, 2 * frame.height), Image.Resampling.NEAREST))
     plots.write_gif(frames, path, 400)
+
+
+def plot_curves(folder: Path, figures: Path, title: str) -> None:
+    """Draws curves.png from metrics.csv."""
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=CURVES)
 
 
 def plot_losses(folder: Path, figures: Path, title: str) -> None:

@@ -5,23 +5,29 @@ python reproduction/export.py --checkpoint logs/q2_protonet/RUN/checkpoints/best
 
 import json
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
-from common import checkpoint, pretrained
-from common.cli import command
-from common.results import show_name, show_value
-from common.runtime import RunError, ScriptOptions, UsageError, start
-from reproduction.tables import table
-from reproduction.verify import evaluate
+from common import cli
+from reproduction.options import ExportOptions as Options
+from reproduction.options import resolve_export as resolve
 
-# question -> the function of its measures.py that reads a checkpoint
-LOADERS = dict.fromkeys(("q1_dcgan", "q3_pix2pix"), "load_generator")
-LOADERS |= {"q2_protonet": "load_model", "q4_darts": "load_network"}
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
+from torch import nn
+
+from common import checkpoint, pretrained
+from common.device import Runtime, start
+from common.errors import RunError
+from common.statistics import show_name, show_value
+from reproduction.layouts import LAYOUTS
+from reproduction.markdown import code, escaped, table
+from reproduction.measuring import measure
+
 CIFAR10 = "CIFAR-10 (Krizhevsky 2009), whose author states no licence"
 LICENCES = {
     "mnist": "MNIST, CC BY-SA 3.0 (LeCun and Cortes)",
@@ -37,57 +43,64 @@ LIMITS = {
     "q3_pix2pix": "It knows one region's aerial photos and one legend of flat land-cover colours.",
     "q4_darts": "It knows the ten classes of CIFAR-10 at 32 x 32 pixels.",
 }
-
-
-@dataclass
-class Options(ScriptOptions):
-    """Put a trained network into pretrained/."""
-
-    checkpoint: Path | None = None  # of a finished run, such as logs/q2_protonet/RUN/checkpoints/best.pt
-    name: str = ""  # pretrained/<name>.safetensors and <name>.md
-    half: bool = False  # fp16: half the size; the measures in the card are made with it
-    data_root: Path = Path("data")  # folder of the data sets, for the measures
+# question -> the module and class of a trained network ready for use, and where it has the network itself
+READY = {
+    "q1_dcgan": ("painter", "Painter", "generator"),
+    "q2_protonet": ("few_shot", "FewShot", "network"),
+    "q3_pix2pix": ("mapper", "Mapper", "generator"),
+    "q4_darts": ("namer", "Namer", "network"),
+}
 
 
 def main(options: Options) -> Path:
-    if options.checkpoint is None or not options.name:
-        raise UsageError("--checkpoint FILE and --name NAME are needed")
+    options = resolve(options)
     runtime = start(options)
+
+    # The network, as it is used.
     state = checkpoint.read(options.checkpoint)
     question = state.get("question") if isinstance(state, dict) else None
-    if question not in LOADERS:
+    if question not in READY:
         raise RunError(f"{options.checkpoint} is not a checkpoint of this project")
-    measures = import_module(f"{question}.measures")
-    network, state = getattr(measures, LOADERS[question])(options.checkpoint, runtime)
-    # a run with --trainval keeps no validation classes; older checkpoints have neither the option nor facts
-    if question == "q2_protonet" and not state["options"].get("trainval"):
-        distance = measures.unknown_distance(network, state, options.data_root, runtime.device)
-        state["facts"] = state.get("facts", {}) | {"unknown_distance": distance}
+    weights = network_of(question, options.checkpoint, runtime).state_dict()
+
+    # Written twice: the measures are made with the file as it lies there.
     path = pretrained.FOLDER / f"{options.name}.safetensors"
-    pretrained.write(path, state, network.state_dict(), [], options.half)
-    rows = evaluate(question, options.name, options.data_root, options.device)
-    pretrained.write(path, state, network.state_dict(), rows, options.half)
+    pretrained.write(path, state, weights, [], options.half)
+    rows = measure(pretrained.describe(path), options.name, options.data_root, options.device)
+    pretrained.write(path, state, weights, rows, options.half)
     path.with_suffix(".md").write_text(card(options, question, state, rows, path.stat().st_size))
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, and {path.with_suffix('.md').name}")
     return path
 
 
+def network_of(question: str, file: Path, runtime: Runtime) -> nn.Module:
+    """Loads a checkpoint's network: the averaged one where training kept one."""
+    module, name, part = READY[question]
+    ready = getattr(import_module(f"{question}.{module}"), name).load(file, runtime)
+    return getattr(ready, part)
+
+
 def card(options: Options, question: str, state: dict, rows: list[dict], size: int) -> str:
-    """The model card in Markdown."""
+    """Returns the model card in Markdown."""
     config = options.checkpoint.absolute().parent.parent / "config.json"
     made = {"command": "unknown", "commit": "unknown"}
     if config.exists():
         made = json.loads(config.read_text())["legs"][-1]
-    paper = import_module(f"{question}.paper")
-    measures = [(show_name(r), show_value(r), r.get("paper") or "", r.get("count", "")) for r in rows]
+    command = made["command"].replace(" --resume", "")
+    paper = LAYOUTS[question].paper
+    measures = []
+    for row in rows:
+        measures.append(
+            (escaped(show_name(row)), show_value(row), row.get("paper") or "", escaped(row.get("count", "")))
+        )
     return f"""# {options.name}
 
 {paper.TITLE}: epoch {state["epoch"]}, {"fp16" if options.half else "fp32"}, {size / 1e6:.2f} MB.
 
 - Paper: {paper.CITATION}
-- Architecture: `{json.dumps(state["architecture"])}`
+- Architecture: {code(json.dumps(state["architecture"]))}
 - Data: {LICENCES.get(state["options"]["dataset"], "the user's own")}
-- Trained by: `{made["command"].replace(" --resume", "")}`, commit {made["commit"][:8]}
+- Trained by: {code(command)}, commit {made["commit"][:8]}
 - Limits: {LIMITS[question]}
 
 {table(("measure", "value", "paper", "measured on"), measures)}
@@ -97,4 +110,4 @@ def card(options: Options, question: str, state: dict, rows: list[dict], size: i
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)

@@ -21,6 +21,7 @@ class Control(NamedTuple):
     name: str
     row: str = ""  # of the control's run; "" where `name` says it all
     run: str = ""  # the control's run; "" for the run itself
+    value: int | float | None = None  # a number that is known without a run, such as that of guessing
 
 
 class Measure(NamedTuple):
@@ -43,6 +44,7 @@ class Headline(NamedTuple):
     control: Control
     better: str  # "higher" or "lower": which way a result is better
     paper: float | None = None  # None: the paper gives no number
+    beside: tuple[Control, ...] = ()  # what else is shown, and not judged
     # the row with the difference to the control, pair by pair, where both were measured on the same pairs
     difference: str = ""
 

@@ -1,224 +1,230 @@
-"""The results as Markdown: the tables of the READMEs, docs/REPORT.md and the benchmarks.
+"""The tables of the READMEs and of docs/REPORT.md, made from the runs; reproduction/layouts says what of."""
 
-What the READMEs show is data of each question's paper.py:
-
-FRONT, rows of the front table: (measure, the paper's number, the first report's, row of results.json, its
-floor or control as (name, row) or in words, runs), where a run may be (run, its control's run) and the first
-that is finished counts.
-
-TABLES of the folder's README: `columns`, head -> row of results.json; `references`, known numbers by column;
-`controls` and `variants` (ways of measuring one run), name -> what their rows add to the names of the rows.
-
-Names of rows may hold *, which stands for anything.
-"""
-
-import re
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
-from common.results import show_name, show_value
-from common.runtime import RunError
-from reproduction.results import MARKS, PAPERS, over_seeds
+from common.statistics import show_name, show_value
+from reproduction.layout import Layout, Measure, Table
+from reproduction.layouts import LAYOUTS
+from reproduction.markdown import anchor, escaped, folded, link, table, unbroken
+from reproduction.runs import Experiment, Run, Runs, over_seeds
 
 DASH = "–"
+MISSING = "missing"
 
 
-def number(row: dict, unit: bool = True) -> str:
-    """A result: mean ± standard deviation of several seeds, or one value and its 95% interval."""
-    digits = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
-    digits = None if isinstance(row["value"], int) else digits
-    shown = show_value(row | {"unit": row["unit"].removesuffix(" accuracy") if unit else ""}, digits)
-    return shown + (f" ({row['seeds']} seeds)" if row.get("seeds", 1) > 1 else "")
+# One number -------------------------------------------------------------------------------------------------
 
 
-def compared(runs: list[dict]) -> bool:
-    """Whether any row stands beside a number of the paper or the first report."""
-    return any("paper" in row or "report" in row for run in runs for row in run["rows"])
+def number(row: dict, unit: bool = True, seeds: bool = True) -> str:
+    """Returns a result: mean ± standard deviation of several seeds, or one value and its 95% interval."""
+    digits: int | None = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
+    if isinstance(row["value"], int):
+        digits = None
+    shown_unit = row["unit"].removesuffix(" accuracy") if unit else ""
+    text = show_value(row | {"unit": shown_unit}, digits)
+    if seeds and row.get("seeds", 1) > 1:
+        text += f" ({row['seeds']} seeds)"
+    return text
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [[str(cell).replace("|", r"\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def anchor(question: str, name: str) -> str:
-    """Where docs/REPORT.md has a run's command: the anchor of its heading "<question>/<name>"."""
-    return f"{question}{re.sub(r'[^a-z0-9_-]', '', name.lower())}"
-
-
-def link(question: str, name: str, tables: str | None) -> str:
-    """A run's name, linked to its command in the file `tables`, if given."""
-    return name if tables is None else f"[{name}]({tables}#{anchor(question, name)})"
-
-
-def find(experiment: dict | None, pattern: str) -> dict | None:
-    """The experiment's row whose name fits the pattern, in which * stands for anything."""
-    rows = experiment["rows"] if experiment else []
+def find(rows: list[dict], pattern: str) -> dict | None:
+    """Returns the first row whose name fits the pattern, in which * stands for anything."""
     return next((row for row in rows if fnmatchcase(row["name"], pattern)), None)
 
 
-def in_words(questions: dict[str, list[dict]], figures: Path) -> list[str]:
-    """One plain line per question whose runs hold all the numbers it needs."""
+def compared(runs: list[Run]) -> bool:
+    """Returns whether any row stands beside a number of the paper or the first report."""
+    return any("paper" in row or "report" in row for run in runs for row in run.rows)
+
+
+def in_words(questions: Runs, figures: Path) -> list[str]:
+    """Returns one plain line per question whose runs hold all the numbers it needs."""
     lines = []
     for question, runs in questions.items():
-        text, cells = PAPERS[question].IN_WORDS
+        words = LAYOUTS[question].words
         found = []
-        for name, pattern in cells:
-            fitting = [(run, find(run, pattern)) for run in runs if fnmatchcase(run["name"], name)]
+        for name, pattern in words.numbers:
+            fitting = [(run, find(run.rows, pattern)) for run in runs if fnmatchcase(run.name, name)]
             found += [(run, row) for run, row in fitting if row][:1]
-        if len(found) == len(cells):
-            words = text.format(*(row["value"] for _, row in found))
-            lines.append(f"{question[:2]} {words}; pictures in {figures / question / found[0][0]['name']}")
+        if found and len(found) == len(words.numbers):
+            text = words.text.format(*(row["value"] for _, row in found))
+            place = figures / question / found[0][0].name
+            lines.append(f"{question[:2]} {text}; pictures in {place}")
     return lines
 
 
-def front(questions: dict[str, list[dict]]) -> list[dict]:
-    """One entry per row of the front table; a run that is not there is called missing.
+# The measures of all papers ---------------------------------------------------------------------------------
 
-    A finished run without such a row was not measured in this way: nothing is shown.
+
+class MeasureLine(NamedTuple):
+    """A measure with what was found of it in the runs.
+
+    experiment: the first of the measure's runs that has it; None: none is finished.
+    row: its row.
+    control: what stands beside it, in words.
     """
-    made = []
-    for question, paper in PAPERS.items():
-        runs = {experiment["name"]: experiment for experiment in over_seeds(questions.get(question, []))}
-        for measure, claimed, reported, pattern, beside, candidates in paper.FRONT:
-            pairs = [(each, each) if isinstance(each, str) else each for each in candidates]
-            there = [pair for pair in pairs if pair[0] in runs] or pairs[-1:]
-            wanted = (pattern, beside[1]) if isinstance(beside, tuple) else (pattern,)
-            found = [[bool(find(runs.get(name), row)) for name, row in zip(pair, wanted)] for pair in there]
-            # The first that has the row, and its control too.
-            run, control = there[found.index(max(found))]
-            row = find(runs.get(run), pattern)
-            if run in runs and not row:
+
+    layout: Layout
+    measure: Measure
+    experiment: Experiment | None
+    row: dict | None
+    control: str
+
+
+def measure_lines(questions: Runs) -> list[MeasureLine]:
+    """Returns one line per measure; it is left out where its runs are finished and were not measured so."""
+    lines = []
+    for question, layout in LAYOUTS.items():
+        experiments = {each.name: each for each in over_seeds(questions.get(question, []))}
+        for measure in layout.measures:
+            finished = [experiments[name] for name in measure.runs if name in experiments]
+            experiment = next((each for each in finished if find(each.rows, measure.row)), None)
+            if finished and not experiment:
                 continue
-            if isinstance(beside, tuple):
-                floor = find(runs.get(control), beside[1])
-                beside = f"{beside[0]} {floor['value']:.2f}" if floor else f"{beside[0]} missing"
-            entry = {"question": question, "paper": paper, "run": run, "measure": measure, "beside": beside}
-            entry |= {"claimed": claimed, "reported": reported, "ours": "missing"}
-            entry |= {key: runs.get(run, {}).get(key, "") for key in ("mark", "less")}
-            if row:
-                entry["ours"] = number(row | {"seeds": 1}, unit=False)
-            made.append(entry | {"seeds": row.get("seeds", 1) if row else 0})
-    return made
+            row = find(experiment.rows, measure.row) if experiment else None
+            control = measure.control.name
+            if measure.control.row:
+                other = experiments.get(measure.control.run) if measure.control.run else experiment
+                beside = find(other.rows, measure.control.row) if other else None
+                control += f" {beside['value']:.2f}" if beside else f" {MISSING}"
+            lines.append(MeasureLine(layout, measure, experiment, row, control))
+    return lines
 
 
-def front_table(questions: dict[str, list[dict]]) -> str:
-    """The first table of the README, one measure per row, and below it in which respect rows are reduced."""
-    lines, less, shown = [], {}, ""
-    for entry in front(questions):
-        question, title, mark = entry["question"], entry["paper"].TITLE, DASH
-        if entry["mark"]:
-            seeds = f",\u00a0{entry['seeds']}\u00a0seeds" if entry["seeds"] > 1 else ""
-            mark = f"[{entry['mark']}](docs/REPORT.md#{anchor(question, entry['run'])}){seeds}"
-        if entry["less"]:
-            less.setdefault(title, {})[entry["less"]] = None
-        known = (entry["claimed"] or DASH, entry["reported"] or DASH)
-        name = "" if question == shown else f"[{title}]({question}/README.md)"
-        ours = "**" + entry["ours"].replace(" ", "\u00a0") + "**"  # on one line
-        lines.append((name, entry["measure"], *known, ours, entry["beside"], mark))
-        shown = question
+def measures_table(questions: Runs) -> str:
+    """Returns the first table of docs/REPORT.md, a measure per row, and in which respect rows are reduced."""
+    lines = []
+    less: dict[str, dict[str, None]] = {}
+    shown = ""
+    for line in measure_lines(questions):
+        title = line.layout.paper.TITLE
+        name = "" if title == shown else f"[{title}](../{line.layout.question}/README.md)"
+        shown = title
+        mark = DASH
+        if line.experiment:
+            mark = f"[{line.experiment.mark}](#{anchor(line.layout.question, line.experiment.name)})"
+            if len(line.experiment.runs) > 1:
+                mark += unbroken(f", {len(line.experiment.runs)} seeds")
+            if line.experiment.less:
+                less.setdefault(title, {})[line.experiment.less] = None
+        ours = number(line.row, unit=False, seeds=False) if line.row else MISSING
+        known = [line.measure.paper or DASH, line.measure.report or DASH]
+        lines.append((name, line.measure.name, *known, f"**{unbroken(ours)}**", line.control, mark))
     head = ("", "measure", "paper", "first report", "ours", "floor or control", "size")
-    reduced = "\n".join(f"- {title}: {'; '.join(each)}" for title, each in less.items())
-    return table(head, lines) + (f"\n\nReduced means here:\n\n{reduced}" if reduced else "")
+    text = table(head, lines)
+    if less:
+        text += "\n\nReduced means here:\n"
+        for title, each in less.items():
+            text += f"\n- {title}: {'; '.join(each)}"
+    return text
 
 
-def question_tables(question: str, runs: list[dict], tables: str) -> str:
-    """The tables of a question's README: one row per run, one column per measure that any run has."""
-    made, experiments = [], over_seeds(runs)
-    for layout in PAPERS[question].TABLES:
-        columns = layout["columns"]
+# A question's README ----------------------------------------------------------------------------------------
 
-        def cells(experiment: dict, suffix: str, columns: dict = columns) -> list[str]:
-            rows = [find(experiment, pattern + suffix) for pattern in columns.values()]
-            return [number(row, unit=False) if row else "" for row in rows]
 
-        known = layout.get("references", {}).items()
-        known = [(name, *(values.get(column, "") for column in columns), "") for name, values in known]
-        for name, suffix in layout.get("controls", {}).items():  # once: of the first run that has each
-            found = [cells(experiment, suffix) for experiment in experiments]
-            known.append((name, *(next(filter(None, each), "") for each in zip(*found)), ""))
-        lines = []
-        for experiment in experiments:
-            for variant, suffix in layout.get("variants", {"": ""}).items():
-                if any(line := cells(experiment, suffix)):
-                    name = link(question, experiment["name"], tables) + variant
-                    lines.append((name, *line, experiment["less"] or experiment["mark"]))
+class RunLine(NamedTuple):
+    """A line of a question's table; cells: of its columns, "" where there is nothing."""
+
+    name: str
+    cells: list[str]
+    seeds: str = ""
+    size: str = ""
+    folded: bool = False
+
+
+def question_tables(question: str, runs: list[Run], report: str) -> str:
+    """Returns the tables of a question's README: one row per run, one column per measure that any run has.
+
+    Args:
+        report: docs/REPORT.md from there.
+    """
+    experiments = over_seeds(runs)
+    parts = []
+    for layout in LAYOUTS[question].tables:
+        lines = run_lines(question, experiments, layout, report)
         if not lines:  # no run of these measures yet
             continue
-        kept = [place for place, column in enumerate(zip(*lines)) if any(column)]
-        sizes = {line[-1] for line in lines}
+        known = known_lines(experiments, layout)
+        parts.append(lines_table(layout, [*known, *(line for line in lines if not line.folded)], lines))
+        sizes = {line.size for line in lines}
         if len(sizes) == 1:
-            kept.pop()
-        rows = [[row[place] for place in kept] for row in (*known, *lines)]
-        head = [("run", *columns, "size")[place] for place in kept]
-        made.append(table(head, [row for row in rows if any(row[1:])]))
-        if len(sizes) == 1:
-            made.append(f"Size of these runs: {''.join(sizes)}.")
-    return "\n\n".join(made)
+            parts.append(f"Size of these runs: {''.join(sizes)}.")
+        more = [line for line in lines if line.folded]
+        if more:
+            summary = f"{len(more)} more rows: variants and ablations"
+            parts.append(folded(summary, lines_table(layout, more, lines)))
+    return "\n\n".join(parts)
 
 
-def results_table(question: str, runs: list[dict], tables: str | None = None) -> str:
-    """One row per measure; the papers' columns only where there is something in them."""
+def cells(rows: list[dict], layout: Table, suffix: str) -> list[str]:
+    """Returns a run's numbers in the columns of a table, of the rows whose names end in `suffix`."""
+    found = [find(rows, pattern + suffix) for pattern in layout.columns.values()]
+    return [unbroken(number(row, unit=False, seeds=False)) if row else "" for row in found]
+
+
+def known_lines(experiments: list[Experiment], layout: Table) -> list[RunLine]:
+    """Returns the lines above the runs: known numbers, and controls of the first run that has each."""
+    lines = []
+    for name, numbers in layout.references.items():
+        lines.append(RunLine(name, [str(numbers.get(column, "")) for column in layout.columns]))
+    for name, suffix in layout.controls.items():
+        found = [cells(experiment.rows, layout, suffix) for experiment in experiments]
+        lines.append(RunLine(name, [next(filter(None, column), "") for column in zip(*found)]))
+    return lines
+
+
+def run_lines(question: str, experiments: list[Experiment], layout: Table, report: str) -> list[RunLine]:
+    """Returns a line for every run and way of measuring it."""
+    lines = []
+    for experiment in experiments:
+        is_folded = any(fnmatchcase(experiment.name, pattern) for pattern in layout.folded)
+        for variant, suffix in layout.variants.items():
+            numbers = cells(experiment.rows, layout, suffix)
+            if any(numbers):
+                name = link(question, experiment.name, report) + variant
+                size = experiment.less or experiment.mark
+                lines.append(RunLine(name, numbers, str(len(experiment.runs)), size, is_folded))
+    return lines
+
+
+def lines_table(layout: Table, shown: list[RunLine], runs: list[RunLine]) -> str:
+    """Returns a table of some lines: with the columns that any of the runs has something to say in."""
+    filled = [any(line.cells[place] for line in runs) for place in range(len(layout.columns))]
+    say_seeds = any(line.seeds != "1" for line in runs)
+    say_size = len({line.size for line in runs}) > 1
+    head = ["run", *(name for name, keep in zip(layout.columns, filled) if keep)]
+    head += ["seeds"] * say_seeds + ["size"] * say_size
+    rows = []
+    for line in shown:
+        numbers = [cell for cell, keep in zip(line.cells, filled) if keep]
+        if any(numbers):
+            rows.append([line.name, *numbers, *[line.seeds] * say_seeds, *[line.size] * say_size])
+    return table(head, rows)
+
+
+# docs/REPORT.md and the benchmarks --------------------------------------------------------------------------
+
+
+def results_table(question: str, runs: list[Run], report: str | None = None) -> str:
+    """Returns one row per result; the papers' columns only where there is something in them."""
     beside = {"paper": "paper", "report": "first report"} if compared(runs) else {}
     rows = []
     for experiment in over_seeds(runs):
-        name = link(question, experiment["name"], tables)
-        for row in experiment["rows"]:
+        name = link(question, experiment.name, report)
+        for row in experiment.rows:
             known = [row.get(key) or DASH for key in beside]
-            rows.append((name, show_name(row), *known, number(row), experiment["mark"]))
+            rows.append((name, escaped(show_name(row)), *known, number(row), experiment.mark))
     return table(("run", "measure", *beside.values(), "ours", "size"), rows)
 
 
 def benchmarks_table(benchmarks: list[dict]) -> str:
-    """Every version of every benchmark beside the plain one of the same run."""
-    numbers = "{times_faster:.2f} {ms:,.1f} {memory:,.0f} {operations:,} {gflop:,.1f} {gigabytes:.2f}"
-    head = "benchmark, setting, version, times faster than plain, ms per step, peak MiB, operations, GFLOP, "
-    rows = [
-        (race["name"], race["what"], name, *numbers.format(**row).split(), race["device"])
-        for race in benchmarks
-        for name, row in race["rows"].items()
-    ]
-    return table(f"{head}GB moved, device".split(", "), rows)
-
-
-def report_markdown(questions: dict[str, list], missing: dict[str, list], benchmarks: list[dict]) -> str:
-    """docs/REPORT.md: every number, and the command that made it."""
-    parts = ["# Report: every number and the command that made it"]
-    parts += ["Written by `python report.py` from the log files alone."]
-    parts += ["\n".join(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items())]
-    for question, paper in PAPERS.items():
-        runs = questions.get(question, [])
-        if not runs and question not in missing:
-            continue
-        parts += [f"## {question}: {paper.TITLE}", f"*{paper.CITATION}*", f"**The paper.** {paper.CLAIM}"]
-        parts += [f"**The first report.** {paper.FIRST_REPORT}"]
-        if runs:
-            keys = ("seed", "epochs", "device", "precision", "minutes", "commit")
-            rows = [(run["name"], run["less"] or run["mark"], *(run[key] for key in keys)) for run in runs]
-            parts += ["### Results", results_table(question, runs, tables="")]
-            parts += ["### Runs", table(("run", "size", *keys), rows)]
-        for run in runs:
-            size = f"{run['mark']}: {run['less']}" if run["less"] else run["mark"]
-            legs = f"{run['legs']} legs" if run["legs"] > 1 else "1 leg"
-            parts += [f"#### {question}/{run['name']}", f"{run['title']}. {size}."]
-            parts += [f"```sh\n{run['command']}\n```", f"Commit {run['commit']}, {legs}; {run['versions']}."]
-        if question in missing:
-            rows = [(run["name"], run["begun"], run["preset"], run["command"]) for run in missing[question]]
-            rows = [(f"{run}{' (begun)' if begun else ''}", p, f"`{line}`") for run, begun, p, line in rows]
-            parts += ["### Missing", table(("run", "preset", "command"), rows)]
-    if benchmarks:
-        commands = "\n\n".join(f"```sh\n{race['command']}\n```" for race in benchmarks)
-        parts += ["## Benchmarks", benchmarks_table(benchmarks), commands]
-    return "\n\n".join(parts) + "\n"
-
-
-def write_between_marks(file: Path, text: str) -> None:
-    """Replaces what stands between the marks <!-- results --> and <!-- /results -->."""
-    before, _, rest = file.read_text().partition("<!-- results -->")
-    _, mark, after = rest.partition("<!-- /results -->")
-    if not mark:
-        raise RunError(f"{file} has no marks <!-- results --> and <!-- /results -->")
-    file.write_text(f"{before}<!-- results -->\n{text}\n<!-- /results -->{after}")
+    """Returns every version of every benchmark beside the plain one of the same run."""
+    rows = []
+    for race in benchmarks:
+        for version, row in race["rows"].items():
+            measured = [f"{row['times_faster']:.2f}", f"{row['ms']:,.1f}", f"{row['memory']:,.0f}"]
+            rows.append((race["name"], race["what"], version, *measured, race["device"]))
+    head = "benchmark, setting, version, times faster than plain, ms per step, peak MiB, device"
+    return table(head.split(", "), rows)

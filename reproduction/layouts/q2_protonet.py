@@ -14,7 +14,7 @@ def setting(way: int, shot: int) -> Measure:
     return Measure(
         f"{name}, %",
         name,
-        Control("untrained", name + UNTRAINED),
+        Control("untrained", name + UNTRAINED, f"omniglot-{way}w{shot}s"),
         (f"omniglot-20w{shot}s", f"omniglot-{way}w{shot}s"),
         paper=paper.PAPER[way, shot],
         report=paper.REPORT[way, shot],
@@ -40,19 +40,20 @@ LAYOUT = Layout(
     },
     stand_ins={"small": "8 of 50 alphabets", "background": "the 20 evaluation alphabets held back whole"},
     headline=Headline(
-        measure="20-way 1-shot accuracy on unseen characters, %",
+        measure="20-way 1-shot accuracy on unseen characters, with additions, %",
         row=SETTINGS[20, 1] + SHIFTED,
         run="omniglot-20w1s-residual",
         control=Control("untrained network", SETTINGS[20, 1] + UNTRAINED),
         better="higher",
         paper=paper.PAPER[20, 1],
+        beside=(Control("without additions", SETTINGS[20, 1], "omniglot-20w1s"),),
     ),
     measures=(
         *(setting(*each) for each in SETTINGS),
         Measure(
             "20-way 1-shot, with additions, %",
             SETTINGS[20, 1] + SHIFTED,
-            Control("without", SETTINGS[20, 1], "omniglot-20w1s"),
+            Control("without them", SETTINGS[20, 1], "omniglot-20w1s"),
             ("omniglot-20w1s-residual",),
             paper=paper.PAPER[20, 1],
             report=paper.REPORT[20, 1],

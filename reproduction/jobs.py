@@ -1,0 +1,169 @@
+"""The commands of a preset as jobs: what is planned, how each is started, and what became of it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO
+
+from common.machine import usable_cores
+from reproduction import ending
+from reproduction.commands import Row, with_seeds
+from reproduction.options import ReproduceOptions as Options
+from reproduction.presets import PRESETS
+
+TO_DO = ("new", "cut", "empty")
+
+
+@dataclass
+class Job:
+    """A command and what became of it.
+
+    words: the command line.
+    state: as `Row.state` says: "done" or one of TO_DO; then "running", "failed", "stopped" or "waits".
+    slot: which GPU, or which share of the cores.
+    minutes: that it took.
+    explanation: of a failure, shown below it.
+    before: epochs that earlier legs had done.
+    """
+
+    row: Row
+    folder: Path
+    words: list[str]
+    state: str
+    process: subprocess.Popen | None = None
+    output: IO | None = None
+    slot: int = 0
+    began: float = 0.0
+    minutes: float = 0.0
+    ending: str = ""
+    explanation: list[str] = field(default_factory=list)
+    before: int | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.row.question} {self.row.label}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process has not ended yet."""
+        return self.process is not None and self.process.poll() is None
+
+    def progress(self) -> str:
+        """Tells how many epochs are done, and the time left at the pace of this leg."""
+        if self.row.evaluates:
+            return "evaluation"
+        try:
+            total = json.loads((self.folder / "config.json").read_text())["options"]["epochs"]
+            lines = (self.folder / "metrics.csv").read_text().splitlines()
+        except (OSError, ValueError, KeyError):  # nothing written yet
+            return "starting"
+        done = max(0, len(lines) - 1)
+        if self.before is None:
+            self.before = done
+        if done == self.before:
+            return f"epoch {done}/{total}"
+        pace = (time.perf_counter() - self.began) / 60 / (done - self.before)
+        return f"epoch {done}/{total}, {pace * (total - done):.0f} minutes left"
+
+
+# Before ---------------------------------------------------------------------------------------------------
+
+
+def plan(options: Options) -> list[Job]:
+    """Returns the jobs of the preset that are asked for, and those they need, in its order."""
+    rows = with_seeds(PRESETS[options.preset], options.seeds)
+    if options.runs:
+        named = [row for row in rows if any(fnmatchcase(row.name, pattern) for pattern in options.runs)]
+        rows = [row for row in rows if row in named or any(other.needs(row) for other in named)]
+    jobs = []
+    for row in rows:
+        if options.only and row.question not in options.only:
+            continue
+        state = row.state(options.log_root)
+        words = row.words(options.log_root, options.figure_root, options.data_root)
+        if options.device != "auto":
+            words += ["--device", options.device]
+        if state == "cut":
+            words.append("--resume")
+        if state == "empty":
+            words.append("--overwrite")
+        jobs.append(Job(row, options.log_root / row.question / row.name, words, state))
+    return jobs
+
+
+def estimate(jobs: list[Job], gpu: bool) -> str:
+    """Tells how long it will take, from what was measured on two CPU cores."""
+    if not jobs:
+        return "Everything is done already."
+    known = [job.row.minutes for job in jobs if job.row.minutes is not None]
+    commands = f"{len(jobs)} command{'s' if len(jobs) > 1 else ''} to run"
+    if len(known) < len(jobs):
+        unknown = f"for {len(jobs) - len(known)} of them no time was ever measured"
+        return f"{commands}; {unknown}: progress is shown once epochs are done."
+    length = f"{sum(known):.0f} minutes" if sum(known) < 120 else f"{sum(known) / 60:.1f} hours"
+    faster = "; a GPU is faster" if gpu else ""
+    return f"{commands}, about {length} one after the other on two CPU cores{faster}."
+
+
+# While it runs ----------------------------------------------------------------------------------------------
+
+
+def launch(job: Job, options: Options, gpus: int, side_by_side: int) -> None:
+    """Starts a command, which writes to <run>.out if it shares the screen with others."""
+    environment = dict(os.environ)
+    if gpus and ":" not in options.device:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        environment["CUDA_VISIBLE_DEVICES"] = visible[job.slot % gpus]
+    if side_by_side > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // side_by_side)))
+        job.folder.parent.mkdir(parents=True, exist_ok=True)
+        name = f"{job.row.name}-evaluation.out" if job.row.evaluates else f"{job.row.name}.out"
+        job.output = open(job.folder.with_name(name), "w")
+    job.process = subprocess.Popen(
+        [sys.executable, *job.words[1:]],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=job.output,
+        stderr=subprocess.STDOUT if job.output else None,
+        # Ctrl-C reaches this program alone, which passes it on to every command just once.
+        start_new_session=True,
+    )
+    job.state = "running"
+    job.began = time.perf_counter()
+
+
+def finish(job: Job) -> str:
+    """Notes how a command ended, and in how many minutes; returns the line to show."""
+    job.minutes = (time.perf_counter() - job.began) / 60
+    status = job.process.returncode
+    output = None
+    if job.output:
+        job.output.close()
+        output = Path(job.output.name)
+    if status == 0:
+        job.state = "done"
+        job.ending = f"done in {job.minutes:.1f} minutes"
+    elif status in ending.STOPS:
+        job.state = "stopped"
+        job.ending = "stopped"
+    else:
+        where = output or (job.folder if job.row.evaluates else job.folder / "train.log")
+        job.state = "failed"
+        job.ending = f"FAILED ({ending.in_words(status)}; {where})"
+        job.explanation = ending.explanation(status, output)
+    return f"{job.label}: {job.ending}"
+
+
+def left(jobs: list[Job]) -> str:
+    """Tells the time left: measured minutes scaled by what the finished commands took here; "" if unknown."""
+    here = [job for job in jobs if job.minutes and job.row.minutes]
+    to_do = [job.row.minutes for job in jobs if job.state in (*TO_DO, "running")]
+    if not here or not to_do or None in to_do:
+        return ""
+    pace = sum(job.minutes for job in here) / sum(job.row.minutes for job in here)
+    return f"; about {pace * sum(to_do):.1f} minutes left"
