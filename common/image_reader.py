@@ -88,17 +88,18 @@ def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: "Depth | None"
 
     Integers of more than 8 bits are divided by the file's own limit or that of `depth` (without it, of the
     file alone), floats are taken from 0 to 1. Colours are those of the file's profile. Transparency is laid
-    on white, or on black where the opaque pixels are light. An animation gives its first frame, a file of
-    several pages its first page.
+    on white; in grey on black where the opaque pixels are light, as ink may be. An animation gives its first
+    frame, a file of several pages its first page.
 
     Raises:
         RunError: the file is not a readable image, or its values are outside of what they can be divided by.
     """
     with open_image(path) as image:
+        always_white = mode == "RGB"
         deep = _deep_values(path, image)
         upright = ImageOps.exif_transpose(image)
         if deep is not None:
-            levels = _grey_levels(path, image, deep, depth or Depth([path]))
+            levels = _grey_levels(path, image, deep, depth or Depth([path]), always_white)
             if mode == "F" and levels.ndim == 2:
                 return Image.fromarray(levels)
             eight_bits = Image.fromarray(levels.round().astype(np.uint8)).convert("RGB")
@@ -108,18 +109,18 @@ def read_image(path: Path, mode: Literal["L", "F", "RGB"], depth: "Depth | None"
         elif "icc_profile" in image.info:
             upright = _to_srgb(upright, image.info["icc_profile"])
         if upright.has_transparency_data:
-            upright = _on_paper(upright.convert("RGBA"))
+            upright = _on_paper(upright.convert("RGBA"), always_white)
         if mode == "F":
             return upright.convert("L").convert("F")
         return upright.convert(mode)
 
 
-def _on_paper(image: Image.Image) -> Image.Image:
-    """Lays an RGBA image on black where its opaque pixels are light, else on white."""
+def _on_paper(image: Image.Image, always_white: bool) -> Image.Image:
+    """Lays an RGBA image on white, or, unless `always_white`, on black where its opaque pixels are light."""
     alpha = image.getchannel("A")
     opaque = ImageChops.multiply(image.convert("L"), alpha)
     is_light = ImageStat.Stat(opaque).mean[0] > ImageStat.Stat(alpha).mean[0] / 2
-    paper = Image.new("RGBA", image.size, "black" if is_light else "white")
+    paper = Image.new("RGBA", image.size, "black" if is_light and not always_white else "white")
     return Image.alpha_composite(paper, image)
 
 
@@ -171,8 +172,10 @@ class Depth:
             return self.found
 
 
-def _grey_levels(path: Path, image: Image.Image, values: np.ndarray, depth: Depth) -> np.ndarray:
-    """Scales the values of a deep file to 0..255, float32.
+def _grey_levels(
+    path: Path, image: Image.Image, values: np.ndarray, depth: Depth, always_white: bool
+) -> np.ndarray:
+    """Scales the values of a deep file to 0..255, float32; a transparent level becomes paper, as _on_paper.
 
     Raises:
         RunError: some are outside of what they can be divided by.
@@ -189,7 +192,8 @@ def _grey_levels(path: Path, image: Image.Image, values: np.ndarray, depth: Dept
     if isinstance(hidden_level, int):  # one level is transparent
         hidden = values == hidden_level
         is_light = not hidden.all() and values[~hidden].mean() > limit / 2
-        values = np.where(hidden, 0 if is_light else limit, values)
+        paper = 0 if is_light and not always_white else limit
+        values = np.where(hidden, paper, values)
     if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0:  # "white is zero": Pillow inverts 8 bits only
         values = limit - values
     return values * np.float32(255 / limit)
