@@ -87,7 +87,7 @@ def skip_small(classes: dict[str, list[Path]], least: int) -> dict[str, list[Pat
     return {name: files for name, files in classes.items() if len(files) >= least}
 
 
-def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
+def find_parts(folder: Path, *parts: str, suffix: str = "", beside: Sequence[str] = ()) -> dict[str, Path]:
     """Finds the folders of a data set's parts, in upper or lower case.
 
     A folder is divided where it holds a folder "train" with folders in it, or with another part's folder
@@ -96,6 +96,7 @@ def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
     Args:
         parts: names of PARTS, "train" first.
         suffix: what follows each name, such as "A" for trainA.
+        beside: names of folders that may lie beside the parts, and are not mentioned.
 
     Returns:
         Part -> its folder; {} where `folder` is not divided.
@@ -118,7 +119,7 @@ def find_parts(folder: Path, *parts: str, suffix: str = "") -> dict[str, Path]:
         needed = ", ".join("/ or ".join(name + suffix for name in PARTS[part][:2]) + "/" for part in parts)
         raise UsageError(f"{folder} must hold {needed}, and holds {contents(folder)}")
     if not suffix:
-        say_beside(folder, found.values())
+        say_beside(folder, [*found.values(), *(there[name] for name in beside if name in there)])
     return found
 
 
