@@ -8,87 +8,138 @@ dropout, as in the paper; with its own statistics alone; and in eval mode, with 
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
-import numpy as np
+from common import cli
+from q3_pix2pix.options import QUESTION, DataOptions, check_data
+from q3_pix2pix.options import EvaluateOptions as Options
+from q3_pix2pix.options import resolve_evaluation as resolve
 
-from common.cli import at_least, command
-from common.images import trained_folder
-from common.results import add_evaluation, print_rows, results_to_extend, run_name
-from common.runtime import ScriptOptions, UsageError, start
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
+import numpy as np
+from torch import Tensor
+
+from common.device import Runtime, start
+from common.errors import UsageError
+from common.evaluations import add_evaluation, results_to_extend, trained_folder
+from common.statistics import print_rows
 from q3_pix2pix import measures
 from q3_pix2pix.figures import plot_triplets
-from q3_pix2pix.maps_dataset import DataOptions, load
-from q3_pix2pix.measures import INFERENCE, PARTS, load_generator, translate
-from q3_pix2pix.paper import QUESTION
+from q3_pix2pix.legend import Legend, find_colors
+from q3_pix2pix.mapper import Mapper, translate
+from q3_pix2pix.maps_dataset import Pairs, load
+from q3_pix2pix.measures import INFERENCE, PARTS
 
-
-@dataclass
-class Options(ScriptOptions):
-    """Measure a generator on the validation or the test pairs."""
-
-    # the name of a network in pretrained/, or a checkpoint: logs/q3_pix2pix/RUN/checkpoints/last.pt
-    checkpoint: Path = Path("pix2pix-aerial")
-    l1_checkpoint: Path | None = None  # the same network trained with --gan_weight 0, as a control
-    part: Literal["val", "test"] = "val"  # the pairs it is measured on; nothing is ever chosen by test
-    triplets: int = 10  # how many triplets of input, ground truth and output to draw
-    choose: Literal["first", "random", "best"] = "first"  # which pairs; best by L1 (worst.png has the worst)
-    data_root: Path = Path("data")  # folder of the data sets
-    pairs: Path | None = None  # where the pairs of a run with --dataset folder are now, if they moved
-    figure_root: Path = Path("figures")  # folder of the pictures
+L1_ONLY = "L1-only network, train-mode inference"
 
 
 def main(options: Options) -> list[dict]:
-    at_least(1, options, "triplets")
-    results = results_to_extend(options.checkpoint, QUESTION)
+    options = resolve(options)
+    extended = results_to_extend(options.checkpoint, QUESTION)
     runtime = start(options)
-    generator, state = load_generator(options.checkpoint, runtime)
-    trained, architecture = state["options"], state["architecture"]
-    if options.l1_checkpoint:
-        control, other = load_generator(options.l1_checkpoint, runtime)
-        if other["architecture"] != architecture:
-            raise UsageError(f"--l1_checkpoint holds the network {other['architecture']}, not {architecture}")
-        if other["options"]["gan_weight"] or other["options"]["dataset"] != trained["dataset"]:
-            needed = f"a run with --gan_weight 0 on {trained['dataset']}"
-            raise UsageError(f"--l1_checkpoint must come from {needed}")
-    folder = trained_folder(trained, options.pairs, "--pairs")
-    data = DataOptions(trained["dataset"], folder, trained.get("resize"), trained["direction"])
-    with runtime.one_first(options.data_root, trained["dataset"]):
-        where = options.data_root, data, architecture["image_size"], trained["seed"]
-        parts = load(*where, test=options.part == "test")
-    train, pairs = (parts[name].to(runtime.device) for name in ("train", options.part))
-    photos, maps = pairs.images.split(3, 1)
 
-    made = {inference: translate(generator, photos, inference) for inference in INFERENCE}
-    candidates = {INFERENCE[inference]: outputs for inference, outputs in made.items()}
-    beside = ""
+    # The generator, its control, and the pairs.
+    mapper = Mapper.load(options.checkpoint, runtime)
+    control = None
     if options.l1_checkpoint:
-        beside = "L1-only network, train-mode inference"
-        candidates[beside] = translate(control, photos)
-    rows = measures.rows(candidates, train, pairs, measures.find_colors(train), beside, options.part)
+        control = Mapper.load(options.l1_checkpoint, runtime)
+        check_control(control, mapper)
+    parts = load_parts(mapper, options, runtime)
+    train = parts["train"]
+    pairs = parts[options.part]
+    colors = find_colors(train, mapper.options["dataset"])
 
-    ranked = measures.measure(made["paper"], maps.float() / 255)["l1"].argsort().tolist()
-    count = min(options.triplets, len(ranked))
-    shuffled = np.random.default_rng(options.seed).permutation(len(ranked)).tolist()
-    orders = {"first": list(range(len(ranked))), "random": shuffled, "best": ranked}
-    name = run_name(options.checkpoint)
-    folder = options.figure_root / QUESTION / name
-    suffix = "" if options.part == "val" else f"-{options.part}"
-    triplets = pairs, made["paper"]
-    title = f"{name}: the {options.choose} {count} of {len(ranked)} {PARTS[options.part]}"
-    plot_triplets(folder / f"triplets{suffix}.png", title, orders[options.choose][:count], *triplets)
-    title = f"{name}: the {count} of {len(ranked)} {PARTS[options.part]} with the highest L1"
-    plot_triplets(folder / f"worst{suffix}.png", title, ranked[::-1][:count], *triplets)
+    # Measures.
+    made = {how: translate(mapper.generator, pairs.photos, how) for how in INFERENCE}
+    candidates = {INFERENCE[how]: outputs for how, outputs in made.items()}
+    if control:
+        candidates[L1_ONLY] = translate(control.generator, pairs.photos)
+    rows = measures.rows(candidates, train, pairs, colors, L1_ONLY if control else "", options.part)
     print_rows(rows)
-    print(f"figures in {folder}")
-    add_evaluation(results, options.checkpoint.name + suffix, rows)
+
+    # Figures, results.
+    draw_triplets(mapper.name, pairs, made["paper"], colors and colors.legend, options)
+    add_evaluation(extended, options.checkpoint.name + options.suffix, rows)
     return rows
 
 
+def check_control(control: Mapper, mapper: Mapper) -> None:
+    """Checks that --l1_checkpoint holds the same network, trained by L1 alone on the same data set.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if control.architecture != mapper.architecture:
+        raise UsageError(
+            f"--l1_checkpoint holds the network {control.architecture}, not {mapper.architecture}"
+        )
+    dataset = mapper.options["dataset"]
+    if control.options["gan_weight"] or control.options["dataset"] != dataset:
+        raise UsageError(f"--l1_checkpoint must come from a run with --gan_weight 0 on {dataset}")
+
+
+def load_parts(mapper: Mapper, options: Options, runtime: Runtime) -> dict[str, Pairs]:
+    """Loads the pairs that a generator was trained on, with the part that is measured.
+
+    Raises:
+        UsageError: they are no longer where they were.
+        RunError: as `maps_dataset.load`.
+    """
+    trained = mapper.options
+    data = DataOptions(
+        dataset=trained["dataset"],
+        pairs=trained_folder(trained, options.pairs, "--pairs"),
+        resize=trained["resize"],
+        direction=trained["direction"],
+    )
+    check_data(data, options.data_root)
+    seed = trained["seed"]
+    with runtime.one_first(options.data_root, data.dataset):
+        return load(
+            options.data_root, data, mapper.size, seed, test=options.part == "test", device=runtime.device
+        )
+
+
+def draw_triplets(name: str, pairs: Pairs, outputs: Tensor, legend: Legend | None, options: Options) -> None:
+    """Draws the triplets of --choose, and those with the highest L1.
+
+    Args:
+        name: of the run.
+        outputs: the maps of all pairs, (n, 3, size, size) uint8.
+    """
+    errors = measures.measure(outputs / 255, pairs.maps / 255)["l1"]
+    ranked = errors.argsort().tolist()
+    count = min(options.triplets, len(ranked))
+    of_all = f"{count} of {len(ranked)} {PARTS[options.part]}"
+    folder = options.figure_root / QUESTION / name
+
+    path = folder / f"triplets{options.suffix}.png"
+    title = f"{name}: the {options.choose} {of_all}"
+    plot_triplets(path, title, choose(ranked, options)[:count], pairs, outputs, legend)
+
+    path = folder / f"worst{options.suffix}.png"
+    title = f"{name}: the {of_all} with the highest L1"
+    plot_triplets(path, title, ranked[::-1][:count], pairs, outputs, legend)
+    print(f"figures in {folder}")
+
+
+def choose(ranked: list[int], options: Options) -> list[int]:
+    """Returns the pairs in the order of --choose.
+
+    Args:
+        ranked: all of them, the best one first.
+    """
+    if options.choose == "best":
+        return ranked
+    if options.choose == "random":
+        return np.random.default_rng(options.seed).permutation(len(ranked)).tolist()
+    return list(range(len(ranked)))
+
+
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)

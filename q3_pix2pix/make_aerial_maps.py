@@ -20,10 +20,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from common.cli import command
-from common.images import open_image
-from common.runtime import RunError, UsageError
+from common import cli
+from common.errors import RunError, UsageError
+from common.image_reader import open_image
 
+CLONE = "git clone --depth 1 https://github.com/henriquejandrade/map-synth"
 SCENES = [7] * 13 + [6] * 2  # rows of tiles in each scene
 COLUMNS = {"train": 15, "val": 1, "test": 2}  # of tiles in each scene, from left to right
 MOST_OF_ONE_COLOR = 0.95  # maps with at least this share of one colour have nothing to draw
@@ -38,54 +39,91 @@ class Options:
     data_root: Path = Path("data")  # folder of the data sets; the pairs go to aerial_maps/ in it
     debug: bool = False  # show the whole traceback of an error
 
+    @property
+    def tiles(self) -> Path:
+        """The folder of the clone's tiles."""
+        return self.source / "phsi" / "imageset"
+
+    @property
+    def target(self) -> Path:
+        """The folder that is made."""
+        return self.data_root / "aerial_maps"
+
+
+def resolve(options: Options) -> Options:
+    """Checks that the clone is there and the data set is not.
+
+    Raises:
+        UsageError: otherwise.
+    """
+    if not options.tiles.is_dir():
+        raise UsageError(f"--source: {options.source} has no folder phsi/imageset; make it by\n    {CLONE}")
+    if options.target.exists():
+        raise UsageError(f"{options.target} exists already: move it away to have it made again")
+    return options
+
 
 def list_parts() -> dict[int, str]:
-    """The part, "train", "val" or "test", of each tile's number."""
-    parts, first = {}, 0
+    """Returns the part, "train", "val" or "test", of each tile's number."""
+    parts = {}
+    first = 0
     for rows in SCENES:
         for part, columns in COLUMNS.items():
-            parts |= dict.fromkeys(range(first, first + columns * rows), part)
-            first += columns * rows
+            end = first + columns * rows
+            for number in range(first, end):
+                parts[number] = part
+            first = end
     return parts
 
 
 def largest_share(image: Image.Image) -> float:
-    """The share of an RGB picture's pixels that have its most frequent colour."""
+    """Returns the share of an RGB picture's pixels that have its most frequent colour."""
     colors = np.asarray(image, np.int64) @ (1 << 16, 1 << 8, 1)  # (height, width)
     return np.unique(colors, return_counts=True)[1].max() / colors.size
 
 
+def read_tile(path: Path) -> Image.Image:
+    """Reads a tile: the photo is its left half, the map its right one.
+
+    Raises:
+        RunError: it cannot be read, or has another size.
+    """
+    with open_image(path) as image:
+        pair = image.convert("RGB")
+    if pair.size != (512, 256):
+        raise RunError(f"{path} has {pair.width} x {pair.height} pixels instead of 512 x 256")
+    return pair
+
+
 def main(options: Options) -> None:
-    tiles, target = options.source / "phsi" / "imageset", options.data_root / "aerial_maps"
-    if not tiles.is_dir():
-        clone = "git clone --depth 1 https://github.com/henriquejandrade/map-synth"
-        raise UsageError(f"--source: {options.source} has no folder phsi/imageset; make it by\n    {clone}")
-    if target.exists():
-        raise UsageError(f"{target} exists already: move it away to have it made again")
+    options = resolve(options)
+
+    # The tiles, all of which must be there.
     parts = list_parts()
-    missing = [number for number in parts if not (tiles / f"({number}).png").exists()]
+    paths = {number: options.tiles / f"({number}).png" for number in parts}
+    missing = [path.name for path in paths.values() if not path.exists()]
     if missing:
-        first = f"the first one ({missing[0]}).png"
-        raise RunError(f"{len(missing)} of {len(parts)} tiles are missing in {tiles}, {first}")
-    partial = target.with_suffix(".partial")
+        raise RunError(
+            f"{len(missing)} of {len(parts)} tiles are missing in {options.tiles}, the first one {missing[0]}"
+        )
+
+    # Written beside the target, which is whole or not there.
+    partial = options.target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     counts = dict.fromkeys(COMMITTED_RUNS, 0)
     for part in counts:
         (partial / part).mkdir(parents=True)
     for number, part in tqdm(parts.items(), "aerial_maps", unit=" tiles", disable=None):
-        path = tiles / f"({number}).png"
-        with open_image(path) as image:
-            pair = image.convert("RGB")  # the photo is the left half, the map the right one
-            if pair.size != (512, 256):
-                raise RunError(f"{path} has {pair.width} x {pair.height} pixels instead of 512 x 256")
+        pair = read_tile(paths[number])
         if largest_share(pair.crop((256, 0, 512, 256))) < MOST_OF_ONE_COLOR:
             pair.save(partial / part / f"{number}.jpg", quality=95, subsampling=0)
             counts[part] += 1
-    partial.rename(target)
-    print(f"{target}: {counts['train']} pairs in train, {counts['val']} in val, {counts['test']} in test")
+    partial.rename(options.target)
+    shown = ", ".join(f"{count} pairs in {part}" for part, count in counts.items())
+    print(f"{options.target}: {shown}")
     if counts != COMMITTED_RUNS:
         print(f"note: the committed numbers were measured on {COMMITTED_RUNS} pairs", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, cli.read(Options, resolve, __doc__))

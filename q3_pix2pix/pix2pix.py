@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 def initialise(module: nn.Module) -> None:
-    """Convolutions from N(0, 0.02), BatchNorm weights from N(1, 0.02), biases 0 (appendix 6.2)."""
+    """Draws convolutions from N(0, 0.02), BatchNorm from N(1, 0.02); biases are 0 (appendix 6.2)."""
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0, 0.02)
         if module.bias is not None:
@@ -20,7 +21,7 @@ def initialise(module: nn.Module) -> None:
 
 
 class Norm(nn.BatchNorm2d):
-    """BatchNorm; while `per_picture` is set it normalises each picture by its own statistics.
+    """Normalises a batch; while `per_picture` is set, each picture by its own statistics.
 
     That is what train-mode BatchNorm computes at the paper's batch size of one. As instance normalisation it
     gives the same for a picture in a larger batch, and leaves the running statistics alone.
@@ -35,7 +36,7 @@ class Norm(nn.BatchNorm2d):
 
 
 class UNet(nn.Module):
-    """Photo (n, 3, size, size) in [-1, 1] -> map of the same shape.
+    """Translates photos (n, 3, size, size) in [-1, 1] to maps of the same shape.
 
     Encoder C64-C128-C256-C512-C512-C512-C512-C512, decoder CD512-CD512-CD512-C512-C256-C128-C64 with skip
     connections: 54.41 M parameters at 256 pixels and 64 channels. No norm on the first and the innermost
@@ -51,17 +52,31 @@ class UNet(nn.Module):
         depth = image_size.bit_length() - 1
         # 64 128 256 512 512 512 512 512
         widths = [base_channels * min(2**level, 8) for level in range(depth)]
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        for level, width in enumerate(widths):  # 256 -> 128 -> ... -> 1
-            plain = level in (0, depth - 1)
-            layers: list[nn.Module] = [] if level == 0 else [nn.LeakyReLU(0.2)]
-            layers.append(nn.Conv2d(3 if level == 0 else widths[level - 1], width, 4, 2, 1, bias=plain))
-            self.down.append(nn.Sequential(*layers, *([] if plain else [Norm(width)])))
-        for level in reversed(range(1, depth)):  # 1 -> 2 -> ... -> 128
-            inputs, outputs = widths[level] * (1 if level == depth - 1 else 2), widths[level - 1]
+
+        # The encoder: 256 -> 128 -> ... -> 1
+        self.down = nn.ModuleList()
+        for level, width in enumerate(widths):
+            is_plain = level in (0, depth - 1)  # without a norm, which would undo a bias
+            inputs = 3 if level == 0 else widths[level - 1]
+            layers: list[nn.Module] = []
+            if level > 0:
+                layers.append(nn.LeakyReLU(0.2))
+            layers.append(nn.Conv2d(inputs, width, 4, 2, 1, bias=is_plain))
+            if not is_plain:
+                layers.append(Norm(width))
+            self.down.append(nn.Sequential(*layers))
+
+        # The decoder: 1 -> 2 -> ... -> 128 -> 256
+        self.up = nn.ModuleList()
+        for level in reversed(range(1, depth)):
+            is_innermost = level == depth - 1  # to which no skip connection leads
+            inputs = widths[level] if is_innermost else 2 * widths[level]
+            outputs = widths[level - 1]
             layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), Norm(outputs)]
-            self.up.append(nn.Sequential(*layers, *([nn.Dropout(0.5)] if level >= depth - 3 else [])))
-        last = nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1)  # 128 -> 256
+            if level >= depth - 3:
+                layers.append(nn.Dropout(0.5))
+            self.up.append(nn.Sequential(*layers))
+        last = nn.ConvTranspose2d(2 * base_channels, 3, 4, 2, 1)
         self.up.append(nn.Sequential(nn.ReLU(), last, nn.Tanh()))
         self.apply(initialise)
         self.to(memory_format=torch.channels_last)
@@ -78,7 +93,7 @@ class UNet(nn.Module):
 
 
 class PatchGAN(nn.Module):
-    """Photo and map, both (n, 3, size, size) -> a logit per 70x70 patch, (n, 1, size / 8 - 2, size / 8 - 2).
+    """Judges photo and map, both (n, 3, size, size): a logit per 70x70 patch, (n, 1, size / 8 - 2, the same).
 
     2.77 M parameters with 64 channels; 30 x 30 logits at 256 pixels.
     """
@@ -96,6 +111,15 @@ class PatchGAN(nn.Module):
 
     def forward(self, photo: Tensor, target: Tensor) -> Tensor:
         return self.layers(torch.cat([photo, target], 1))
+
+
+def seed_dropout(*where: int) -> None:
+    """Seeds torch's own generator, from which dropout draws: the same masks again after a resume.
+
+    Args:
+        where: seed, epoch, step and rank.
+    """
+    torch.manual_seed(int(np.random.SeedSequence(where).generate_state(1)[0]))
 
 
 @contextlib.contextmanager

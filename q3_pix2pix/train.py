@@ -5,30 +5,34 @@ python q3_pix2pix/train.py --dataset aerial_maps --gan_weight 0     # the L1-onl
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
 import common  # noqa: F401  # isort: skip
 
-import numpy as np
+from common import cli
+from q3_pix2pix.options import QUESTION, resolve
+from q3_pix2pix.options import TrainOptions as Options
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
 import torch
 from torch import Tensor
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
-from common import plots
-from common.averaging import averaged
-from common.cli import above, as_smoke, at_least, command
-from common.loop import Loop, split_batch
-from common.replay import Replayed
-from common.run import Run, RunOptions
-from common.runtime import Runtime, UsageError, start
+from common.averaging import Average, averaged
+from common.batches import Batches, split_batch
+from common.device import Runtime, start
+from common.replay import Replayed, replays
+from common.training import Training
 from q3_pix2pix import figures, measures
-from q3_pix2pix.maps_dataset import DataOptions, load, prepare, random_crop_and_mirror, random_crop_and_turn
-from q3_pix2pix.measures import INFERENCE, translate
-from q3_pix2pix.paper import QUESTION
-from q3_pix2pix.pix2pix import PatchGAN, UNet
+from q3_pix2pix.legend import MapColors, find_colors
+from q3_pix2pix.mapper import translate
+from q3_pix2pix.maps_dataset import Pairs, load, prepare, random_crop_and_mirror, random_crop_and_turn
+from q3_pix2pix.pix2pix import PatchGAN, UNet, seed_dropout
 from q3_pix2pix.pix2pix_loss import (
     L1_WEIGHT,
     discriminator_loss,
@@ -37,236 +41,253 @@ from q3_pix2pix.pix2pix_loss import (
     l1_loss,
     random_signs,
 )
+from q3_pix2pix.schedule import planned, set_rate
 
 PENALTY_EVERY = 4  # steps; so much heavier in each of them, as in lazy regularisation (Karras et al. 2020)
-STEP_COLUMNS = ("g_gan", "g_l1", "d_real", "d_fake")
+LOSSES = ("g_gan", "g_l1", "d_real", "d_fake")
+L1_ALONE = ("g_l1",)
 
 
 @dataclass
-class Options(DataOptions, RunOptions):
-    """Train pix2pix."""
+class GAN:
+    """Both networks and whatever else changes while they train; the names are those in a checkpoint."""
 
-    epochs: int = 200  # passes over the training pairs
-    constant_epochs: int = -1  # of them at a constant rate, which then falls linearly to 0 (-1: half)
-    batch_size: int = 1  # pairs per step and process
-    learning_rate: float = 2e-4  # Adam's, for both networks
-    gan_weight: float = 1.0  # weight of the adversarial loss; 0 leaves L1 alone, the control
-    image_size: int = 256  # a power of two; 128 or 64 for small machines
-    base_channels: int = 64  # feature maps of the first layers; 32 or 16 for small machines
-    turns: bool = (
-        False  # turn and mirror training pairs in all eight ways, not only sideways; not in the paper
-    )
-    # measure and keep a moving average of the generator with this decay, such as 0.999; not in the paper
-    average_weights: float = 0.0
-    # weight of R1, the discriminator's squared slope at true maps, such as 1; not in the paper
-    gradient_penalty: float = 0.0
-    log_every: int = 10  # steps averaged into one row of steps.csv
+    generator: UNet
+    discriminator: PatchGAN
+    optimizer_g: Optimizer
+    optimizer_d: Optimizer
+    average: Average | None  # of the generator
+    crops: torch.Generator  # of places, mirrors and turns
+    architecture: dict  # of both
 
+    @property
+    def optimizers(self) -> tuple[Optimizer, Optimizer]:
+        """The generator's and the discriminator's."""
+        return self.optimizer_g, self.optimizer_d
 
-def check(options: Options) -> Options:
-    """Checks ranges and combinations before anything is loaded; fills in what follows from other options."""
-    if options.smoke:
-        tiny = {"epochs": 2, "image_size": 32, "base_channels": 8, "batch_size": 8, "log_every": 2}
-        options = as_smoke(options, run_name="smoke", **tiny)
-    at_least(1, options, "epochs", "batch_size", "base_channels", "log_every")
-    at_least(32, options, "image_size")
-    at_least(0, options, "gan_weight", "gradient_penalty")
-    at_least(0, options, "average_weights", below=1)
-    at_least(-1, options, "constant_epochs")
-    above(0, options, "learning_rate")
-    if options.gradient_penalty and not options.gan_weight:
-        raise UsageError("--gradient_penalty flattens a discriminator: --gan_weight 0 trains without one")
-    if options.image_size & (options.image_size - 1):
-        why = "each layer halves it"
-        raise UsageError(f"--image_size must be a power of two, not {options.image_size}: {why}")
-    constant = options.constant_epochs if options.constant_epochs >= 0 else options.epochs // 2
-    if constant > options.epochs:
-        raise UsageError(f"--constant_epochs {constant} is more than --epochs {options.epochs}")
-    name = f"{options.dataset}-{options.image_size}" + ("" if options.gan_weight else "-l1")
-    return replace(options, constant_epochs=constant, run_name=options.run_name or name)
+    @property
+    def mapping(self) -> UNet:
+        """The network that is measured and kept: the average where there is one."""
+        return self.average.module if self.average else self.generator
 
 
-def rate_factor(epoch: int, epochs: int, constant: int) -> float:
-    """Factor of the learning rate in an epoch: 1 for `constant` epochs, then linearly to 0 after the last."""
-    return min(1.0, (epochs - epoch + 1) / (epochs - constant + 1))
+def build(options: Options, runtime: Runtime) -> GAN:
+    """Builds both networks and their optimisers."""
+    # Networks.
+    generator = UNet(options.image_size, options.base_channels).to(runtime.device)
+    discriminator = PatchGAN(options.base_channels).to(runtime.device)
 
+    # Optimisers.
+    adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
+    optimizer_g = Adam(generator.parameters(), **adam)
+    optimizer_d = Adam(discriminator.parameters(), **adam)
 
-def plan(options: Options, run: Run, loop: Loop) -> tuple[int, int]:
-    """The epochs of the schedule, and how many of them are constant: those the run began with.
-
-    A larger --epochs on --resume adds epochs at a constant rate, which config.json then says.
-
-    Raises:
-        UsageError: a resumed run would change its schedule.
-    """
-    began = run.options_before
-    loop.at.schedule = scheduled, constant = loop.at.schedule or [began["epochs"], began["constant_epochs"]]
-    if options.epochs < scheduled:
-        raise UsageError(f"--resume: --epochs was {scheduled}, now {options.epochs}: it can only grow")
-    added = options.epochs - scheduled
-    if options.constant_epochs != constant and not (added and options.constant_epochs == options.epochs // 2):
-        raise UsageError(f"--resume: --constant_epochs was {constant}, now {options.constant_epochs}")
-    if added:
-        text = f"{scheduled} epochs as planned, then {added} at a constant rate: not the one schedule"
-        run.note(schedule=text)
-    return scheduled, constant
+    average = averaged(generator, options.average_weights)
+    if options.compile:
+        generator.compile()
+        discriminator.compile()
+    crops = torch.Generator(runtime.device).manual_seed(options.seed)
+    architecture = {
+        "image_size": options.image_size,
+        "base_channels": options.base_channels,
+        "direction": options.direction,
+    }
+    return GAN(generator, discriminator, optimizer_g, optimizer_d, average, crops, architecture)
 
 
 def train_step(
-    generator: UNet,
-    discriminator: PatchGAN,
-    optimizer_g: Adam,
-    optimizer_d: Adam,
+    networks: tuple[UNet, PatchGAN],
+    optimizers: tuple[Optimizer, Optimizer],
     photo: Tensor,
     real: Tensor,
+    gan_weight: float,
+    penalty: float,
     runtime: Runtime,
-    gan_weight: float = 1.0,
-    penalty: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One step of both networks, the discriminator first (Isola et al. 2017, section 3.3).
+) -> tuple[Tensor, ...]:
+    """Takes a step of both networks, the discriminator first (Isola et al. 2017, section 3.3).
 
     Args:
+        networks, optimizers: the generator's first, then the discriminator's.
         photo, real: the inputs x and their true maps y, (n, 3, size, size) in [-1, 1].
-        gan_weight: 0 leaves the discriminator alone.
+        gan_weight: of the adversarial loss; 0 leaves the discriminator alone.
         penalty: weight of the gradient penalty in this step.
 
     Returns:
-        The losses g_gan, g_l1, d_real and d_fake; the three adversarial ones are 0 without a discriminator.
+        The losses g_gan, g_l1, d_real and d_fake; g_l1 alone without a discriminator.
     """
-    g_gan = d_real = d_fake = torch.zeros((), device=photo.device)
+    generator, discriminator = networks
+    optimizer_g, optimizer_d = optimizers
     with runtime.autocast():
         fake = generator(photo)  # G(x, z); z is the dropout
 
-    if gan_weight:
-        with runtime.autocast():
-            on_real, on_fake = discriminator(photo, real), discriminator(photo, fake.detach())
-        d_real, d_fake = discriminator_loss(on_real, on_fake)  # eq. 1, halved
-        d_loss = d_real + d_fake
-        if penalty:
-            signs = random_signs(on_real.shape, on_real.device)
-            d_loss = d_loss + penalty * gradient_penalty(discriminator, photo, real, signs)
-        optimizer_d.zero_grad()
-        d_loss.backward()
-        runtime.average_gradients(discriminator)
-        optimizer_d.step()
+    # L1 alone.
+    if not gan_weight:
+        g_l1 = l1_loss(fake, real)  # eq. 3
+        step_generator(generator, optimizer_g, L1_WEIGHT * g_l1, runtime)
+        return (g_l1,)
 
-        discriminator.requires_grad_(False)  # the generator's step needs no gradient of its weights
-        with runtime.autocast():
-            g_gan = generator_loss(discriminator(photo, fake))  # eq. 1, non-saturating
-        discriminator.requires_grad_(True)
+    # The discriminator.
+    with runtime.autocast():
+        on_real = discriminator(photo, real)
+        on_fake = discriminator(photo, fake.detach())
+    d_real, d_fake = discriminator_loss(on_real, on_fake)  # eq. 1, halved
+    d_loss = d_real + d_fake
+    if penalty:
+        signs = random_signs(on_real.shape, on_real.device)
+        d_loss = d_loss + penalty * gradient_penalty(discriminator, photo, real, signs)
+    optimizer_d.zero_grad()
+    d_loss.backward()
+    runtime.average_gradients(discriminator)
+    optimizer_d.step()
 
+    # The generator. The discriminator's weights need no gradient here.
+    discriminator.requires_grad_(False)
+    with runtime.autocast():
+        g_gan = generator_loss(discriminator(photo, fake))  # eq. 1, non-saturating
+    discriminator.requires_grad_(True)
     g_l1 = l1_loss(fake, real)  # eq. 3
-    optimizer_g.zero_grad()
-    (gan_weight * g_gan + L1_WEIGHT * g_l1).backward()  # eq. 4
-    runtime.average_gradients(generator)
-    optimizer_g.step()
+    step_generator(generator, optimizer_g, gan_weight * g_gan + L1_WEIGHT * g_l1, runtime)  # eq. 4
     return g_gan, g_l1, d_real, d_fake
 
 
-def dropout_seed(*where: int) -> int:
-    """A seed for torch's own generator, from which dropout draws: the same again after a resume.
+def step_generator(generator: UNet, optimizer: Optimizer, loss: Tensor, runtime: Runtime) -> None:
+    """Moves the generator's weights down the slope of its loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    runtime.average_gradients(generator)
+    optimizer.step()
 
-    Args:
-        where: seed, epoch, step and rank.
-    """
-    return int(np.random.SeedSequence(where).generate_state(1)[0])
+
+def prepare_step(gan: GAN, options: Options, runtime: Runtime) -> Replayed:
+    """Returns the step of photo, real and penalty, with that of the average, which a GPU replays."""
+
+    def step_and_average(photo: Tensor, real: Tensor, penalty: float) -> tuple[Tensor, ...]:
+        networks = (gan.generator, gan.discriminator)
+        losses = train_step(networks, gan.optimizers, photo, real, options.gan_weight, penalty, runtime)
+        if gan.average:
+            gan.average.update(gan.generator)
+        return losses
+
+    return Replayed(step_and_average, gan.optimizers, replays(options, runtime))
+
+
+def train(
+    training: Training, gan: GAN, pairs: Pairs, validation: Pairs, colors: MapColors | None, batches: Batches
+) -> None:
+    """Trains epoch by epoch, and measures the validation pairs after each."""
+    options = training.options
+    runtime = training.runtime
+    schedule = planned(training)
+    columns = LOSSES if options.gan_weight else L1_ALONE
+    random_crop = random_crop_and_turn if options.turns else random_crop_and_mirror
+    replayed_step = prepare_step(gan, options, runtime)
+
+    for epoch in training.epochs(options.epochs):
+        rate = options.learning_rate * schedule.factor(epoch)
+        set_rate(gan.optimizers, rate)
+        [order] = training.shuffle(len(pairs))
+        gan.generator.train()
+        gan.discriminator.train()
+        for step in training.steps(batches.steps, columns):
+            # Every process draws the crops of the global batch and takes its slice.
+            chosen = pairs.images[batches.of(order, step)]
+            crops = random_crop(chosen, options.image_size, gan.crops)[batches.own]
+            photo, real = prepare(crops).split(3, 1)  # (n, 3, size, size) each
+            seed_dropout(options.seed, epoch, step, runtime.rank)
+            penalty = options.gradient_penalty * PENALTY_EVERY if step % PENALTY_EVERY == 0 else 0
+            training.record(*replayed_step(photo, real, penalty))
+
+        measured = validate(training, gan, validation, colors, epoch)
+        training.write_epoch({"epoch": epoch} | training.means() | measured | {"learning_rate": rate})
+        keep_best(training, gan, measured["validation_l1"], epoch)
+
+
+def validate(
+    training: Training, gan: GAN, pairs: Pairs, colors: MapColors | None, epoch: int
+) -> dict[str, float]:
+    """Measures the validation pairs for metrics.csv, and writes the maps of the first four."""
+    outputs = translate(gan.mapping, pairs.photos)
+    if training.writing:
+        sheet = training.folder / "samples" / f"epoch_{epoch:03d}.jpg"
+        figures.write_samples(sheet, pairs.images[:4], outputs[:4])
+    measured = measures.measure(outputs / 255, pairs.maps / 255, colors)
+    return {f"validation_{name}": float(values.mean()) for name, values in measured.items()}
+
+
+def keep_best(training: Training, gan: GAN, l1: float, epoch: int) -> None:
+    """Keeps the network with the least L1 on the validation pairs as best.pt."""
+    if l1 < training.position.best:
+        training.position.best = l1
+        training.position.best_epoch = epoch
+        training.save_network("best", gan.mapping, epoch)
+
+
+def finish(training: Training, gan: GAN, parts: dict[str, Pairs], colors: MapColors | None) -> dict:
+    """Measures the last epoch's weights in every way, draws the figures and ends the run."""
+    options = training.options
+    validation = parts["val"]
+
+    # The network that is kept, in the paper's way and in eval mode; and the one it is an average of.
+    outputs = translate(gan.mapping, validation.photos)
+    candidates = {
+        measures.INFERENCE["paper"]: outputs,
+        measures.INFERENCE["eval"]: translate(gan.mapping, validation.photos, "eval"),
+    }
+    if gan.average:
+        candidates["without averaging the weights"] = translate(gan.generator, validation.photos)
+    rows = measures.rows(candidates, parts["train"], validation, colors)
+
+    # Figures.
+    losses = "GAN + L1" if options.gan_weight else "L1 only"
+    title = f"pix2pix, {options.dataset}, {options.image_size} pixels, {losses}"
+    if training.writing:
+        figures.plot_run(training.folder, training.figures, f"{options.run_name}: {title}")
+        first = list(range(min(10, len(validation))))
+        about = f"{options.run_name}: the first {len(first)} of {len(validation)} validation pairs"
+        path = training.figures / "triplets.png"
+        figures.plot_triplets(path, about, first, validation, outputs, colors and colors.legend)
+
+    # Results.
+    results = {
+        "title": title,
+        "rows": rows,
+        "epochs": options.epochs,
+        "best_checkpoint": {"epoch": training.position.best_epoch, "validation_l1": training.position.best},
+        "parameters": {
+            "generator": sum(weights.numel() for weights in gan.generator.parameters()),
+            "discriminator": sum(weights.numel() for weights in gan.discriminator.parameters()),
+        },
+    }
+    return training.finish(results)
 
 
 def main(options: Options) -> dict:
-    options = check(options)
+    options = resolve(options)
     runtime = start(options)
-    device = runtime.device
+
+    # Data: uint8 pairs on the device, and the colours of their maps.
     with runtime.one_first(options.data_root, options.dataset):
-        parts = load(options.data_root, options, options.image_size, options.seed)
-    parts = {name: part.to(device) for name, part in parts.items()}
-    train, validation = parts["train"], parts["val"]
-    photos, maps = validation.images.split(3, 1)
-    maps = maps.float() / 255
-    colors = measures.find_colors(train)
-    steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
+        parts = load(options.data_root, options, options.image_size, options.seed, device=runtime.device)
+    batches = split_batch(len(parts["train"]), options.batch_size, runtime)
+    colors = find_colors(parts["train"], options.dataset)
 
-    generator = UNet(options.image_size, options.base_channels).to(device)
-    discriminator = PatchGAN(options.base_channels).to(device)
-    adam = {"lr": options.learning_rate, "betas": (0.5, 0.999), "fused": True}
-    optimizer_g, optimizer_d = Adam(generator.parameters(), **adam), Adam(discriminator.parameters(), **adam)
-    if options.compile:
-        generator.compile(), discriminator.compile()
-    trained = generator, discriminator, optimizer_g, optimizer_d
-    crops = torch.Generator(device).manual_seed(options.seed)
-    networks = {"generator": generator, "discriminator": discriminator}
-    random_crop = random_crop_and_turn if options.turns else random_crop_and_mirror
-    architecture = {key: getattr(options, key) for key in ("image_size", "base_channels", "direction")}
-    data = {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
-    facts = {"data": data, "scale": validation.scale, "depth": validation.depths[0]}
-    with Run(QUESTION, options, runtime, architecture, **facts) as run:
-        run.start_from(networks)
-        average = averaged(generator, options.average_weights)
-        kept = average.module if average else generator  # the one that is measured
+    # Networks, optimisers, and what a resumed run needs of them.
+    gan = build(options, runtime)
+    facts = {
+        "data": {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()},
+        "scale": parts["val"].scale,
+        "depth": parts["val"].depths[0],
+        "legend": colors and colors.legend.facts(),
+    }
 
-        def one_step(photo: Tensor, real: Tensor, penalty: float) -> tuple[Tensor, ...]:
-            losses = train_step(*trained, photo, real, runtime, options.gan_weight, penalty)
-            if average:
-                average.update(generator)
-            return losses
-
-        replayed_step = Replayed(one_step, [optimizer_g, optimizer_d], options.replays(runtime))
-        state = networks | {"average": average, "crops": crops}
-        state |= {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
-        loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0, schedule=None)
-        scheduled, constant = plan(options, run, loop)
-        what = f"{len(train):,} pairs of {options.dataset} at {options.image_size} pixels"
-        run.log(f"{run.folder}: {what}, {loop.where}")
-
-        for epoch in loop.epochs(options.epochs):
-            rate = options.learning_rate
-            if epoch <= scheduled:
-                rate *= rate_factor(epoch, scheduled, constant)
-            for group in optimizer_g.param_groups + optimizer_d.param_groups:
-                group["lr"] = rate
-            [order] = loop.shuffle(options.seed, len(train))
-            generator.train(), discriminator.train()
-            for step in loop.steps():
-                pairs = train.images[order[step * global_batch : (step + 1) * global_batch]]
-                pairs = random_crop(pairs, options.image_size, crops)[mine]
-                photo, real = prepare(pairs).split(3, 1)
-                torch.manual_seed(dropout_seed(options.seed, epoch, step, runtime.rank))
-                penalty = options.gradient_penalty * PENALTY_EVERY if step % PENALTY_EVERY == 0 else 0
-                loop.record(*replayed_step(photo, real, penalty=penalty))
-
-            outputs = translate(kept, photos)
-            measured = measures.measure(outputs, maps, colors)
-            row = {"epoch": epoch} | loop.means()
-            row |= {f"validation_{name}": float(values.mean()) for name, values in measured.items()}
-            run.write_epoch(row | {"learning_rate": rate})
-            if run.writing:
-                sheet = run.folder / "samples" / f"epoch_{epoch:03d}.jpg"
-                figures.write_samples(sheet, validation.images[:4], outputs[:4])
-            if row["validation_l1"] < loop.at.best:
-                loop.at.best, loop.at.best_epoch = row["validation_l1"], epoch
-                run.save_network("best", kept, epoch)
-
-        outputs = {name: translate(kept, photos, name) for name in ("paper", "eval")}
-        candidates = {INFERENCE[name]: images for name, images in outputs.items()}
-        if average:
-            candidates["without averaging the weights"] = translate(generator, photos)
-        rows = measures.rows(candidates, train, validation, colors)
-        losses = "GAN + L1" if options.gan_weight else "L1 only"
-        title = f"pix2pix, {options.dataset}, {options.image_size} pixels, {losses}"
-        results = {"title": title, "rows": rows, "epochs": options.epochs}
-        results |= {"best_epoch": loop.at.best_epoch, "best_validation_l1": loop.at.best}
-        sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
-        results["parameters"] = sizes
-        if run.writing:
-            curves = run.folder / "metrics.csv", run.figures / "curves.png", title, loop.at.best_epoch
-            plots.curves(*curves, figures.CURVES)
-            figures.plot_losses(run.folder, run.figures, title)
-            figures.write_gif(run.folder, run.figures)
-            first = list(range(min(10, len(validation))))
-            about = f"{options.run_name}: the first {len(first)} of {len(validation)} validation pairs"
-            figures.plot_triplets(run.figures / "triplets.png", about, first, validation, outputs["paper"])
-            run.finish(results)
-    return results
+    # Train and measure; the training loads, saves, records and stops.
+    position = {"best": inf, "best_epoch": 0, "schedule": None}
+    with Training(QUESTION, options, runtime, gan, facts, **position) as training:
+        about = f"{len(parts['train']):,} pairs of {options.dataset} at {options.image_size} pixels"
+        training.log(f"{training.folder}: {about}, {training.where}")
+        train(training, gan, parts["train"], parts["val"], colors, batches)
+        return finish(training, gan, parts, colors)
 
 
 if __name__ == "__main__":
-    command(main, Options, __doc__)
+    cli.run(main, options)

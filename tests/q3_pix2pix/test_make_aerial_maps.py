@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.runtime import RunError, UsageError
+from common.errors import RunError, UsageError
 from q3_pix2pix import make_aerial_maps
 from q3_pix2pix.make_aerial_maps import Options, largest_share, list_parts, main
-from q3_pix2pix.maps_dataset import DataOptions, load
+from q3_pix2pix.maps_dataset import load
+from q3_pix2pix.options import DataOptions
 from tests.conftest import DATA_ROOT
 
 
@@ -55,7 +56,7 @@ def test_made_from_a_clone(clone, tmp_path, capsys):
     few = set(range(13))  # rows of the second colour; 12 / 256 are less than 5 %, 13 / 256 more
     expected = {"train": {*range(30), *range(36, 51)} - few, "val": {30, 31, 51}}
     assert made == expected | {"test": {*range(32, 36), 52, 53}}
-    assert "32 pairs in train, 3 in val, 6 in test" in capsys.readouterr().out
+    assert "32 pairs in train, 3 pairs in val, 6 pairs in test" in capsys.readouterr().out
     with Image.open(maps / "val/51.jpg") as image:
         assert image.size == (512, 256)
         row = np.asarray(image, int)[200, [0, 255, 256, 511]]  # of the photo's ends and the map's
