@@ -3,9 +3,8 @@ import torch
 from PIL import Image
 
 from common import plots
-from q4_darts.figures import plot_cells_gif
-from q4_darts.genotypes import random_genotype, save
-from q4_darts.measures import CIFAR10, class_names
+from q4_darts.figures import plot_cells, plot_cells_gif
+from q4_darts.genotypes import NAMED, random_genotype, save
 
 
 def test_a_confusion_matrix_of_many_classes_shows_those_with_the_lowest_accuracy(tmp_path, monkeypatch):
@@ -29,8 +28,11 @@ def test_the_gif_of_many_epochs_stays_small(tmp_path):
         assert gif.n_frames == 5 and path.stat().st_size <= 500_000
 
 
-def test_checkpoints_without_class_names_have_cifars_or_numbers():
-    state = {"options": {"dataset": "cifar10_images"}, "architecture": {"classes": 10}}
-    assert class_names(state) == CIFAR10
-    assert class_names(state | {"options": {"dataset": "folder"}}) == list("0123456789")
-    assert class_names(state | {"facts": {"classes": ["a", "b"]}}) == ["a", "b"]
+def test_no_label_of_the_published_cells_lies_on_another():
+    for genotype in NAMED.values():
+        canvas = plot_cells(genotype, "cells")
+        canvas.draw_without_rendering()
+        for axis in canvas.axes:
+            boxes = [text.get_window_extent() for text in axis.texts if " " in text.get_text()]
+            for place, box in enumerate(boxes):
+                assert box.count_overlaps(boxes[place + 1 :]) == 0

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from common.runtime import RunError, UsageError
+from common.errors import RunError, UsageError
 from q4_darts import genotypes
-from q4_darts.genotypes import DARTS_V2, Genotype, check, derive, edge_index, random_genotype, read, save
+from q4_darts.genotype_text import read
+from q4_darts.genotypes import DARTS_V2, Genotype, check, derive, edge_index, random_genotype, save
 from q4_darts.model import Network
 
 

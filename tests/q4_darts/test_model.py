@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from q4_darts.genotypes import DARTS_V2, read
+from q4_darts.genotypes import DARTS_V2
 from q4_darts.model import Network, PoolTo2x2, draw_keep
 
 
@@ -15,7 +15,7 @@ def test_drop_path_statistics():
 
 def test_drop_path_takes_whole_samples_and_never_a_skip_connection():
     torch.manual_seed(0)
-    skips = read("DARTS_V2")._replace(normal=(("skip_connect", 0), ("skip_connect", 1)) * 4)
+    skips = DARTS_V2._replace(normal=(("skip_connect", 0), ("skip_connect", 1)) * 4)
     images = torch.randn(4, 3, 16, 16)
     for genotype, changed in ((skips, False), (DARTS_V2, True)):
         cell = Network(genotype, 4, 3).cells[0].eval()

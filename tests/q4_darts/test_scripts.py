@@ -1,6 +1,7 @@
 import csv
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from math import cos, pi
@@ -11,12 +12,15 @@ import torch
 from PIL import Image
 
 from common import checkpoint, cli
-from common.runtime import RunError, UsageError
+from common.errors import RunError, UsageError
 from q4_darts import train, train_search
-from q4_darts.genotypes import derive, parse, read
+from q4_darts.genotype_text import read
+from q4_darts.genotypes import DARTS_V2, derive, from_lists, save
+from q4_darts.options import SearchOptions, TrainOptions, resolve_search, resolve_training
 from tests.conftest import ENVIRONMENT, ROOT
 
 SEARCH, TRAIN, EVALUATE = "q4_darts/train_search.py", "q4_darts/train.py", "q4_darts/evaluate.py"
+SMALL = "--device cpu --init_channels 4 --layers 3"
 DATA = "--dataset synthetic --device cpu --train_pictures 192 --init_channels 4 --layers 3".split()
 DATA += "--batch_size 32 --log_every 2".split()
 TINY_SEARCH = [*DATA, "--epochs", "3", "--order", "second", "--run_name", "s"]
@@ -24,9 +28,16 @@ TINY_TRAIN = [*DATA, "--epochs", "3", "--run_name", "t", "--genotype", "random:3
 
 
 def run(script, folder, *words):
-    """Runs a training script's `main` in this process."""
+    """Runs a training script's `main` in this process; of a flag given twice the last one counts."""
     words = [*words, "--log_root", folder / "logs", "--figure_root", folder / "figures"]
-    return script.main(cli.parse(script.Options, "", [str(word) for word in words]))
+    flags = {}
+    for word in map(str, words):
+        if word.startswith("--"):
+            values = flags[word] = []
+        else:
+            values.append(word)
+    words = [word for flag, values in flags.items() for word in (flag, *values)]
+    return script.main(cli.parse(script.Options, "", words))
 
 
 @pytest.fixture(scope="module")
@@ -92,24 +103,23 @@ def test_other_searches(finished, tmp_path, flags):
     assert len(rows(folder / "metrics.csv")) == 2
     before, after = (json.loads((folder / f"genotypes/epoch_00{e}.json").read_text()) for e in (1, 2))
     assert before["weights"] != after["weights"]
-    assert derive(*(np.array(after["weights"]) * np.array(after["edges"])[..., None])) == parse(after)
+    assert derive(*(np.array(after["weights"]) * np.array(after["edges"])[..., None])) == from_lists(after)
     losses = [row["alpha_loss"] for row in rows(folder / "steps.csv")]
     assert ("nan" in losses) == (flags == PARTIAL)  # while the alphas wait there is no loss of theirs
     assert losses[0] != rows(finished / "logs/q4_darts/s/steps.csv")[0]["alpha_loss"]  # second order in fp32
 
 
 def test_the_choice_of_dense_convolutions_belongs_to_the_run(tmp_path, monkeypatch):
-    """A checkpoint of an earlier version does not say: it continues with what was fixed then."""
-    chosen, words = [], [*DATA, "--epochs", 1, "--train_pictures", 64, "--run_name", "o"]
+    chosen = []
+    words = [*DATA, "--epochs", 1, "--train_pictures", 64, "--run_name", "o"]
     monkeypatch.setattr(train_search.Supernet, "run_dense", lambda self, up_to: chosen.append(up_to))
     run(train_search, tmp_path, *words)
     last = tmp_path / "logs/q4_darts/o/checkpoints/last.pt"
     state = checkpoint.read(last)
-    assert state["position"].pop("dense_up_to") == 8
-    for said in ({"dense_up_to": 5}, {}):
-        torch.save(state | {"position": state["position"] | said}, last)
-        run(train_search, tmp_path, *words, "--resume")
-    assert chosen == [8, 5, 32]
+    state["position"]["dense_up_to"] = 5
+    torch.save(state, last)
+    run(train_search, tmp_path, *words, "--resume")
+    assert chosen == [8, 5]
 
 
 def test_stop_on_skips(tmp_path, capsys):
@@ -152,9 +162,9 @@ def test_skips_of_alphas_that_wait_do_not_end_the_search(tmp_path):
 def test_defaults_are_the_papers():
     names = ["batch_size", "learning_rate", "learning_rate_min", "arch_learning_rate", "warm_up_epochs"]
     for partial, values in ((1, [64, 0.025, 0.001, 3e-4, 0]), (4, [256, 0.1, 0.0, 6e-4, 15])):
-        search = train_search.check(train_search.Options(partial_channels=partial))
+        search = resolve_search(SearchOptions(partial_channels=partial))
         assert [getattr(search, name) for name in names] == values and search.epochs == 50
-    options = train.check(train.Options())
+    options = resolve_training(TrainOptions())
     assert [options.batch_size, options.init_channels, options.layers, options.epochs] == [96, 36, 20, 600]
     assert [options.cutout, options.drop_path, options.auxiliary] == [16, 0.2, 0.4]
 
@@ -174,17 +184,16 @@ def test_visualize(script, tmp_path):
 
 NAMES = "the names known are DARTS_V1, DARTS_V2, PC_DARTS and random:SEED"
 WRONG = [
-    (train_search, "--layers 2", UsageError, "--layers must be 3 or more"),
     (train_search, "--init_channels 6 --partial_channels 4", UsageError, "must be a multiple of 8"),
     (train_search, "--batch_size 97", UsageError, "more than the 96 there are"),
     (train_search, "--warm_up_epochs 3", UsageError, "leaves none of the 3 epochs"),
     (train_search, "--learning_rate_min 0.1", UsageError, "between 0 and --learning_rate 0.025"),
     (train_search, "--folder x", UsageError, "--folder needs --dataset folder"),
-    (train, "--batch_size 1", UsageError, "--batch_size must be 2 or more"),
+    (train_search, "--image_size 48", UsageError, "--image_size 48 needs --dataset folder"),
     (train_search, "--learning_rate 1e30", RunError, "not finite at epoch 1, step"),
     (train_search, "--train_pictures 5000", UsageError, "more than the 2048"),
+    (train, "--init_channels 5", UsageError, "--init_channels must be even, not 5"),
     (train, "--genotype DARTS_V3", RunError, NAMES),
-    (train, "--drop_path 1", UsageError, "--drop_path must be 0 or more and below 1, not 1"),
     (train, "--batch_size 500", UsageError, "more than the 192 there are"),
     (train, "--learning_rate 1e30", RunError, "not finite at epoch 1, step"),
 ]
@@ -265,6 +274,41 @@ def test_resume_notices_other_test_pictures(own, script):
     said = script(ROOT / TRAIN, *shlex.split(command)[2:], "--resume", status=2, cwd=own).stderr
     picture.write_bytes(before)
     assert "its test_data changed" in said and (own / "logs/q4_darts/a/results.json").exists()
+
+
+def test_predict_never_writes_over_a_picture_that_it_reads(own, script, tmp_path):
+    """The table's and the figures' names are compared with the pictures, links followed."""
+    picture = own / "data/test/cup $/0.png"
+    before = picture.read_bytes()
+    (tmp_path / "symbolic.png").symlink_to(picture)
+    (tmp_path / "hard.png").hardlink_to(picture)
+    (tmp_path / "any-confusion.png").hardlink_to(picture)
+    for name in ("symbolic", "hard", "any"):
+        words = ["--input", picture, "--output", tmp_path / f"{name}.csv"]
+        assert "would replace" in script("q4_darts/predict.py", *words, status=2).stderr
+    words = ["--input", picture, "--output", picture.with_suffix(".csv")]
+    assert "would replace" in script("q4_darts/predict.py", *words, status=2).stderr
+    assert picture.read_bytes() == before
+
+
+def test_test_pictures_from_the_training_are_told(own, tmp_path):
+    shutil.copytree(own / "data", tmp_path / "data")
+    for picture in (tmp_path / "data/test/cup $").iterdir():
+        shutil.copy(tmp_path / "data/train/cup $" / picture.name, picture)
+    words = f"--dataset folder --image_size 16 {SMALL} --batch_size 8 --epochs 1 --run_name o".split()
+    run(train, tmp_path, *words, "--folder", tmp_path / "data", "--data_root", tmp_path / "cache")
+    log = (tmp_path / "logs/q4_darts/o/train.log").read_text()
+    assert "4 of the 12 test pictures are training pictures" in log
+
+
+def test_the_results_tell_of_the_genotype_that_was_trained(tmp_path, monkeypatch):
+    """Whatever happens to the file meanwhile, as when the search goes on."""
+    file = tmp_path / "genotype.json"
+    save(DARTS_V2, file)
+    monkeypatch.setattr(train, "train", lambda *_: file.unlink())
+    words = f"--dataset synthetic {SMALL} --train_pictures 96 --epochs 1 --run_name o".split()
+    results = run(train, tmp_path, *words, "--genotype", file)
+    assert results["genotype"] == DARTS_V2._asdict()
 
 
 @pytest.mark.slow
