@@ -5,6 +5,7 @@ Imports nothing heavy, so that it can be asked before torch is loaded.
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,18 @@ CGROUPS = Path("/sys/fs/cgroup")
 # under which products in bf16 are computed without the CPU's instructions for them.
 ONEDNN_LIMITS = {"sse41", "avx", "avx2", "avx2_vnni", "avx2_vnni_2", "avx512_core", "avx512_core_vnni"}
 ATEN_LIMITS = {"default", "avx2"}
+
+# Vector instructions on x86, the newest first: the kernel's flag, and what people call them.
+VECTORS = {
+    "amx_bf16": "AMX-BF16",
+    "avx512_bf16": "AVX512-BF16",
+    "avx512_vnni": "AVX512-VNNI",
+    "avx512f": "AVX512",
+    "avx2": "AVX2",
+    "avx": "AVX",
+    "sse4_1": "SSE4.1",
+}
+LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 
 
 def usable_cores() -> int:
@@ -90,14 +103,31 @@ def has_fast_bf16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_flags())
 
 
+def cpu_name() -> str:
+    """Returns the CPU's kind, such as "AMD EPYC (AVX512-BF16)": its model and its newest vector instructions.
+
+    A limit in the environment is named beside them: "AMD EPYC (AVX512-BF16, ONEDNN_MAX_CPU_ISA=AVX2)".
+    """
+    model = _cpu_info("model name") or platform.processor() or platform.machine() or "unknown CPU"
+    flags = _cpu_flags()
+    about = [name for flag, name in VECTORS.items() if flag in flags][:1]
+    about += [f"{name}={os.environ[name]}" for name in LIMITS if os.environ.get(name)]
+    return f"{model} ({', '.join(about)})" if about else model
+
+
 def _cpu_flags() -> list[str]:
     """Returns the first core's flags as the Linux kernel names them on x86, [] elsewhere."""
+    return _cpu_info("flags").split()
+
+
+def _cpu_info(wanted: str) -> str:
+    """Returns what the Linux kernel says of the first core under this name, "" where it says nothing."""
     try:
         with open(CPU_INFO, encoding="utf-8", errors="replace") as file:
             for line in file:
-                name, _, flags = line.partition(":")
-                if name.strip() == "flags":
-                    return flags.split()
+                name, _, value = line.partition(":")
+                if name.strip() == wanted:
+                    return value.strip()
     except OSError:
         pass
-    return []
+    return ""

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from common import machine
-from common.machine import has_fast_bf16, usable_cores
+from common.machine import cpu_name, has_fast_bf16, usable_cores
 from tests.conftest import ROOT
 
 MOST = 64
@@ -101,7 +101,8 @@ def cpu(monkeypatch, tmp_path):
     """Stands in for a CPU: takes its flags and the limits in the environment."""
 
     def put(flags: str, limits: dict[str, str]) -> None:
-        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: x\nflags\t\t: {flags}\nbugs\t\t: \n")
+        lines = ["processor\t: 0", "model name\t: A CPU: fast", f"flags\t\t: {flags}", "bugs\t\t: "]
+        (tmp_path / "cpuinfo").write_text("\n".join(lines) + "\n")
         for name, value in limits.items():
             monkeypatch.setenv(name, value)
 
@@ -121,3 +122,23 @@ def test_bf16_is_slow_where_the_cpu_does_not_say(cpu, tmp_path):
     assert not has_fast_bf16()  # macOS: there is no such file
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")  # arm64
     assert not has_fast_bf16()
+
+
+def test_a_cpu_is_named_with_its_newest_vector_instructions(cpu):
+    cpu("fpu sse4_1 avx avx2 avx512f avx512_bf16", {})
+    assert cpu_name() == "A CPU: fast (AVX512-BF16)"
+
+
+def test_a_limit_is_named_beside_the_instructions(cpu):
+    cpu("avx avx2 avx512f", {"ONEDNN_MAX_CPU_ISA": "AVX2"})
+    assert cpu_name() == "A CPU: fast (AVX512, ONEDNN_MAX_CPU_ISA=AVX2)"
+
+
+def test_a_cpu_without_such_instructions_is_named_alone(cpu):
+    cpu("fpu", {})
+    assert cpu_name() == "A CPU: fast"
+
+
+def test_a_cpu_that_the_kernel_does_not_describe_is_named_by_python(cpu, monkeypatch):
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    assert cpu_name() == "arm"
