@@ -55,10 +55,10 @@ verify: setup  ## measures the networks in pretrained/ on the real data, beside 
 	$(PY) reproduction/verify.py
 
 bench: setup  ## four races against plain versions; their table goes to benchmarks/RESULTS.md and the page. BENCH="--device cuda --compile"
-	$(PY) benchmarks/protonet.py --save $(BENCH)
-	$(PY) benchmarks/dcgan.py --save $(BENCH)
-	$(PY) benchmarks/pix2pix.py --save $(BENCH)
-	$(PY) benchmarks/darts.py --save $(filter-out --compile,$(BENCH))  # which takes too long to make
+	$(PY) benchmarks/race.py protonet --save $(BENCH)
+	$(PY) benchmarks/race.py dcgan --save $(BENCH)
+	$(PY) benchmarks/race.py pix2pix --save $(BENCH)
+	$(PY) benchmarks/race.py darts --save $(filter-out --compile,$(BENCH))  # which takes too long to make
 	$(PY) report.py
 
 clean:  ## what can be made again; runs, data and figures stay

@@ -1,4 +1,26 @@
-"""Versions of one training step raced in one run, taking turns: a busy machine slows all of them alike."""
+"""Races our training step against a plain implementation of the same mathematics, taking turns in one run.
+
+python benchmarks/race.py protonet
+python benchmarks/race.py dcgan --device cuda --compile
+python benchmarks/race.py pix2pix --image_size 128
+python benchmarks/race.py darts --second
+
+A busy machine slows all versions alike, so that the ratio means something. `race.py NAME --help` lists a
+race's options; benchmarks/plain_NAME.py says what its plain version is.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
+
+from benchmarks.options import RACES, Choice, RaceOptions, resolve
+from common import cli
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    choice = cli.read(Choice, lambda choice: choice, __doc__, sys.argv[1:2])
+    options = cli.read(RACES[choice.name], resolve, __doc__, sys.argv[2:])
 
 import json
 import re
@@ -6,163 +28,167 @@ import resource
 import shlex
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.versions import Setup
+from common.device import Runtime, start
+from common.errors import UsageError
+from common.json_files import write_json
+from common.machine import cpu_name
 from common.provenance import command_line, commit, short
-from common.results import write_json
-from common.runtime import Runtime, ScriptOptions
 
 WARM_UP = 3  # steps
-PRECISIONS = ("fp32", "bf16")
-SHOWN = "{ms:12.1f}{times_faster:14.2f}{memory:13.0f}{gflop:10.1f}{operations:12,}{gigabytes:10.2f}"
 
 
-@dataclass
-class RaceOptions(ScriptOptions):
-    """Options of every benchmark."""
+def prepare(options: RaceOptions) -> Callable[[RaceOptions, Runtime], Setup]:
+    """Returns the function that sets this race up; it brings one question's training script, and no other."""
+    name = race_name(options)
+    if name == "protonet":
+        from benchmarks.plain_protonet import set_up
+    elif name == "dcgan":
+        from benchmarks.plain_dcgan import set_up
+    elif name == "pix2pix":
+        from benchmarks.plain_pix2pix import set_up
+    else:
+        from benchmarks.plain_darts import set_up
+    return set_up
 
-    steps: int = 1  # timed steps of each version, ten times as many on a GPU; they take turns
-    compile: bool = False  # also time ours with torch.compile
-    save: bool = False  # also write the table to logs/benchmarks/, for the report
-    alone: str = ""  # only measure what this version needs and print it as JSON
+
+def race_name(options: RaceOptions) -> str:
+    """Returns the name of the race that has these options."""
+    return next(name for name, kind in RACES.items() if isinstance(options, kind))
 
 
-class Counter(TorchDispatchMode):
-    """Counts operations that compute something (views do not), and the bytes they read and write.
+def measure_memory(version: Iterator, device: torch.device) -> float:
+    """Returns the MiB that a version's first steps need with its networks and optimisers.
 
-    On a GPU each is about one kernel launch, and the bytes are what would pass through memory without caches.
-    torch.compile is bypassed.
+    On a GPU that is what torch allocates, up to the third step, which is recorded; on a CPU it is how much
+    two steps add to the process's largest resident size, so that the version needs a process of its own.
     """
-
-    operations, bytes = 0, 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        if not function.is_view:
-            self.operations += 1
-            tensors = (x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor))
-            self.bytes += sum(x.numel() * x.element_size() for x in tensors)
-        return out
-
-
-def in_modes(ours: Callable, compile: bool, device: torch.device) -> dict[str, Iterator]:
-    """Our version in both precisions: as trained (on a GPU replayed), launched step by step, compiled.
-
-    Args:
-        ours: called with the precision and "replayed", "" or "compiled".
-        compile: also with torch.compile.
-        device: the second of these is there for a GPU alone.
-    """
-    modes = {"": "replayed"} | ({", no CUDA graph": ""} if device.type == "cuda" else {})
-    if compile:
-        import torch._dynamo  # takes seconds
-
-        # Of all versions of a race together; beyond it a version would silently run uncompiled.
-        torch._dynamo.config.cache_size_limit = 64
-        modes[", compiled"] = "compiled"
-    return {f"ours {p}{name}": ours(p, mode) for name, mode in modes.items() for p in PRECISIONS}
-
-
-def replays(mode: str, runtime: Runtime) -> bool:
-    """Whether a version in this mode of `in_modes` replays its step."""
-    return mode == "replayed" and runtime.device.type == "cuda"
-
-
-def measure(version: Iterator, device: torch.device) -> dict[str, float]:
-    """What a step of a version does, and the MiB that two steps with its networks and optimisers need.
-
-    On a GPU that is what torch allocates; on a CPU it is the growth of the process's largest resident size,
-    so the version needs a process of its own.
-    """
-
-    def peak() -> float:
-        if device.type == "cuda":
-            return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()  # to what is allocated now
-    before = peak()
-    next(version), next(version)
-    memory = peak() - before
-    with FlopCounterMode(display=False) as flops, Counter() as counter:
+    before = peak_memory(device)
+    for _ in range(3 if device.type == "cuda" else 2):
         next(version)
+    return peak_memory(device) - before
+
+
+def peak_memory(device: torch.device) -> float:
+    """Returns the largest memory so far, in MiB: that torch allocated on a GPU, or that the process had."""
     if device.type == "cuda":
-        memory = peak() - before  # the third step was recorded: with what the recording holds
-    made = {"gflop": flops.get_total_flops() / 1e9, "gigabytes": counter.bytes / 1e9}
-    return {"memory": memory, "operations": counter.operations, **made}
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def race(versions: dict[str, Iterator], steps: int, device: torch.device) -> dict[str, float]:
-    """Median seconds per step; every next() of a version is one step.
+def measure_alone(name: str) -> float:
+    """Returns the memory that a version needs on the CPU, measured by this script in another process."""
+    words = [sys.executable, *sys.argv, "--alone", name]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_all(versions: dict[str, Iterator], device: torch.device) -> dict[str, float]:
+    """Returns the memory of each version in MiB; one that fails is named and left out.
+
+    Raises:
+        Exception: the first version fails, which the others are compared with.
+    """
+    memory = {}
+    for name, version in versions.items():
+        try:
+            memory[name] = measure_memory(version, device) if device.type == "cuda" else measure_alone(name)
+        except Exception as error:  # such as of a step that torch.compile cannot make here
+            if not memory:
+                raise
+            said = (getattr(error, "stderr", None) or f"{type(error).__name__}: {error}").strip()
+            print(f"{name}: FAILED and left out: {said.splitlines()[-1]}", file=sys.stderr)
+    return memory
+
+
+def take_turns(versions: dict[str, Iterator], steps: int, device: torch.device) -> dict[str, float]:
+    """Returns the median seconds per step of each version.
 
     On a GPU a turn is ten steps with one wait at its end: as in training, steps are queued ahead of the GPU.
     """
     turn = 10 if device.type == "cuda" else 1
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     seconds: dict[str, list[float]] = {name: [] for name in versions}
-    for step in range(steps + WARM_UP):
+    for step in range(WARM_UP + steps):
         for name, version in versions.items():
-            wait()
+            wait(device)
             began = time.perf_counter()
             for _ in range(turn):
                 next(version)
-            wait()
-            seconds[name] += [(time.perf_counter() - began) / turn] if step >= WARM_UP else []
+            wait(device)
+            if step >= WARM_UP:
+                seconds[name].append((time.perf_counter() - began) / turn)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def run(what: str, versions: dict[str, Iterator], options: RaceOptions, runtime: Runtime) -> None:
-    """Races the versions and prints a table; the first one is what the others are compared with.
+def wait(device: torch.device) -> None:
+    """Waits until a GPU has done what was queued."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
-    A version that fails, such as one that torch.compile cannot make here, is named and left out. report.py
-    reads what --save writes, logs/benchmarks/<script>-<device>.json.
 
-    Args:
-        versions: generators that build their networks at the first next(), so that each is measured alone.
+def run(name: str, setup: Setup, options: RaceOptions, runtime: Runtime) -> None:
+    """Races the versions, prints a table and, with --save, keeps it for the report.
+
+    Raises:
+        UsageError: --alone names no version.
     """
+    device = runtime.device
     if options.alone:
-        print(json.dumps(measure(versions[options.alone], runtime.device)))
+        if options.alone not in setup.versions:
+            raise UsageError(f"--alone {options.alone}: the versions are {', '.join(setup.versions)}")
+        print(json.dumps(measure_memory(setup.versions[options.alone], device)))
         return
-    first, needs = next(iter(versions)), {}
-    for name, version in list(versions.items()):  # first: a process inherits its parent's largest size
-        try:
-            if runtime.device.type == "cuda":
-                needs[name] = measure(version, runtime.device)
-            else:
-                words = [sys.executable, *sys.argv, "--alone", name]
-                process = subprocess.run(words, check=True, capture_output=True, text=True)
-                needs[name] = json.loads(process.stdout.splitlines()[-1])
-        except Exception as error:
-            if name == first:
-                raise
-            said = (getattr(error, "stderr", None) or f"{type(error).__name__}: {error}").strip()
-            print(f"{name}: FAILED and left out: {said.splitlines()[-1]}", file=sys.stderr)
-            del versions[name]
-    medians = race(versions, options.steps, runtime.device)
-    print(f"{what}, {runtime.device_name}, torch {torch.__version__}")
-    print(f"{'version':32} ms per step  times faster  memory, MiB     GFLOP  operations  GB moved")
+
+    # Memory first: on a CPU a process inherits its parent's largest size.
+    memory = measure_all(setup.versions, device)
+    medians = take_turns({each: setup.versions[each] for each in memory}, options.steps, device)
+
+    # The table.
+    print(f"{setup.what}, {runtime.device_name}, {cpu_name()}, torch {torch.__version__}")
+    print(f"{'version':32} ms per step  times faster  memory, MiB")
+    reference = next(iter(medians.values()))
     rows = {}
-    for name, value in medians.items():
-        row = rows[name] = {"ms": 1000 * value, "times_faster": medians[first] / value} | needs[name]
-        print(name.ljust(32) + SHOWN.format(**row), flush=True)
+    for each, median in medians.items():
+        row = {"ms": 1000 * median, "times_faster": reference / median, "memory": memory[each]}
+        print(f"{each:32}{row['ms']:12.1f}{row['times_faster']:14.2f}{row['memory']:13.0f}", flush=True)
+        rows[each] = row
     if options.save:
-        words = [word for word in command_line() if word != "--save"]
-        name, device = Path(words[1]).stem, runtime.device_name
-        versions = f"python {sys.version.split()[0]}, torch {torch.__version__}"
-        facts = {"name": name, "what": what, "device": device, "versions": versions}
-        device = "cpu" if runtime.device.type == "cpu" else re.sub(r"\W+", "-", device.lower())
-        path = Path("logs", "benchmarks", f"{name}-{device}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, facts | {"commit": short(commit()), "rows": rows, "command": shlex.join(words)})
-        print(f"saved to {path}")
+        save(name, setup.what, rows, runtime)
+
+
+def save(name: str, what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> None:
+    """Writes logs/benchmarks/<name>-<device>.json, which report.py reads."""
+    device = runtime.device_name
+    kind = "cpu" if runtime.device.type == "cpu" else re.sub(r"\W+", "-", device.lower())
+    path = Path("logs", "benchmarks", f"{name}-{kind}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {
+        "name": name,
+        "what": what,
+        "device": device,
+        "cpu": cpu_name(),
+        "versions": f"python {sys.version.split()[0]}, torch {torch.__version__}",
+        "commit": short(commit()),
+        "rows": rows,
+        "command": shlex.join(word for word in command_line() if word != "--save"),
+    }
+    write_json(path, record)
+    print(f"saved to {path}")
+
+
+def main(options: RaceOptions) -> None:
+    options = resolve(options)
+    runtime = start(options)
+    set_up = prepare(options)
+    run(race_name(options), set_up(options, runtime), options, runtime)
+
+
+if __name__ == "__main__":
+    cli.run(main, options)
