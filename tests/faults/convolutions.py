@@ -75,7 +75,15 @@ class Recorder(TorchDispatchMode):
             self.calls.append(self.convolution(*args))
         elif operator in POOLS and args[0].dim() == 4:
             x, *rest = args
-            call = Call(operator, x.shape[2], is_sliced(x), (x.shape[1],), (), False, freeze(rest))
+            call = Call(
+                operator=operator,
+                side=x.shape[2],
+                sliced=is_sliced(x),
+                sizes=(x.shape[1],),
+                kernel=(),
+                bias=False,
+                rest=freeze(rest),
+            )
             self.calls.append(call)
         elif "conv" in name or "pool" in name:
             raise NotImplementedError(f"the sweep cannot repeat {name} yet: teach it to Recorder")
@@ -86,8 +94,15 @@ class Recorder(TorchDispatchMode):
         """Describes a call of aten.convolution, whose last argument is the number of groups."""
         *rest, groups = rest
         sizes = (groups, weight.shape[0] // groups, weight.shape[1])
-        place = (CONVOLUTION, x.shape[2], is_sliced(x))
-        return Call(*place, sizes, tuple(weight.shape[2:]), bias is not None, freeze(rest))
+        return Call(
+            operator=CONVOLUTION,
+            side=x.shape[2],
+            sliced=is_sliced(x),
+            sizes=sizes,
+            kernel=tuple(weight.shape[2:]),
+            bias=bias is not None,
+            rest=freeze(rest),
+        )
 
 
 def is_sliced(x: Tensor) -> bool:
@@ -198,7 +213,8 @@ def recorded(make: Callable[[int], Iterator], width: int) -> list[Call]:
 
 def cases(make: Callable[[int], Iterator]) -> list[Case]:
     """Returns all distinct cases of these networks: what depends on the width is seen from two of them."""
-    small, large = recorded(make, 8), recorded(make, 16)
+    small = recorded(make, 8)
+    large = recorded(make, 16)
     assert len(small) == len(large)
     found = set()
     for one, two in zip(small, large):
