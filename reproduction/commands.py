@@ -9,6 +9,8 @@ Root = Path | str
 
 # The checkpoint that an evaluation measures: ProtoNet's best by validation, the others' last.
 MEASURED = {"q1_dcgan": "last", "q2_protonet": "best", "q3_pix2pix": "last", "q4_darts": "last"}
+# The questions whose evaluation draws figures.
+DRAWN = {"q1_dcgan", "q3_pix2pix", "q4_darts"}
 
 
 class Row(NamedTuple):
@@ -66,6 +68,8 @@ class Row(NamedTuple):
         roots = {"data": data_root, "log": log_root, "figure": figure_root}
         if self.evaluates:
             del roots["log"]
+            if self.question not in DRAWN:
+                del roots["figure"]
         for kind, root in roots.items():
             usual = kind if kind == "data" else f"{kind}s"
             if str(root) != usual:

@@ -1,3 +1,6 @@
+"""reproduce.py: what a preset runs, in which order, and what is said of it."""
+
+import contextlib
 import inspect
 import json
 import re
@@ -9,13 +12,15 @@ from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
-import tyro
 
-from common.runtime import UsageError
-from reproduction import ending, runner
-from reproduction.presets import PRESETS, Row, with_seeds
+from common import cli
+from common.errors import RunError, UsageError
+from reproduction import ending, jobs, runner
+from reproduction.commands import Row, with_seeds
+from reproduction.options import ReproduceOptions, resolve
+from reproduction.presets import PRESETS
 from tests.conftest import ENVIRONMENT, ROOT
-from tests.test_report import make_run
+from tests.test_report import FIRST, make_run
 
 # Stands in for a training script: notes that it ran, and when, and leaves what a finished run leaves.
 SCRIPT = """
@@ -32,6 +37,9 @@ if name == "crash":
     print("double free or corruption (!prev)", file=sys.stderr, flush=True)
     os.abort()
 time.sleep({seconds})
+sys.path.insert(0, {project!r})
+from reproduction import log_reader
+FIRST = {first!r}
 {make_run}
 make_run(root / "logs", name, value=2.5, dataset="synthetic")
 with open(root / "ran", "a") as file:
@@ -47,7 +55,7 @@ results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": 
 
 
 def job(minutes=None, state="new", folder=ROOT, **more):
-    return runner.Job(Row("q", "n", "s", minutes=minutes), folder, [], state, **more)
+    return jobs.Job(Row("q", "n", "train", minutes=minutes), folder, [], state, **more)
 
 
 ENDS = {0: "done", 130: "stopped", -15: "stopped", -2: "stopped", 1: "failed", -9: "failed"}
@@ -57,7 +65,7 @@ ENDS = {0: "done", 130: "stopped", -15: "stopped", -2: "stopped", 1: "failed", -
 def test_a_command_that_was_stopped_while_it_started_has_not_failed(status, state):
     """A cluster's warning reaches every process, also one that is still importing and dies of it."""
     ended = job(state="running", process=SimpleNamespace(returncode=status))
-    runner.finish(ended)
+    jobs.finish(ended)
     assert ended.state == state
 
 
@@ -66,12 +74,17 @@ def rows(monkeypatch, tmp_path):
     """Makes a preset of these names of runs, or (name, the run it needs); its options."""
 
     def make(*names, seconds=0.0):
-        script, source = tmp_path / "script.py", inspect.getsource(make_run)
-        script.write_text(SCRIPT.format(root=str(tmp_path), make_run=source, seconds=seconds))
-        made = [(name, ()) if isinstance(name, str) else (name[0], name[1:]) for name in names]
-        made = [Row("q2_protonet", name, str(script), after=after) for name, after in made]
+        script = tmp_path / "train.py"
+        source = inspect.getsource(make_run)
+        filled = {"root": str(tmp_path), "project": str(ROOT), "first": FIRST, "make_run": source}
+        script.write_text(SCRIPT.format(seconds=seconds, **filled))
+        monkeypatch.setattr(Row, "file", property(lambda row: str(tmp_path / f"{row.script}.py")))
+        made = []
+        for name in names:
+            name, *after = [name] if isinstance(name, str) else name
+            made.append(Row("q2_protonet", name, "train", after=tuple(after)))
         monkeypatch.setitem(PRESETS, "quick", made)
-        return runner.Options(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", device="cpu")
+        return ReproduceOptions(log_root=tmp_path / "logs", figure_root=tmp_path / "figures", device="cpu")
 
     return make
 
@@ -85,22 +98,22 @@ def test_a_failing_run_is_named_and_only_stops_what_needs_it(rows, capfd, tmp_pa
     assert "| good | 20-way 1-shot | 96.0 | – | 2.50 ± 0.25 % | synthetic |" in out
     page = (options.figure_root / "report-quick.html").read_text()
     assert "2.50 ± 0.25" in page and "//" not in page  # nothing comes from elsewhere
-    assert ">after <" in page  # as missing
+    assert "Not run here: 2 of preset quick" in page
     capfd.readouterr()
     assert runner.main(options) == 1  # a second call does only what is missing
     assert "[4/4] q2_protonet good: done" in capfd.readouterr().out
     assert len((tmp_path / "ran").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_crash_is_told_in_words(rows, capfd, jobs):
+@pytest.mark.parametrize("side_by_side", [1, 2])
+def test_a_crash_is_told_in_words(rows, capfd, side_by_side):
     options = rows("crash", "good")
-    options.jobs = jobs
+    options.jobs = side_by_side
     assert runner.main(options) == 1
     err = capfd.readouterr().err
     assert "q2_protonet crash: FAILED (was ended by SIGABRT, a crash inside torch" in err
     assert "double free or corruption (!prev)" in err  # its own words
-    assert re.search(r'File ".*script.py", line \d+ in <module>', err)  # where it was
+    assert re.search(r'File ".*train.py", line \d+ in <module>', err)  # where it was
     assert "report it to https://github.com/pytorch/pytorch/issues" in err
 
 
@@ -122,12 +135,25 @@ def test_named_runs_bring_what_they_need_with_them(rows):
 
     def planned(*runs):
         options.runs = runs
-        return [each.row.name for each in runner.plan(options, gpu=False)]
+        return [each.row.name for each in jobs.plan(options)]
 
-    assert planned("c") == ["a", "c"] and planned("b", "a") == ["a", "b"]
+    assert planned("c") == ["a", "c"]
+    assert planned("b", "a") == ["a", "b"]
     assert planned("c*") == ["a", "b", "c", "cc"]
-    with pytest.raises(UsageError, match="--runs d: preset quick has only a, b, c, cc"):
-        planned("c", "d")
+
+
+def test_a_name_that_no_run_of_the_preset_has_is_refused(rows):
+    options = rows("a", "b")
+    options.runs = ("a", "d")
+    with pytest.raises(UsageError, match="--runs d: preset quick has only a, b$"):
+        resolve(options)
+
+
+def test_a_name_with_a_seed_is_one_of_the_runs_with_that_seed(rows):
+    options = rows("a")
+    options.runs = ("a-seed3",)
+    options.seeds = (3,)
+    assert [each.row.name for each in jobs.plan(resolve(options))] == ["a-seed3"]
 
 
 def test_what_was_cut_is_resumed(rows, capsys):
@@ -172,9 +198,12 @@ def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(script, 
     assert "--resume" in first and "--resume" not in second
 
 
+# Rows and their commands ------------------------------------------------------------------------------------
+
+
 def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
-    found = Row("q", "found", "s", {"genotype": "{log_root}/{after}/g.json"}, after=("search",))
-    rows = [Row("q", "search", "s"), found, Row("q", "search-long", "s", {"x": True}, seed=2)]
+    found = Row("q", "found", "train", "--genotype {log_root}/{after}/g.json", after=("search",))
+    rows = [Row("q", "search", "train"), found, Row("q", "search-long", "train", "--x", seed=2)]
     made = {row.name: " ".join(row.words()[2:-2]) for row in with_seeds(rows, (0, 2))}
     assert made == {
         "search": "",
@@ -193,12 +222,11 @@ COMMANDS = {
     "--run_name quick-found-seed1 --data_root D --log_root L --figure_root F",
     "full": "q3_pix2pix/evaluate.py --l1_checkpoint L/q3_pix2pix/full-aerial-l1/checkpoints/last.pt "
     "--checkpoint L/q3_pix2pix/full-aerial/checkpoints/last.pt --data_root D --figure_root F",
-    "paper": "q2_protonet/train.py --num_support_tr 1 --num_support_val 1 --classes_per_it_val 20 "
-    "--trainval paper-20w1s --run_name paper-20w1s-trainval --data_root D --log_root L --figure_root F",
+    "paper": "q2_protonet/train.py --epochs 200 --num_support_tr 1 --num_support_val 1 "
+    "--classes_per_it_val 20 --trainval paper-20w1s --run_name paper-20w1s-trainval --data_root D "
+    "--log_root L --figure_root F",
     "evidence": "q2_protonet/evaluate.py --way 5 20 --shot 1 5 --shifts 0 1 "
-    "--checkpoint L/q2_protonet/omniglot-20w5s/checkpoints/best.pt --data_root D --figure_root F",
-    "precision": "q1_dcgan/train.py --epochs 3 --precision tf32 --seed 2 --run_name precision-tf32-seed2 "
-    "--data_root D --log_root L --figure_root F",
+    "--checkpoint L/q2_protonet/omniglot-20w5s/checkpoints/best.pt --data_root D",
 }
 
 
@@ -209,12 +237,12 @@ def test_a_row_is_typed_as_a_command(preset):
 
 
 def test_the_estimate_knows_only_what_was_measured():
-    assert runner.estimate([], False) == "Everything is done already."
-    assert "2 commands to run, about 40 minutes" in runner.estimate([job(30), job(10)], False)
-    assert "for 1 of them no time was ever measured" in runner.estimate([job(30), job()], True)
+    assert jobs.estimate([], False) == "Everything is done already."
+    assert "2 commands to run, about 40 minutes" in jobs.estimate([job(30), job(10)], False)
+    assert "for 1 of them no time was ever measured" in jobs.estimate([job(30), job()], True)
     done = job(2, "done")
     done.minutes = 4.0
-    assert runner.left([done, job(3)]) == "; about 6.0 minutes left"
+    assert jobs.left([done, job(3)]) == "; about 6.0 minutes left"
 
 
 def test_progress_is_read_from_the_run_folder(tmp_path):
@@ -227,23 +255,66 @@ def test_progress_is_read_from_the_run_folder(tmp_path):
     assert running.progress() == "epoch 3/9, 0 minutes left"
 
 
-def test_every_command_of_every_preset_is_understood():
-    """Each row's flags are read by its own script's options, and pass its checks where they need no file."""
-    how = {"use_underscores": True, "config": (tyro.conf.FlagCreatePairsOff,)}
-    for rows in PRESETS.values():
-        for row in with_seeds(rows, (0, 1)):
-            module = import_module(row.script.removesuffix(".py").replace("/", "."))
-            options = tyro.cli(module.Options, args=row.words()[2:], **how)
-            assert row.script.startswith(row.question)
-            assert row.evaluates or options.run_name == row.name
-            if not row.evaluates and not row.after:
-                module.check(options)
+OPTIONS = {"train": "TrainOptions", "train_search": "SearchOptions", "evaluate": "EvaluateOptions"}
+
+
+def parse(row):
+    """Returns a row's options as its script reads them, with roots that are not the usual ones."""
+    options = getattr(import_module(f"{row.question}.options"), OPTIONS[row.script])
+    return cli.parse(options, "", row.words("some-logs", "some-figures", "some-data")[2:])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_command_of_a_preset_is_understood(preset):
+    for row in with_seeds(PRESETS[preset], (0, 1)):
+        options = parse(row)
+        assert row.evaluates or options.run_name == row.name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_training_of_a_preset_is_refused(preset):
+    """By the checks that need no file: of runs that need another one, or data, they are not made here."""
+    for row in PRESETS[preset]:
+        if row.evaluates or row.after:
+            continue
+        module = import_module(f"{row.question}.options")
+        names = {"train": "resolve_training", "train_search": "resolve_search"}
+        resolve_row = getattr(module, "resolve", None) or getattr(module, names[row.script])
+        with contextlib.suppress(RunError):  # no data here
+            resolve_row(parse(row))
+
+
+def test_the_rows_of_a_seed_that_is_a_row_already_are_made_once():
+    rows = [Row("q1_dcgan", "a", "train"), Row("q1_dcgan", "a", "evaluate")]
+    rows.append(Row("q1_dcgan", "a-seed1", "train", seed=1, repeats="a"))
+    made = [" ".join(row.words()[1:]) for row in with_seeds(rows, (0, 3))]
+    assert made == [
+        "q1_dcgan/train.py --run_name a",
+        "q1_dcgan/evaluate.py --checkpoint logs/q1_dcgan/a/checkpoints/last.pt",
+        "q1_dcgan/train.py --seed 3 --run_name a-seed3",
+        "q1_dcgan/evaluate.py --checkpoint logs/q1_dcgan/a-seed3/checkpoints/last.pt",
+    ]
+
+
+def test_an_evaluation_needs_its_run_and_the_one_beside_it():
+    run = Row("q1_dcgan", "b", "train")
+    beside = Row("q1_dcgan", "a", "train")
+    evaluation = Row("q1_dcgan", "b", "evaluate", "--l1_checkpoint {log_root}/{after}.pt", after=("a",))
+    assert evaluation.needs(run)
+    assert evaluation.needs(beside)
+    assert not run.needs(evaluation)
+    assert not evaluation.needs(Row("q1_dcgan", "c", "train"))
+
+
+def test_an_evaluation_is_told_apart_from_its_run():
+    assert Row("q", "a", "train").label == "a"
+    assert Row("q", "a", "evaluate").label == "a, evaluation"
 
 
 def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp_path, capfd):
-    options, script = rows("run", "other"), tmp_path / "evaluate.py"
-    script.write_text(EVALUATE)
-    monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", "run", str(script)), *PRESETS["quick"]])
+    options = rows("run", "other")
+    (tmp_path / "evaluate.py").write_text(EVALUATE)
+    monkeypatch.setitem(PRESETS, "quick", [Row("q2_protonet", "run", "evaluate"), *PRESETS["quick"]])
     assert runner.main(options) == 0
     files = [options.log_root / "q2_protonet" / name / "results.json" for name in ("run", "other")]
     results, other = (json.loads(file.read_text()) for file in files)
@@ -263,24 +334,25 @@ def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys,
     assert len((tmp_path / "ran").read_text().splitlines()) == 2
 
 
-def test_seeds_of_rows_that_are_seeds_already_and_of_evaluations():
-    rows = [Row("q", "a", "train.py"), Row("q", "a", "evaluate.py")]
-    rows += [Row("q", "a-seed1", "train.py", seed=1, repeats="a")]
-    made = [" ".join(row.words()[1:]) for row in with_seeds(rows, (0, 3))]
-    assert made[:2] == ["train.py --run_name a", "evaluate.py --checkpoint logs/q/a/checkpoints/last.pt"]
-    assert made[2] == "train.py --seed 3 --run_name a-seed3"
-    assert made[3:] == ["evaluate.py --checkpoint logs/q/a-seed3/checkpoints/last.pt"]
-    assert rows[1].needs(rows[0]) and not rows[1].needs(rows[2]) and not rows[0].needs(rows[1])
-    l1 = {"l1_checkpoint": "{log_root}/q/{after}/checkpoints/last.pt"}
-    beside = Row("q", "b", "evaluate.py", l1, after=("a",))
-    assert beside.needs(rows[0]) and beside.needs(Row("q", "b", "train.py")) and not beside.needs(rows[1])
-    words = " ".join(beside.words(log_root="l", figure_root="f", data_root="d")[2:])
-    both = "--l1_checkpoint l/q/a/checkpoints/last.pt --checkpoint l/q/b/checkpoints/last.pt"
-    assert words == f"{both} --data_root d --figure_root f"
-    assert (rows[0].label, rows[1].label) == ("a", "a, evaluation")
-    words = "python evaluate.py --checkpoint l/q/a/checkpoints/last.pt"
-    assert " ".join(rows[1].words(log_root="l")) == words
+@pytest.mark.parametrize("flag", ["jobs", "minutes", "seeds"])
+def test_a_negative_number_is_refused(flag):
+    value = (-1,) if flag == "seeds" else -1
+    with pytest.raises(UsageError, match=f"--{flag} must be 0 or more"):
+        resolve(ReproduceOptions(**{flag: value}))
 
 
-def test_a_negative_number_is_refused(script):
-    assert "must be 0 or more" in script("reproduce.py", "--jobs", "-1", status=2).stderr
+def test_a_device_that_is_none_is_refused():
+    with pytest.raises(UsageError, match="--device must be auto"):
+        resolve(ReproduceOptions(device="gpu"))
+
+
+@pytest.mark.parametrize(
+    "words", ["reproduce.py --help", "report.py --help", "reproduction/verify.py --help"]
+)
+def test_help_and_refusals_come_without_torch(words):
+    """Checked by what is imported, which does not depend on how busy the machine is."""
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, *words.split()], cwd=ROOT, env=ENVIRONMENT, check=True)
