@@ -117,22 +117,23 @@ def _of_how_many(shown: int, way: int) -> str:
 # Predictions ------------------------------------------------------------------------------------------------
 
 
-def plot_support(support: Support, query: Tensor) -> Figure:
+def plot_support(support: Support, query: Tensor, label: str = "unknown") -> Figure:
     """Plots examples, prototypes and an unknown drawing along the two directions in which they differ most.
 
     Args:
         query: (dim,) the embedding of the unknown drawing.
+        label: what the legend calls it.
     """
     everything = torch.cat([support.embeddings, query[None]])
     center = everything.mean(0)
     axes = principal_axes(everything)  # (dim, 2)
     canvas, ((axis,),) = plots.figure(size=(5, 4))
-    for label, name in enumerate(support.names):
-        own = (support.embeddings[support.labels == label] - center) @ axes
-        dots = axis.scatter(*own.T, marker="s", label=name)
-        star = (support.prototypes[label] - center) @ axes
+    for place, name in enumerate(support.names):
+        own = (support.embeddings[support.labels == place] - center) @ axes
+        dots = axis.scatter(*own.T, marker="s", label=plots.short(name, 40))
+        star = (support.prototypes[place] - center) @ axes
         axis.scatter(*star, marker="*", s=220, color=dots.get_facecolor(), edgecolor="black")
-    axis.scatter(*((query - center) @ axes), marker="o", s=90, color="black", label="unknown")
+    axis.scatter(*((query - center) @ axes), marker="o", s=90, color="black", label=label)
     axis.set(title="squares: examples, stars: prototypes", xlabel="first axis", ylabel="second axis")
     axis.legend()
     return canvas
