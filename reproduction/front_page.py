@@ -6,9 +6,9 @@ from common.statistics import show_value
 from reproduction import verdict
 from reproduction.layout import Control, Headline, Layout
 from reproduction.layouts import LAYOUTS
-from reproduction.markdown import anchor, table, unbroken
+from reproduction.markdown import anchor, table
 from reproduction.runs import Experiment, Runs, over_seeds
-from reproduction.tables import DASH, MISSING, find, number
+from reproduction.tables import MISSING, find, number
 
 
 class HeadlineRow(NamedTuple):
@@ -70,7 +70,7 @@ def headline_row(layout: Layout, experiments: dict[str, Experiment]) -> Headline
         layout=layout,
         experiment=experiment,
         verdict=word,
-        paper=DASH if headline.paper is None else f"{headline.paper:.2f}",
+        paper="gives none" if headline.paper is None else f"{headline.paper:.2f}",
         ours=number(ours, unit=False, seeds=False) if ours else MISSING,
         controls=controls,
     )
@@ -97,20 +97,19 @@ def control_text(control: Control, own: Experiment | None, experiments: dict[str
 
 
 def front_table(questions: Runs) -> str:
-    """Returns the first table of the README, and the rule of its verdicts."""
+    """Returns the first table of the README, and the rule of its verdicts.
+
+    It has two columns, so that a phone shows it whole.
+    """
     lines = []
     for row in headline_rows(questions):
         title = f"[{row.layout.paper.TITLE}]({row.layout.question}/README.md)"
-        ours = f"**{unbroken(row.ours)}**"
+        ours = row.ours
         if row.experiment:
-            ours = f"[{ours}](docs/REPORT.md#{anchor(row.layout.question, row.experiment.name)})"
-        lines.append(
-            (
-                f"{title}: **{row.verdict}**<br>{row.headline.measure}",
-                row.paper,
-                ours,
-                "<br>".join(row.controls),
-            )
-        )
+            place = anchor(row.layout.question, row.experiment.name)
+            seeds = f"{row.seeds} seeds" if row.seeds > 1 else "1 seed"
+            ours = f"[{ours}](docs/REPORT.md#{place}) ({seeds}, {row.experiment.mark})"
+        measured = [row.headline.measure, f"ours {ours}; paper {row.paper}", "; ".join(row.controls)]
+        lines.append((f"{title}<br>**{row.verdict}**", "<br>".join(measured)))
     rule = "; ".join(f"**{word}**: {meaning}" for word, meaning in verdict.MEANINGS.items())
-    return f"{table(('', 'paper', 'ours', 'control'), lines)}\n\n{rule}."
+    return f"{table(('paper', 'measured'), lines)}\n\n{rule}."

@@ -16,7 +16,7 @@ LAYOUT = Layout(
     full_size={"q1_dcgan/train.py": (Size("epochs", 15, "epochs"), Size("base_channels", 64, "channels"))},
     stand_ins={"fashion_mnist": "Fashion-MNIST in place of MNIST"},
     headline=Headline(
-        measure="1-NN error on the test digits, knowing 50,000 samples, %",
+        measure="error of a nearest-neighbour classifier that knows only 50,000 samples, %, lower is better",
         row=NEIGHBOUR,
         run="mnist-conditional-penalised",
         control=Control("guessing", value=90),

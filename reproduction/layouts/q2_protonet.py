@@ -81,6 +81,7 @@ LAYOUT = Layout(
                 "precision-*",
                 "plain-*",
                 "20w1s*",
+                "background*",
                 "*-every-support",
                 "*-wide",
             ),
