@@ -97,7 +97,7 @@ def check(path: Path, state: Any, question: str) -> None:
 
 
 def load_last(
-    path: Path, question: str, architecture: dict, device: Device = "cpu"
+    path: Path, question: str, architecture: dict | None = None, device: Device = "cpu"
 ) -> tuple[dict | None, str]:
     """Reads the checkpoint to resume from.
 

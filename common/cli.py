@@ -83,6 +83,7 @@ def read(
         description: the script's docstring.
         words: the command line without the script's name (default: sys.argv).
     """
+    _open_streams()
     with _quiet_pipe(), one_line_errors(debug="--debug" in sys.argv):
         words = sys.argv[1:] if words is None else words
         options = parse(options_type, description, words)
@@ -97,6 +98,7 @@ def run(main: Callable[[OptionsType], object], options: OptionsType) -> None:
     """Calls `main(options)`; an error becomes one line and an exit status."""
     from common.stop_signal import StopSignal
 
+    _open_streams()
     StopSignal.ends_process = True
     with contextlib.suppress(OSError, RuntimeError):  # where stderr is no file, or there is none
         faulthandler.enable()  # a crash in a library says in which line of Python it happened
@@ -229,6 +231,8 @@ def explain(error: Exception, memory_advice: str = "") -> str:
         return f"another process of this run has ended: torchrun names it and its signal below ({text[:70]})"
     if "does not have a deterministic implementation" in text:
         return f"--deterministic: {text.split(',')[0]} on this GPU; without the flag it runs"
+    if asked := re.search(r"allocate (?:memory: you tried to allocate )?([\d.]+ \w+)", text):  # torch, numpy
+        return f"there is not enough memory: {asked[1]} were asked for at once. What helps: {memory_advice}"
     first_line = text.splitlines()[0] if text else ""
     return f"{type(error).__name__}: {first_line} (--debug shows where)"
 
@@ -236,7 +240,8 @@ def explain(error: Exception, memory_advice: str = "") -> str:
 @contextlib.contextmanager
 def _quiet_pipe() -> Iterator[None]:
     """Exits quietly with status 1 if stdout is closed early, as by `| head`."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names that are not UTF-8
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's has no such method
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that are not UTF-8
     try:
         try:
             yield
@@ -246,3 +251,10 @@ def _quiet_pipe() -> Iterator[None]:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())  # for what is still unwritten at exit
         sys.exit(1)
+
+
+def _open_streams() -> None:
+    """Gives a script that was started without stdout or stderr (`>&-`) somewhere to write."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))

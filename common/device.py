@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -36,6 +37,11 @@ class Runtime(Processes):
             return torch.cuda.get_device_name(self.device)
         threads = torch.get_num_threads()
         return "CPU, 1 thread" if threads == 1 else f"CPU, {threads} threads"
+
+    @property
+    def machine(self) -> dict:
+        """What config.json and last.pt record of a leg: device, processes and precision."""
+        return {"device": self.device_name, "processes": self.world, "precision": self.precision}
 
     def autocast(self) -> torch.autocast:
         """Computes the forward pass in bf16 where that was chosen; losses and distances stay in fp32."""
@@ -120,7 +126,7 @@ def computes_bf16(device: torch.device) -> bool:
 @contextlib.contextmanager
 def no_tf32() -> Iterator[None]:
     """Makes fp32 mean fp32 inside (also as a decorator), whatever --precision says."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     for backend in backends:
         backend.allow_tf32 = False

@@ -14,8 +14,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def provenance() -> dict:
     """Returns what config.json records of each leg of a run: command, start, commit and versions."""
-    packages = ("torch", "torchvision", "numpy")
-    versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    versions = {"python": platform.python_version()}
+    for name in ("torch", "torchvision", "numpy"):
+        package = sys.modules.get(name)  # it names its build too, such as 2.14.1+cu130
+        versions[name] = package.__version__ if package else version(name)
     return {
         "command": shlex.join(command_line()),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -1,5 +1,6 @@
 """What a run writes while it trains: metrics.csv, steps.csv, TensorBoard and train.log."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Records:
             self.tables[name] = Table(folder / f"{name}.csv", sizes.get(name, 0))
             self.boards[name] = SummaryWriter(folder / "tensorboard" / name, purge_step=first[name])
 
-    def write(self, table: str, row: dict[str, Number]) -> None:
+    def write(self, table: str, row: Mapping[str, Number]) -> None:
         """Adds a row to metrics.csv ("metrics") or steps.csv ("steps"), and its numbers to TensorBoard.
 
         The first column (the epoch or the step) is TensorBoard's x axis.
@@ -52,6 +53,12 @@ class Records:
             table.close()
         for board in self.boards.values():
             board.close()
+
+
+def progress_bar(name: str, done: int, count: int, shown: bool) -> tqdm:
+    """Makes a bar of an epoch's steps; even if `shown` it shows on a terminal only."""
+    disable = None if shown else True
+    return tqdm(desc=name, initial=done, total=count, unit=" steps", leave=False, disable=disable)
 
 
 def write_log(folder: Path, message: str) -> None:

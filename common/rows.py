@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Table:
         with open(path, newline="") as start:  # a resumed table keeps its columns
             self.columns = next(csv.reader(start), None)
 
-    def write(self, row: dict[str, Number]) -> None:
+    def write(self, row: Mapping[str, Number]) -> None:
         """Adds a row; the first one decides the columns. Floats keep six digits.
 
         Raises:
@@ -64,21 +64,24 @@ def read_table(path: Path) -> dict[str, list[float]]:
     """
     with open(path, newline="", errors="replace") as file:
         lines = csv.reader(file)
-        columns = next(lines, [])
-        table: dict[str, list[float]] = {name: [] for name in columns}
-        for cells in lines:
-            if len(cells) != len(columns):
-                raise RunError(
-                    f"{path}, line {lines.line_num}, is damaged: "
-                    f"{len(cells)} cells under {len(columns)} names"
-                )
-            for name, cell in zip(columns, cells):
-                try:
-                    table[name].append(float(cell or "nan"))
-                except ValueError as error:
-                    raise RunError(
-                        f"{path}, line {lines.line_num}, is damaged: {name} is {cell[:40]!r}"
-                    ) from error
+        try:
+            return _columns_of_numbers(lines)
+        except (ValueError, csv.Error) as error:
+            raise RunError(f"{path}, line {lines.line_num}, is damaged: {error}") from error
+
+
+def _columns_of_numbers(lines: Iterator[list[str]]) -> dict[str, list[float]]:
+    """Returns the numbers under each name; raises ValueError or csv.Error at a damaged line."""
+    columns = next(lines, [])
+    table: dict[str, list[float]] = {name: [] for name in columns}
+    for cells in lines:
+        if len(cells) != len(columns):
+            raise ValueError(f"{len(cells)} cells under {len(columns)} names")
+        for name, cell in zip(columns, cells):
+            try:
+                table[name].append(float(cell or "nan"))
+            except ValueError as error:
+                raise ValueError(f"{name} is {cell[:40]!r}") from error
     return table
 
 

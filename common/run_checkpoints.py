@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,7 +15,17 @@ from common.json_files import plain
 from common.run_folder import RunFolder
 
 # What last.pt holds besides the states of networks, optimisers and so on.
-OF_THE_RUN = {"position", "tables", "steps_done", "seconds", "options"}
+OF_THE_RUN = {"position", "tables", "steps_done", "seconds", "options", "facts", "machine"}
+
+
+class Saved(NamedTuple):
+    """Where a run goes on; the defaults are where it begins."""
+
+    position: dict[str, Any]
+    tables: dict[str, int]  # their sizes in bytes
+    steps_done: int = 0  # of the whole run
+    seconds: float = 0.0  # spent training
+    warning: str = ""
 
 
 class RunCheckpoints:
@@ -45,6 +55,16 @@ class RunCheckpoints:
         good = f"the last good checkpoint is {last}" if last.exists() else "there is no checkpoint yet"
         return f"{good}; start again (--overwrite) with a lower learning rate or --precision fp32"
 
+    def out_of_memory(self, resume_command: str) -> str:
+        """Says what helps where the GPU is out of memory, and what is kept."""
+        text = f"the GPU is out of memory. What helps: {self.run.options.memory_advice}"
+        if self.run.last.exists():
+            text += (
+                " (start again with --overwrite). What was trained is kept: with room on the GPU, "
+                f"{resume_command} continues it"
+            )
+        return text
+
     def start_from(self, path: Path, saved: dict, remade: tuple[str, ...]) -> list[str]:
         """Loads the weights of another run's checkpoint into the networks, and starts their averages there.
 
@@ -63,11 +83,11 @@ class RunCheckpoints:
             average.module.load_state_dict(first.state_dict())
         return texts
 
-    def restore(self) -> tuple[dict | None, str]:
+    def restore(self) -> Saved | None:
         """Loads the state of every part from the last checkpoint.
 
         Returns:
-            The checkpoint's contents, None if there is none yet; and a warning, or "".
+            Where the run goes on; None if there is no checkpoint yet.
 
         Raises:
             RunError: as `checkpoint.load_last`; the checkpoint lacks a part.
@@ -76,7 +96,7 @@ class RunCheckpoints:
         question = self.run.question
         saved, warning = checkpoint.load_last(last, question, self.architecture, self.runtime.device)
         if saved is None:
-            return None, warning
+            return None
         if lacking := (self.parts.keys() | OF_THE_RUN) - saved.keys():
             raise RunError(f"{last} cannot be resumed: it lacks {', '.join(sorted(lacking))}")
         for name, part in self.parts.items():
@@ -84,7 +104,8 @@ class RunCheckpoints:
                 _restore_generator(part, saved[name], saved["position"])
             else:
                 checkpoint.load_state(part, saved[name], last)
-        return saved, warning
+        of_the_run = {name: saved[name] for name in Saved._fields if name in saved}
+        return Saved(**of_the_run, warning=warning)
 
     def save_last(self, position: SimpleNamespace, tables: dict, steps_done: int, seconds: float) -> None:
         """Saves all that is needed to resume.
@@ -109,6 +130,7 @@ class RunCheckpoints:
             tables=tables,
             steps_done=steps_done,
             seconds=seconds,
+            machine=self.runtime.machine,
         )
 
     def save_network(self, name: str, network: nn.Module, epoch: int) -> None:
@@ -117,7 +139,7 @@ class RunCheckpoints:
         self._save(name, epoch, model=network.state_dict())
 
     def load_network(self, name: str, network: nn.Module) -> None:
-        """Loads a network saved by `save_network` into `network`, on every rank once rank 0 has written it."""
+        """Loads a network saved by `save_network` into `network`; every rank calls it, after rank 0 saved."""
         self.runtime.barrier()
         path = self.run.last.with_name(f"{name}.pt")
         saved = checkpoint.load(path, self.run.question, self.architecture, self.runtime.device)
@@ -136,7 +158,7 @@ class RunCheckpoints:
 
 
 def has_state(part: object) -> bool:
-    """Returns whether a checkpoint holds this: a network, optimiser, scheduler, average or torch.Generator."""
+    """Returns whether a checkpoint holds this: a network, optimiser, scheduler, average or Generator."""
     return isinstance(part, torch.Generator) or hasattr(part, "state_dict")
 
 

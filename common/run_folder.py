@@ -13,8 +13,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import filelock
-
+from common import locks
 from common.errors import RunError, UsageError
 from common.json_files import plain, read_json, write_json
 from common.provenance import provenance
@@ -56,7 +55,7 @@ class RunFolder:
         """Whether torchrun --max_restarts restarted this run: its last leg has the same torchrun process."""
         if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) or not self.config.exists():
             return False
-        return read_json(self.config)["legs"][-1].get("torchrun") == os.getppid()
+        return not self.damaged and self._own_config()["legs"][-1]["torchrun"] == os.getppid()
 
     @property
     def resuming(self) -> bool:
@@ -68,7 +67,20 @@ class RunFolder:
         """The precision of the run's last leg; "" where there is none."""
         if not self.config.exists():
             return ""
-        return read_json(self.config)["legs"][-1]["precision"]
+        config = self._rebuilt_config() if self.damaged else self._own_config()
+        return config["legs"][-1]["precision"]
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the folder is a run's and its config.json is damaged, as a power cut may leave it."""
+        of_a_run = self.last.parent.exists() or self.metrics.exists()
+        if not of_a_run or not self.config.exists():
+            return False
+        try:
+            read_json(self.config)
+        except RunError:
+            return True
+        return False
 
     def check(self) -> None:
         """Checks that the folder may be written, without touching it.
@@ -76,7 +88,7 @@ class RunFolder:
         Raises:
             UsageError: it exists and neither --resume nor --overwrite was given; --resume and there is no
                 such run; it belongs to something else.
-            RunError: config.json is damaged.
+            RunError: config.json is damaged, and neither --overwrite nor --resume with a checkpoint can help.
         """
         if self.options.resume and not self.config.exists():
             known = sorted(path.parent.name for path in self.path.parent.glob("*/config.json"))
@@ -84,13 +96,18 @@ class RunFolder:
             raise UsageError(f"--resume: there is no run {self.path}; {there}")
         if not self._files():
             return
-        config = self._own_config()
-        if self.restarted or self.resuming or self._starts_again(config):
+        if self.damaged:
+            ways = "--resume continues the run, whose options are in checkpoints/last.pt, and "
+            advice = f"{ways if self.saved else ''}--overwrite starts it again"
+            if not self.options.overwrite and not (self.resuming and self.saved):
+                raise RunError(f"{self.config} is damaged: {advice}")
             return
-        raise UsageError(
-            f"the run {self.path} exists: --resume continues it, --overwrite starts it again, "
-            "--run_name NAME keeps both"
-        )
+        config = self._own_config()
+        if not self.resuming and not self._starts_again(config):
+            raise UsageError(
+                f"the run {self.path} exists: --resume continues it, --overwrite starts it again, "
+                "--run_name NAME keeps both"
+            )
 
     def open(self, runtime: "Runtime", facts: dict) -> None:
         """Takes the folder for this process alone, and adds a leg to its config.json.
@@ -103,22 +120,30 @@ class RunFolder:
             UsageError: as `check`; --resume and the options, the data or the number of processes changed.
             RunError: another process is writing this run.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.lock = filelock.FileLock(self.path / ".lock")
-        try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise RunError(
-                f"another process is writing {self.path}: wait for it, or give another --run_name"
-            ) from error
         self.runtime = runtime
         self.facts = facts
         self.check()
-        if self.config.exists():
-            self.before = self._own_config()
-        if self.before and self.resuming:
+        self.path.mkdir(parents=True, exist_ok=True)
+        busy = f"another process is writing {self.path}: wait for it, or give another --run_name"
+        self.lock = locks.take(self.path / ".lock", busy)
+        try:
+            self.check()  # again, now that nobody else writes
+            self._begin()
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def _begin(self) -> None:
+        """Goes on with the run that is there, or begins one."""
+        damaged = self.damaged
+        if self.config.exists() and self.resuming:
+            self.before = self._rebuilt_config() if damaged else self._own_config()
             self._continue()
-        elif self.before:
+            if damaged:
+                text = f"{self.config} was damaged: it is made again from {self.last}, with its last leg only"
+                self.warnings.append(text)
+        elif self.config.exists():
+            self.before = {} if damaged else self._own_config()
             self.afresh = True
         if not self.afresh:
             self._add_leg()
@@ -145,7 +170,7 @@ class RunFolder:
         if refused or not began:
             if self.before:
                 write_json(self.config, self.before)
-            elif not began:
+            elif not began and not self.afresh:
                 self.config.unlink(missing_ok=True)
         self.lock.release()
 
@@ -157,16 +182,33 @@ class RunFolder:
 
     def _own_config(self) -> dict:
         """Reads config.json; raises UsageError if no run of this question wrote the folder."""
-        advice = "the run's options are in checkpoints/last.pt; --overwrite starts it again"
         foreign = UsageError(
             f"{self.path} holds files that no run of this project wrote: give another --run_name"
         )
-        if not self.config.exists():
-            raise foreign
-        config = read_json(self.config, advice)
+        try:
+            config = read_json(self.config)
+        except RunError as error:
+            raise foreign from error
         if config.get("question") != self.question or not config.get("legs") or "options" not in config:
             raise foreign
         return config
+
+    def _rebuilt_config(self) -> dict:
+        """Makes config.json's contents again from last.pt, which holds the options, the facts and a leg.
+
+        Raises:
+            RunError: as `checkpoint.load_last`.
+        """
+        from common import checkpoint  # needs torch
+
+        saved, _ = checkpoint.load_last(self.last, self.question)
+        if saved is None:
+            raise RunError(
+                f"{self.config} is damaged, and there is no checkpoint: --overwrite starts it again"
+            )
+        unknown = dict.fromkeys(("command", "started", "commit"), "unknown")
+        leg = {"torchrun": None, **unknown, "versions": {}, **saved["machine"]}
+        return {"question": self.question, "options": saved["options"], **saved["facts"], "legs": [leg]}
 
     def _starts_again(self, config: dict) -> bool:
         """Returns whether the run that is there may be deleted: --overwrite, or a smoke run on another."""
@@ -179,9 +221,7 @@ class RunFolder:
         leg = {
             "torchrun": os.getppid() if "TORCHELASTIC_RESTART_COUNT" in os.environ else None,
             **provenance(),
-            "device": self.runtime.device_name,
-            "processes": self.runtime.world,
-            "precision": self.runtime.precision,
+            **self.runtime.machine,
         }
         config = {"question": self.question, "options": plain(vars(self.options)), **self.facts}
         write_json(self.config, config | {"legs": [*self.before.get("legs", []), leg]})

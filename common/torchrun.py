@@ -1,38 +1,71 @@
-"""The processes of torchrun: means over them, rank 0 first, ending together. Without torchrun there is one."""
+"""The processes of torchrun: means over them, rank 0 first, ending together. Without it there is one."""
 
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import filelock
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
+from common import locks
 from common.errors import UsageError
 
 LONGEST_DOWNLOAD = timedelta(hours=3)  # that other ranks wait for
+SAID_AFTER = 30  # seconds of waiting for the other processes
 
 
 def read_environment() -> tuple[int, int]:
-    """Returns the rank and the number of processes that torchrun gave this one; 0 and 1 without torchrun."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    """Returns the rank and the number of processes that torchrun gave this one; 0 and 1 without torchrun.
+
+    Raises:
+        UsageError: WORLD_SIZE was left over by something else than torchrun.
+    """
+    text = os.environ.get("WORLD_SIZE") or "1"
+    if text == "1":
+        return 0, 1
+    advice = "unset WORLD_SIZE to train in one process; torchrun sets all that several need"
+    if not text.isdecimal() or not os.environ.get("RANK", "0").isdecimal():
+        raise UsageError(f"WORLD_SIZE={text} in the environment is no number of processes: {advice}")
+    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if lacking:
+        raise UsageError(f"the environment has WORLD_SIZE={text} and no {', '.join(lacking)}: {advice}")
+    return int(os.environ["RANK"]), int(text)
 
 
 def join(device: torch.device, rank: int, world: int) -> None:
     """Joins the group of torchrun's processes, where there are several and this one has not yet."""
     if world == 1 or dist.is_initialized():
         return
-    # torchrun keeps its store over a restart; a prefix per attempt hides the addresses of the one before
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    store = dist.PrefixStore(attempt, next(rendezvous("env://"))[0])
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=LONGEST_DOWNLOAD)
+    with _saying_what_for(world):
+        # torchrun keeps its store over a restart; a prefix per attempt hides the addresses of the one before
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(attempt, next(rendezvous("env://"))[0])
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=LONGEST_DOWNLOAD)
+
+
+@contextlib.contextmanager
+def _saying_what_for(world: int) -> Iterator[None]:
+    """Says what is waited for, and why, where the other processes do not come soon."""
+    where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    text = (
+        f"waiting for {world} processes to meet at {where}, since the environment has WORLD_SIZE={world}: "
+        "torchrun starts them; unset WORLD_SIZE to train in one process"
+    )
+    notice = threading.Timer(SAID_AFTER, lambda: print(text, file=sys.stderr, flush=True))
+    notice.daemon = True
+    notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
 
 
 def leave() -> None:
@@ -105,19 +138,10 @@ class Processes:
             self._follow_rank_0(0)
             yield
             return
-        lock = filelock.FileLock(data_root / f".{dataset}.lock")
-        with contextlib.suppress(OSError):  # a read-only folder needs no lock
-            data_root.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=2)
-            except filelock.Timeout:
-                print(f"waiting for another run that prepares {dataset} in {data_root} ...", file=sys.stderr)
-                lock.acquire()
         with self.ending_together():
-            try:
+            work = f"prepares {dataset} in {data_root}"
+            with locks.one_after_another(data_root / f".{dataset}.lock", work):
                 yield
-            finally:
-                lock.release()
 
     @contextlib.contextmanager
     def ending_together(self) -> Iterator[None]:

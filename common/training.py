@@ -11,13 +11,13 @@ with Training(QUESTION, options, runtime, gan, facts) as training:
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from common import trained_network
 from common.device import Runtime
@@ -26,10 +26,10 @@ from common.errors import RunError, Stopped, UsageError
 from common.json_files import plain, write_json
 from common.options import TrainingOptions
 from common.provenance import resume_command
-from common.records import Records, write_log
+from common.records import Records, progress_bar, write_log
 from common.resumed_precision import keep_precision
 from common.rows import Number
-from common.run_checkpoints import RunCheckpoints, has_state
+from common.run_checkpoints import RunCheckpoints, Saved, has_state
 from common.run_folder import RunFolder
 from common.statistics import print_rows
 from common.stop_signal import StopSignal
@@ -115,38 +115,27 @@ class Training:
             raise
         return self
 
-    def _load(self, resuming: bool, source: tuple | None) -> None:
+    def _load(self, resuming: bool, source: tuple[Path, dict] | None) -> None:
         """Loads --start_from or the last checkpoint, and opens the tables."""
         texts = self.checkpoints.start_from(*source, self.remade) if source else []
         if self.writing:
             self.run.clear()
-        saved, warning = self.checkpoints.restore() if resuming else (None, "")
-        self.options_before = saved["options"] if saved else plain(vars(self.options))  # of the leg before
-        tables = {}
-        steps_done = 0
-        if saved:
-            vars(self.position).update(saved["position"])
-            tables = saved["tables"]
-            steps_done = saved["steps_done"]
-            self._seconds_before = saved["seconds"]
+        saved = (self.checkpoints.restore() if resuming else None) or Saved(position={}, tables={})
+        vars(self.position).update(saved.position)
+        self._seconds_before = saved.seconds
         self._opened = time.perf_counter()
         with self.runtime.ending_together():
             if self.writing:
-                self.records = Records(self.folder, tables, self.position.epoch, steps_done)
-        warnings = [*self.run.warnings, warning] if warning else self.run.warnings
-        for text in texts + [f"warning: {text}" for text in warnings]:
+                self.records = Records(self.folder, saved.tables, self.position.epoch, saved.steps_done)
+        for warning in filter(None, [*self.run.warnings, saved.warning]):
+            texts.append(f"warning: {warning}")
+        for text in texts:
             self.log(text)
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         self._close(error)
         if isinstance(error, torch.OutOfMemoryError):
-            text = f"the GPU is out of memory. What helps: {self.options.memory_advice}"
-            if self.run.last.exists():
-                text += (
-                    " (start again with --overwrite). What was trained is kept: with room on the GPU, "
-                    f"{self.resume_command} continues it"
-                )
-            raise RunError(text) from error
+            raise RunError(self.checkpoints.out_of_memory(self.resume_command)) from error
 
     def _close(self, error: BaseException | None) -> None:
         """Closes the files and gives the folder free."""
@@ -228,15 +217,7 @@ class Training:
         if at.history is None:
             at.history = torch.zeros(count, len(columns), device=self.runtime.device)
         self.figures_of_epoch = EpochFigures(columns, at.history, self.runtime)
-        bar = tqdm(
-            desc=f"epoch {at.epoch}/{self.total_epochs}",
-            total=count,
-            initial=at.step,
-            unit=" steps",
-            leave=False,
-            disable=None if self.writing else True,  # it shows on rank 0 alone, and on a terminal
-        )
-        with bar:
+        with progress_bar(f"epoch {at.epoch}/{self.total_epochs}", at.step, count, self.writing) as bar:
             while at.step < count:
                 yield at.step
                 at.step += 1
@@ -252,7 +233,7 @@ class Training:
                     means = self.figures_of_epoch.average_block(first, at.step, where, advice)
                 if due:
                     bar.set_postfix({name: f"{value:.3g}" for name, value in means.items()})
-                    self._write("steps", {"step": self._steps_done} | means)
+                    self._write("steps", {"step": self._steps_done, **means})
                 if stopping:
                     self._save_last(stopping=True)
 
@@ -270,12 +251,12 @@ class Training:
         generator = torch.Generator(device).manual_seed(self.options.seed + 1000 * self.position.epoch)
         return [torch.randperm(count, generator=generator, device=device) for count in counts]
 
-    def write_epoch(self, row: dict[str, Number]) -> None:
+    def write_epoch(self, row: Mapping[str, Number]) -> None:
         """Adds the epoch's row to metrics.csv and TensorBoard, and shows it."""
         self._write("metrics", row)
         self.log(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in row.items()))
 
-    def _write(self, table: str, row: dict[str, Number]) -> None:
+    def _write(self, table: str, row: Mapping[str, Number]) -> None:
         if self.records:
             self.run.results.unlink(missing_ok=True)  # a finished run that goes on is not finished
             self.records.write(table, row)
