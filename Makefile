@@ -40,9 +40,10 @@ soak: setup  ## all tests, and the long forms of the fault campaign, the fuzz te
 	$(PY) tests/faults/campaign.py --kills 20
 	SOAK=1 $(PY) -m pytest -m "slow or not slow"
 
-lint: setup  ## ruff
+lint: setup  ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 $(VENV)/.demo: $(VENV)/.ready requirements-demo.txt
 	$(PY) -m pip install --quiet -r requirements-demo.txt -c constraints.txt

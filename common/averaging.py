@@ -19,6 +19,8 @@ class Average(nn.Module):
         decay: in (0, 1).
     """
 
+    n_averaged: torch.Tensor  # how many updates there were
+
     def __init__(self, network: nn.Module, decay: float):
         super().__init__()
         self.module = copy.deepcopy(network)

@@ -131,14 +131,14 @@ class Bounded(gzip.GzipFile):
 
     taken = 0
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """Reads up to `size` bytes.
 
         Raises:
             tarfile.ReadError: that is more than a header needs, or the whole is too much.
         """
-        if not 0 <= size <= 1 << 16:
-            raise tarfile.ReadError(f"a header claims {size:,} bytes")
+        if size is None or not 0 <= size <= 1 << 16:
+            raise tarfile.ReadError(f"a header claims {size} bytes")
         data = super().read(size)
         self.taken += len(data)
         if self.taken > MOST_BYTES:

@@ -23,7 +23,8 @@ def results_to_extend(checkpoint: Path, question: str) -> Path | None:
         raise RunError(f"{path} is not a run's results: {advice}")
     if content["question"] != question:
         raise RunError(
-            f"{path} belongs to a run of {content['question']}, not of {question}: move the checkpoint elsewhere"
+            f"{path} belongs to a run of {content['question']}, not of {question}: "
+            "move the checkpoint elsewhere"
         )
     return path
 

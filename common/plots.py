@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.style
@@ -34,7 +35,7 @@ Panels = dict[str, dict[str, str]]  # label of the y axis -> column -> its name 
 
 
 def figure(
-    rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: object
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: Any
 ) -> tuple[Figure, np.ndarray]:
     """Makes a figure of `rows` x `columns` panels; from now on matplotlib draws in our style.
 
@@ -182,7 +183,7 @@ def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], d
 
 def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
     """Shows one image without axes, (height, width[, 3]), 0..1 or uint8, and a line of text below."""
-    grey = {"cmap": "gray_r", "vmin": 0} if image.ndim == 2 else {}
+    grey: dict[str, Any] = {"cmap": "gray_r", "vmin": 0} if image.ndim == 2 else {}
     axis.imshow(image, interpolation="nearest", **grey)
     axis.set(xticks=[], yticks=[])
     axis.grid(False)

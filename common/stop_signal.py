@@ -13,6 +13,7 @@ class StopSignal:
     """
 
     requested = False
+    _since = 0.0  # when it was, on the monotonic clock
     ends_process = False  # after a stop; set by cli.run
 
     def __enter__(self) -> "StopSignal":
