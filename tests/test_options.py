@@ -1,178 +1,288 @@
-"""What every training script demands of its options, and how it refuses others."""
+"""What every script demands of its options, and how it refuses others: in words, before torch is loaded."""
 
 import dataclasses
 import importlib
-import inspect
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-import torch
 
-from common.cli import one_line_errors, parse
+from common import cli
+from common.errors import UsageError
 from common.provenance import ROOT
-from common.runtime import RunError, UsageError
-from q1_dcgan import train as q1
-from q2_protonet import train as q2
-from q3_pix2pix import train as q3
-from q4_darts import train as q4
-from q4_darts import train_search as q4_search
+from q1_dcgan import options as q1
+from q2_protonet import options as q2
+from q3_pix2pix import options as q3
+from q4_darts import options as q4
+from tests.conftest import ENVIRONMENT
 
-MODULES = {"q1": q1, "q2": q2, "q3": q3, "q4": q4, "q4_search": q4_search}
-FOLDERS = ("q1_dcgan", "q2_protonet", "q3_pix2pix", "q4_darts", "reproduction")
-SCRIPTS = ["reproduce", "report", "demo"] + [
-    f"{folder}.{file.stem}"
-    for folder in FOLDERS
-    for file in sorted((ROOT / folder).glob("*.py"))
-    if "command(main" in file.read_text()
-]
+
+class Training(NamedTuple):
+    """The options of a training script and what checks them."""
+
+    options: type
+    resolve: object
+    folder: str = "folder"  # the option for pictures of one's own
+
+
+TRAININGS = {
+    "q1": Training(q1.TrainOptions, q1.resolve),
+    "q2": Training(q2.TrainOptions, q2.resolve),
+    "q3": Training(q3.TrainOptions, q3.resolve, "pairs"),
+    "q4": Training(q4.TrainOptions, q4.resolve_training),
+    "q4, search": Training(q4.SearchOptions, q4.resolve_search),
+}
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in ("q?_*", "reproduction", ".")
+    for path in ROOT.glob(f"{folder}/*.py")
+    if "cli.read(" in path.read_text()
+)
+each_training = pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+each_script = pytest.mark.parametrize("name", SCRIPTS)
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """No run of this project is in the way, and a test that works after all leaves nothing."""
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal(training, **given):
+    """What is said of these options."""
+    with pytest.raises(UsageError) as error:
+        training.resolve(training.options(**given))
+    return str(error.value)
+
+
+# Options ----------------------------------------------------------------------------------------------------
+
 BAD = {int: (-7,), float: (-7.0, float("nan"), float("inf"))}
 NUMBERS = [
     (name, field.name, bad)
-    for name, module in MODULES.items()
-    for field in dataclasses.fields(module.Options)
+    for name, training in TRAININGS.items()
+    for field in dataclasses.fields(training.options)
     for bad in BAD.get(type(field.default), ())
 ]
 
 
-def refuse(module, options):
-    """What start() and check() say before anything is loaded."""
-    with pytest.raises(UsageError) as error:
-        module.check(options).check()
-    return str(error.value)
-
-
 @pytest.mark.parametrize(("name", "field", "bad"), NUMBERS)
 def test_a_number_out_of_its_range_is_refused_with_flag_value_and_range(name, field, bad):
-    said = refuse(MODULES[name], MODULES[name].Options(**{field: bad}))
-    assert f"--{field}" in said and str(bad) in said
-    assert re.search("must (be|lie)|more than|leaves none", said), said
+    said = refusal(TRAININGS[name], **{field: bad})
+    assert f"--{field}" in said
+    assert str(bad) in said or "needs --dataset folder" in said
+    assert re.search("must (be|lie)|more than|leaves none|needs --dataset folder", said), said
 
 
-each_module = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
-
-
-@each_module
+@each_training
 @pytest.mark.parametrize("run_name", ["../other", "a/b", "..", ".hidden"])
-def test_a_run_name_cannot_leave_its_folder(module, run_name):
-    assert "--run_name must be the name of a folder" in refuse(module, module.Options(run_name=run_name))
+def test_a_run_name_cannot_leave_its_folder(training, run_name):
+    assert "--run_name must be the name of a folder" in refusal(training, run_name=run_name)
 
 
-@each_module
-@pytest.mark.parametrize("own", [{"dataset": "folder"}, {"folder": Path("mine")}], ids=str)
-def test_smoke_takes_no_data_of_ones_own(module, own):
-    own = {"pairs" if module is q3 and name == "folder" else name: value for name, value in own.items()}
-    assert refuse(module, module.Options(smoke=True, **own)).startswith("--smoke draws its own small data")
+@each_training
+def test_resume_and_overwrite_exclude_each_other(training):
+    assert "--overwrite" in refusal(training, resume=True, overwrite=True)
 
 
-@each_module
-def test_resume_and_overwrite_exclude_each_other(module):
-    assert "--overwrite" in refuse(module, module.Options(resume=True, overwrite=True))
+@each_training
+def test_resuming_a_run_that_is_not_there_is_refused_at_once(training):
+    assert "--resume: there is no run" in refusal(training, resume=True, run_name="nothere")
 
 
-def told_by_help(module, capfd):
-    """What --help says: the whole text, and the words about each flag."""
-    with pytest.raises(SystemExit):
-        parse(module.Options, module.__doc__, ["--help"])
-    text = capfd.readouterr().out
-    entries = re.findall(r"│ --(\w+) (.*?)(?=│ --|╰)", text, re.S)
-    return text, {flag: re.sub(r"[│\s]+", " ", words) for flag, words in entries}
+@each_training
+def test_a_folder_of_ones_own_needs_the_data_set_folder_and_the_other_way_round(training):
+    flag = f"--{training.folder}"
+    assert flag in refusal(training, dataset="folder")
+    assert flag in refusal(training, **{training.folder: Path("mine")})
+    assert flag in refusal(training, dataset="folder", **{training.folder: Path("missing")})
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_the_help_has_a_comment_and_a_default_for_every_flag(name, capfd):
-    if name == "demo":
-        pytest.importorskip("gradio")
-    module = importlib.import_module(name)
-    _, entries = told_by_help(module, capfd)
-    assert len(entries) == len(dataclasses.fields(module.Options))
-    for flag, words in entries.items():
-        comment, _, default = words.partition("(default: ")
-        assert default and len(comment.split()) > 1, f"--{flag}: {words}"
+@each_training
+def test_options_that_are_resolved_stay_as_they_are(training):
+    once = training.resolve(training.options(smoke=True))
+    assert training.resolve(once) == once
 
 
-@each_module
-def test_the_help_has_groups_from_the_paper_to_the_plumbing(module, capfd):
-    text, _ = told_by_help(module, capfd)
-    groups = [text.index(f"─ {title} options ─") for title in ("main", "data", "run", "script")]
-    assert sorted(groups) == groups
+@each_training
+def test_smoke_leaves_what_is_given_and_says_what_it_sets(training, capsys):
+    words = ["--smoke", "--epochs", "7", "--run_name", "mine"]
+    options = cli.read(training.options, training.resolve, "", words)
+    assert (options.epochs, options.run_name, options.dataset) == (7, "mine", "synthetic")
+    said = capsys.readouterr().err
+    assert "--smoke sets --dataset synthetic" in said
+    assert "--epochs" not in said
+
+
+@each_training
+def test_smoke_leaves_what_is_given_as_the_default_too(training):
+    default = training.options().epochs
+    options = cli.read(training.options, training.resolve, "", ["--smoke", "--epochs", str(default)])
+    assert training.resolve(options).epochs == default
 
 
 OUTPUTS = {
-    "q1_dcgan.sample": ["noext", "folder.png"],
-    "q2_protonet.predict": ["folder"],
-    "q3_pix2pix.predict": ["map.psd", "map.hdf"],
-    "q4_darts.predict": ["noext", "folder.csv"],
-    "q4_darts.visualize": ["noext"],
+    "q1, no ending": (q1.SampleOptions, q1.resolve_sampling, "noext"),
+    "q1, a folder": (q1.SampleOptions, q1.resolve_sampling, "folder.png"),
+    "q2, a folder": (q2.PredictOptions, q2.resolve_prediction, "folder"),
+    "q3, .psd": (q3.PredictOptions, q3.resolve_prediction, "map.psd"),
+    "q3, .hdf": (q3.PredictOptions, q3.resolve_prediction, "map.hdf"),
+    "q4, no ending": (q4.PredictOptions, q4.resolve_prediction, "noext"),
+    "q4, a folder": (q4.PredictOptions, q4.resolve_prediction, "folder.csv"),
+    "q4's cells, no ending": (q4.VisualizeOptions, q4.resolve_visualization, "noext"),
 }
 
 
-@pytest.mark.parametrize(("name", "output"), [(name, file) for name in OUTPUTS for file in OUTPUTS[name]])
-def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch, name, output):
-    module = importlib.import_module(name)
-    monkeypatch.setattr(module, "start", lambda _: pytest.fail("worked already"), raising=False)
+@pytest.mark.parametrize(("options_type", "resolve", "output"), OUTPUTS.values(), ids=OUTPUTS)
+def test_an_output_that_cannot_be_written_is_refused(tmp_path, options_type, resolve, output):
     for picture in ("support/a/1.png", "support/b/1.png"):
         (tmp_path / picture).parent.mkdir(parents=True)
         (tmp_path / picture).write_bytes(b"")
     if output.startswith("folder"):
         (tmp_path / output).mkdir()
-    given = {"output": tmp_path / output, "input": (tmp_path / picture,), "query": (tmp_path / picture,)}
-    given |= {"support": tmp_path / "support"}
-    fields = {field.name for field in dataclasses.fields(module.Options)}
+    inputs = {"input": (tmp_path / picture,), "query": (tmp_path / picture,), "support": tmp_path / "support"}
+    fields = {field.name for field in dataclasses.fields(options_type)}
+    given = {name: value for name, value in inputs.items() if name in fields}
     with pytest.raises(UsageError, match="--output"):
-        module.main(module.Options(**{key: value for key, value in given.items() if key in fields}))
+        resolve(options_type(output=tmp_path / output, **given))
 
 
-def test_what_the_help_groups_is_read_into_one_dataclass():
-    words = "--epochs 3 --dataset synthetic --run_name r --seed 4 --compile"
-    options = parse(q3.Options, "d", words.split())
-    assert options == q3.Options(epochs=3, dataset="synthetic", run_name="r", seed=4, compile=True)
+# Scripts ----------------------------------------------------------------------------------------------------
+
+HEAVY = ("torch", "torchvision", "matplotlib")
+ANSWERS = f"""
+import runpy, sys
+script, *words = sys.argv[1:]
+sys.argv = [script, *words]
+try:
+    runpy.run_path(script, run_name="__main__")
+except SystemExit as end:
+    print("ended with", end.code, *(name for name in {HEAVY} if name in sys.modules))
+"""
+REFUSED = {  # what only the scripts' own checks see
+    "demo.py": "--device tpu",
+    "q1_dcgan/train.py": "--epochs 0",
+    "q1_dcgan/evaluate.py": "--checkpoint nowhere.pt",
+    "q1_dcgan/sample.py": "--output noext",
+    "q2_protonet/train.py": "--resume --run_name nothere",
+    "q2_protonet/evaluate.py": "--lake_runs nowhere",
+    "q2_protonet/predict.py": "--support nowhere --query nowhere",
+    "q3_pix2pix/train.py": "--dataset folder --pairs nowhere",
+    "q3_pix2pix/evaluate.py": "--pairs nowhere",
+    "q3_pix2pix/predict.py": "--input nowhere",
+    "q4_darts/train.py": "--genotype nowhere",
+    "q4_darts/train_search.py": "--seed -1",
+    "q4_darts/evaluate.py": "--folder nowhere",
+    "q4_darts/predict.py": "--output noext",
+    "q4_darts/visualize.py": "--output noext",
+    "report.py": "--runs nowhere/nothing",
+    "reproduce.py": "--only q2_protonet --runs nothing-*",
+    "reproduction/export.py": "--checkpoint nowhere.pt",
+    "reproduction/verify.py": "--device tpu",
+}
 
 
-@pytest.fixture
-def tiny(tmp_path):
-    """Options of a training of ProtoNet that takes a second."""
-    sizes = {"iterations": 2, "classes_per_it_tr": 3, "validation_episodes": 1, "test_episodes": 2}
-    roots = {"log_root": tmp_path, "figure_root": tmp_path, "device": "cpu", "hidden_channels": 2}
-    return q2.Options(dataset="synthetic", run_name="r", epochs=1, **sizes, **roots)
+def answer(name, *words):
+    """What a script says to these words, and how it ended."""
+    command = [sys.executable, "-c", ANSWERS, ROOT / name, *words]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    said = done.stdout.splitlines()
+    return "\n".join(said[:-1]), said[-1], done.stderr
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_out_of_memory_names_the_flags_that_help_and_what_is_kept(monkeypatch, tiny, capsys, kept):
-    """At the first step, or at the first of the second epoch."""
-    calls = 0
-
-    def loss(*values):
-        nonlocal calls
-        calls += 1
-        if calls == (3 if kept else 1):
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(*values)
-
-    real = q2.prototypical_loss
-    monkeypatch.setattr(q2, "prototypical_loss", loss)
-    with pytest.raises(SystemExit) as end, one_line_errors(False):
-        q2.main(dataclasses.replace(tiny, epochs=2))
-    said = capsys.readouterr().err
-    assert end.value.code == 1 and said.startswith("error: the GPU is out of memory")
-    assert "--classes_per_it_tr" in said
-    last = tiny.log_root / "q2_protonet/r/checkpoints/last.pt"
-    assert ("--resume continues" in said) == kept == last.exists()
+@each_script
+def test_help_comes_before_torch_is_loaded(name):
+    _, ended, _ = answer(name, "--help")
+    assert ended == "ended with 0"
 
 
-def test_deterministic_turns_it_on_and_says_which_operation_cannot(tiny, capsys):
-    try:
-        q2.main(dataclasses.replace(tiny, deterministic=True))
-        assert torch.are_deterministic_algorithms_enabled()
-    finally:
-        torch.use_deterministic_algorithms(False)
-    what = "median CUDA with indices output does not have"
-    with pytest.raises(SystemExit), one_line_errors(False):
-        raise RuntimeError(f"{what} a deterministic implementation, but you set ...")
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: --deterministic: {what}") and "without the flag it runs" in said
+@pytest.mark.parametrize(("name", "words"), REFUSED.items())
+def test_a_refusal_is_one_line_and_comes_before_torch_is_loaded(name, words):
+    _, ended, errors = answer(name, *words.split())
+    assert re.fullmatch("ended with [12]", ended)
+    assert re.fullmatch(r"error: .+\n", errors)
 
 
-def test_errors_are_documented_where_they_are_raised():
-    assert "UsageError" in inspect.getdoc(q2.load) and "RunError" in inspect.getdoc(q3.load)
-    assert issubclass(RunError, Exception) and not issubclass(RunError, UsageError)
+def test_every_script_has_a_refusal_that_is_tried():
+    assert [name for name in SCRIPTS if name not in REFUSED and "aerial" not in name] == []
+
+
+def options_of(name):
+    """The options of a script by its module, and its docstring."""
+    module = importlib.import_module(name.removesuffix(".py").replace("/", "."))
+    return module.Options, module.__doc__
+
+
+@each_script
+def test_the_help_has_a_comment_and_a_default_for_every_flag(name, capfd):
+    options_type, description = options_of(name)
+    with pytest.raises(SystemExit):
+        cli.parse(options_type, description, ["--help"])
+    entries = re.findall(r"│ --(\w+) (.*?)(?=│ --|╰)", capfd.readouterr().out, re.S)
+    told = {flag: re.sub(r"[│\s]+", " ", words) for flag, words in entries}
+    assert len(told) == len(dataclasses.fields(options_type))
+    for flag, words in told.items():
+        comment, _, default = words.partition("(default: ")
+        assert default and len(comment.split()) > 1, f"--{flag}: {words}"
+
+
+@each_training
+def test_the_help_begins_with_the_papers_options(training, capfd):
+    with pytest.raises(SystemExit):
+        cli.parse(training.options, "", ["--help"])
+    text = capfd.readouterr().out
+    places = [text.index(f"--{flag} ") for flag in ("epochs", "dataset", "seed", "run_name")]
+    assert places == sorted(places)
+
+
+NOTEBOOK = "module://matplotlib_inline.backend_inline"
+
+
+@pytest.mark.parametrize("name", ["q1_dcgan/train.py", "q4_darts/visualize.py", "reproduce.py"])
+def test_neither_another_checkout_nor_a_notebooks_backend_disturbs_a_script(script, name, tmp_path):
+    """The other's library is on the path, where an editable install puts it; the backend is Jupyter's."""
+    for package in ("common", "benchmarks", *(folder.name for folder in ROOT.glob("q?_*"))):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('the other checkout')")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "MPLBACKEND": NOTEBOOK}
+    done = script(ROOT / name, "--help", cwd=tmp_path, env=environment)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["q1_dcgan/train.py", "q4_darts/visualize.py", "reproduce.py"])
+def test_commands_in_the_help_stay_lines_of_their_own(script, name):
+    lines = script(ROOT / name, "--help").stdout.splitlines()
+    commands = [line for line in lines if re.search(r"(python|torchrun) \w+/?\w+\.py", line)]
+    assert commands
+    assert all(re.match(r"\s*(python|torchrun) ", line) for line in commands)
+
+
+def test_without_the_requirements_a_script_names_the_command(script, tmp_path):
+    from common import REQUIRED
+
+    shutil.copytree(ROOT / "common", tmp_path / "common")
+    (tmp_path / "q").mkdir()
+    shutil.copy(ROOT / "q2_protonet/train.py", tmp_path / "q/train.py")
+    done = script("-SI", tmp_path / "q/train.py", status=1)
+    assert len(done.stderr.splitlines()) == 1
+    assert f"has no {', '.join(REQUIRED)}: run `make setup`" in done.stderr
+
+
+RUN = "--smoke --device cpu --epochs 1 --iterations 1 --classes_per_it_tr 2 --test_episodes 1 "
+RUN += "--validation_episodes 1 --hidden_channels 2"
+
+
+def test_a_script_runs_without_assertions_docstrings_and_streams(script, roots, tmp_path):
+    words = ["-OO", "q2_protonet/train.py", *RUN.split(), "--data_root", str(tmp_path / "data"), *roots]
+    subprocess.run(
+        ["bash", "-c", 'exec "$0" "$@" >&- 2>&-', sys.executable, *words],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        check=True,
+    )
+    assert (tmp_path / "logs/q2_protonet/smoke/results.json").exists()

@@ -1,89 +1,173 @@
-"""What every script shares before its science: whose library it runs, its options, and its figures' texts."""
+"""The command line: flags given twice, habits, paths; errors in one line with their status; quiet pipes."""
 
+import errno
+import io
 import os
-import re
-import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+import torch
 
-from common import REQUIRED, plots
-from common.cli import parse
-from tests.conftest import ROOT
-
-SOURCES = sorted(path for folder in (".", "q?_*", "benchmarks") for path in ROOT.glob(f"{folder}/*.py"))
-SOURCES = [path for path in SOURCES if '__name__ == "__main__"' in path.read_text("utf-8")]
-SCRIPTS = [str(path.relative_to(ROOT)) for path in SOURCES]
-NOTEBOOK = "module://matplotlib_inline.backend_inline"
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_first_finds_its_own_library_and_reads_its_options_through_parse(script):
-    text = (ROOT / script).read_text("utf-8")
-    imports = re.finditer(r"^(?:from|import) (\w+)", text.split('"""\n\n', 1)[1], re.M)
-    first = next(found for found in imports if found[1] not in sys.stdlib_module_names)
-    assert first[1] == "common"
-    own = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
-    assert "/" not in script or own in first.string[: first.start()]
-    assert re.search(r"\bcommand\(main, Options, __doc__\)|\bparse\(Options, __doc__\)", text)
-    assert "tyro.cli(" not in text
-
-
-@pytest.mark.parametrize("name", ["q1_dcgan/train.py", "q4_darts/visualize.py", "reproduce.py"])
-def test_neither_another_checkout_nor_a_notebooks_backend_disturbs_a_script(script, name, tmp_path):
-    """The other's library is on the path, where an editable install puts it; the backend is Jupyter's."""
-    for package in ("common", "benchmarks", *(folder.name for folder in ROOT.glob("q?_*"))):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").write_text("raise SystemExit('the other checkout')")
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "MPLBACKEND": NOTEBOOK}
-    done = script(ROOT / name, "--help", cwd=tmp_path, env=environment)
-    assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    commands = [line for line in lines if re.search(r"(python|torchrun) \w+/?\w+\.py", line)]
-    assert commands and all(re.match(r"\s*(python|torchrun) ", line) for line in commands)
-
-
-def test_without_the_requirements_a_script_names_the_command(script, tmp_path):
-    shutil.copytree(ROOT / "common", tmp_path / "common")
-    (tmp_path / "q").mkdir()
-    shutil.copy(ROOT / "q2_protonet/train.py", tmp_path / "q/train.py")
-    done = script("-SI", tmp_path / "q/train.py", status=1)
-    assert len(done.stderr.splitlines()) == 1
-    assert f"has no {', '.join(REQUIRED)}: run `make setup`" in done.stderr
+from common import cli
+from common.cli import one_line_errors, parse
+from common.errors import RunError, Stopped, UsageError
+from common.ranges import at_least
 
 
 @dataclass
-class Paths:
-    """Options of every kind that can hold a path."""
+class Options:
+    """Options of every kind."""
 
-    data_root: Path = Path("data")  # one
-    folder: Path | None = None  # perhaps one
-    images: tuple[Path, ...] = ()  # several
+    data_root: Path = Path("data")  # one path
+    folder: Path | None = None  # perhaps one path
+    images: tuple[Path, ...] = ()  # several paths
     genotype: str = ""  # a path or a name
-    level: int = 0  # none
+    batch_size: Annotated[int, at_least(1)] = 1  # a number
+    device: Literal["cpu", "cuda"] = "cpu"  # one of several
+    compile: bool = False  # a flag without a value
 
 
-def test_a_tilde_is_the_home_folder_in_every_path_option(monkeypatch):
+def read(words):
+    return parse(Options, "", words.split())
+
+
+# Reading ----------------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_the_dataclass():
+    assert read("") == Options()
+
+
+@pytest.mark.parametrize("words", ["--batch_size 3 --compile", "--batch-size=3 --compile"])
+def test_flags_have_underscores_or_hyphens(words):
+    assert read(words) == Options(batch_size=3, compile=True)
+
+
+def test_a_flag_of_one_value_that_is_given_twice_is_refused():
+    with pytest.raises(UsageError, match="--batch_size is given twice: give it once"):
+        read("--batch_size 1 --batch_size 2")
+
+
+@pytest.mark.parametrize(
+    "words", ["--batch_size 1 --batch-size 1", "--compile --compile", "--folder=a --folder b"]
+)
+def test_however_it_is_written(words):
+    with pytest.raises(UsageError, match="given twice"):
+        read(words)
+
+
+def test_a_flag_of_several_values_takes_them_all():
+    assert read("--images a b --compile --images=c").images == (Path("a"), Path("b"), Path("c"))
+
+
+HABITS = {"--lr 1": None, "--bs 2": "--batch_size", "--dataroot x": "--data_root", "--gpu 0": "--device cuda"}
+
+
+@pytest.mark.parametrize("words, ours", HABITS.items())
+def test_a_flag_of_other_programs_names_ours_where_there_is_one(words, ours, capfd):
+    if ours is None:
+        with pytest.raises(SystemExit):  # tyro's refusal
+            read(words)
+        return
+    with pytest.raises(UsageError, match=f"there is no {words.split()[0]}: perhaps you meant {ours}"):
+        read(words)
+
+
+def test_a_tilde_is_the_home_folder_in_every_option_that_can_hold_a_path(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    home, words = Path("/home/me"), "--data_root=~/x --folder=~ --images ~/a b~ --genotype=~/g.json"
-    read = parse(Paths, "d", words.split())
-    assert read == Paths(home / "x", home, (home / "a", Path("b~")), "/home/me/g.json")
-    assert parse(Paths, "d", []) == Paths()
+    home = Path("/home/me")
+    options = read("--data_root=~/x --folder=~ --images ~/a b~ --genotype=~/g.json")
+    assert options == Options(home / "x", home, (home / "a", Path("b~")), "/home/me/g.json")
 
 
-NAMES = ["$", "a$b$c", "$x^2", r"\frac{", "not \udce9 UTF-8", "漢字", "tab\there", "\x01"]
+def test_what_was_given_is_known_to_resolve():
+    given = cli.read(Options, lambda options: options, "", ["--batch_size", "1", "--folder=x"]).given
+    assert given == {"batch_size", "folder"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_any_name_can_stand_in_a_figure(name, tmp_path, capfd, recwarn):
-    canvas, axes = plots.figure()
-    axes[0, 0].plot([0, 1], [0, 1], label=name)
-    axes[0, 0].set(title=name, xlabel=name, xticks=[0], xticklabels=[name])
-    axes[0, 0].legend()
-    canvas.suptitle(name)
-    assert plots.save(canvas, tmp_path / "a.png").stat().st_size > 0
-    said, lacking = capfd.readouterr().err, "".join(sorted(set(name) & set("漢字\t\x01")))
-    assert said == (f"note: {tmp_path}/a.png has boxes for {lacking!r}: not in its font\n" if lacking else "")
-    assert len(recwarn) == 0
+# Errors -----------------------------------------------------------------------------------------------------
+
+ERRORS = [
+    (UsageError("fewer"), 2, "error: fewer"),
+    (RunError("broke"), 1, "error: broke"),
+    (Stopped("saved"), 130, "saved"),
+    (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "the disk is full: x.pt"),
+    (KeyError("k"), 1, "KeyError: 'k' (--debug shows where)"),
+    (torch.OutOfMemoryError("CUDA"), 1, "the GPU is out of memory. What helps: a smaller --batch_size"),
+    (
+        RuntimeError("median CUDA does not have a deterministic implementation, but you set ..."),
+        1,
+        "error: --deterministic: median CUDA does not have a deterministic implementation on this GPU",
+    ),
+    (RuntimeError("Connection closed by peer [127.0.0.1]"), 1, "another process of this run has ended"),
+]
+
+
+@pytest.mark.parametrize("error, status, text", ERRORS)
+def test_errors_are_one_line_with_the_right_status(error, status, text, capsys):
+    with pytest.raises(SystemExit) as ended:
+        with one_line_errors(debug=False, memory_advice="a smaller --batch_size"):
+            raise error
+    written = capsys.readouterr().err
+    assert ended.value.code == status
+    assert text in written
+    assert len(written.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(RunError):
+        with one_line_errors(debug=True):
+            raise RunError("broke")
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda: torch.empty(10**15), lambda: __import__("numpy").ones((10**9, 10**6))]
+)
+def test_too_little_memory_is_told_in_plain_words(ask, capsys):
+    with pytest.raises(SystemExit):
+        with one_line_errors(debug=False, memory_advice="a smaller --n"):
+            ask()
+    said = capsys.readouterr().err
+    assert "error: there is not enough memory: " in said
+    assert "What helps: a smaller --n" in said
+
+
+# Streams ----------------------------------------------------------------------------------------------------
+
+PRINTS = "from common import cli; from common.options import *; "
+PRINTS += "cli.run(lambda _: print(flush=True), cli.read(ScriptOptions, lambda options: options, ''))"
+WORDS = [["reproduce.py", "--dry_run"], ["report.py", "--help"], ["-c", PRINTS], ["-c", PRINTS, "--help"]]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_output_that_nobody_reads_ends_quietly(script, words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    pipes = {"capture_output": False, "stdout": writer, "stderr": subprocess.PIPE}
+    assert script(*words, status=1, **pipes).stderr == ""
+    os.close(writer)
+
+
+class NotebooksStream(io.StringIO):
+    """As ipykernel's: without reconfigure() and without a number."""
+
+    reconfigure = property()
+
+
+def test_a_notebooks_streams_are_written_to(monkeypatch):
+    stream = NotebooksStream()
+    monkeypatch.setattr(sys, "stdout", stream)
+    cli.run(lambda options: print("works"), Options())
+    assert stream.getvalue() == "works\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+    done = []
+    cli.run(lambda options: print("works", file=getattr(sys, name)) or done.append(1), Options())
+    assert done == [1]

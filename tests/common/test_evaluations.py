@@ -1,0 +1,57 @@
+"""Evaluations go into their own run's results only, on the classes that were trained on."""
+
+import contextlib
+import json
+
+import pytest
+
+from common.errors import RunError, UsageError
+from common.evaluations import add_evaluation, check_classes, results_to_extend, trained_folder
+
+
+@pytest.mark.parametrize(
+    "known, there, said",
+    [
+        (["cat", "dog"], ["cat", "dog"], None),
+        (["0", "1"], ["cat", "dog"], "cat instead of 0"),
+        (["cat", "dog"], ["cat"], "2 classes, and the pictures have 1"),
+        (["cat", "dog"], ["cat", "zebra"], "other classes than the network: zebra instead of dog"),
+        (["cat", "dog"], ["dog", "cat"], "dog instead of cat"),
+    ],
+)
+def test_an_evaluation_needs_the_classes_of_the_training(known, there, said):
+    with pytest.raises(RunError, match=said) if said else contextlib.nullcontext():
+        check_classes(known, there)
+
+
+def test_an_evaluation_is_added_to_its_runs_results(tmp_path):
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"question": "q", "rows": [1]}))
+    add_evaluation(results_to_extend(tmp_path / "checkpoints" / "last.pt", "q"), "last.pt", [2])
+    assert json.loads(results.read_text()) == {"question": "q", "rows": [1], "evaluations": {"last.pt": [2]}}
+
+
+def test_a_checkpoint_outside_of_a_run_has_no_results(tmp_path):
+    assert results_to_extend(tmp_path / "checkpoints" / "last.pt", "q") is None  # there are none
+    (tmp_path / "results.json").write_text("{}")
+    assert results_to_extend(tmp_path / "last.pt", "q") is None  # it is not in the run's folder
+
+
+FOREIGN = ['{"question": "other"}', "{", "[1]", "{}", '{"question": "q", "evaluations": [1]}']
+
+
+@pytest.mark.parametrize("content", FOREIGN)
+def test_results_of_another_kind_are_refused_and_left_alone(tmp_path, content):
+    results = tmp_path / "results.json"
+    results.write_text(content)
+    with pytest.raises(RunError, match="results"):
+        results_to_extend(tmp_path / "checkpoints" / "last.pt", "q")
+    assert results.read_text() == content
+
+
+def test_pictures_that_moved_are_asked_for_by_their_flag(tmp_path):
+    trained = {"pairs": str(tmp_path / "gone"), "folder": None}
+    with pytest.raises(UsageError, match="no longer in .*gone: give their place with --pairs DIR"):
+        trained_folder(trained, None, "--pairs")
+    assert trained_folder(trained, tmp_path, "--pairs") == tmp_path
+    assert trained_folder(trained, None) is None
