@@ -92,8 +92,8 @@ def cached(
         pass
     images = torch.empty(len(sources), *shape, dtype=torch.uint8)
     with ThreadPoolExecutor() as pool:
-        decoded = pool.map(read_one, sources)
-        decoded = tqdm(decoded, "reading pictures", len(sources), leave=False, disable=None)
+        read = pool.map(read_one, sources)
+        decoded = tqdm(read, "reading pictures", len(sources), leave=False, disable=None)
         for place, pixels in zip(images.numpy(), decoded):
             place[:] = pixels
     made = Cached(images, find_facts())

@@ -56,7 +56,7 @@ def list_classes(folder: Path, least: int = 0) -> dict[str, list[Path]]:
     tree = scan(folder)
     others = defaultdict(list, tree.others)
     others[BESIDE_CLASSES] = tree.images
-    folders = {}
+    folders: dict[str, Path] = {}
     classes = {}
     for inner in tree.folders:
         name = one_form(inner.name)
@@ -109,9 +109,10 @@ def find_parts(folder: Path, *parts: str, suffix: str = "", beside: Sequence[str
     found = {}
     for part in parts:
         names = [name + suffix.lower() for name in PARTS[part]]
-        found[part] = next((there[name] for name in names if name in there), None)
-    distinct = set(found.values()) - {None}
-    if found["train"] is None:
+        if folders := [there[name] for name in names if name in there]:
+            found[part] = folders[0]
+    distinct = set(found.values())
+    if "train" not in found:
         return {}
     if len(distinct) == 1 and not list_folders(found["train"]):
         return {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat, PngImagePlugin
+from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, ImageStat, PngImagePlugin
 
 from common.errors import RunError
 
@@ -25,7 +25,7 @@ PHOTOMETRIC = 262
 LARGEST_VALUE = 281
 LARGEST_SAMPLE = 341
 # Pillow's raw modes of 16-bit colours -> the same with the bytes of a value in the other order.
-ORDERS = ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")
+ORDERS = (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
 SWAPPED = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA", "RGBX") for a, b in ORDERS}
 SWAPPED["LA;16B"] = "RGBA"  # its four bytes one by one
 PROBE = np.indices((5, 5, 5), np.uint8).reshape(3, 1, 125).transpose(2, 1, 0) * np.uint8(63)  # colours
@@ -38,7 +38,7 @@ PngImagePlugin.MAX_TEXT_MEMORY = MOST_TEXT
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Opens an image. Decode and convert it within the block: a file may turn out to be damaged at any pixel.
 
     Raises:
@@ -137,7 +137,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
             seen = np.asarray(ImageCms.applyTransform(probe, transform))[..., :3]
             if np.abs(seen.astype(int) - PROBE).max() <= 3:
                 return image
-        return ImageCms.applyTransform(image, transform)
+        return ImageCms.applyTransform(image, transform) or image
     except (OSError, ImageCms.PyCMSError):  # a damaged profile, or one of another kind of picture
         return image
 
@@ -221,7 +221,7 @@ def _largest(path: Path) -> float:
         return 0
 
 
-def _deep_values(path: Path, image: Image.Image) -> np.ndarray | None:
+def _deep_values(path: Path, image: ImageFile.ImageFile) -> np.ndarray | None:
     """Returns the upright values (height, width) or (height, width, 3) of a deep file; None for 8 bits.
 
     Of 16-bit colours Pillow keeps the upper byte. The lower one is found by reading the bytes in the other
@@ -229,7 +229,7 @@ def _deep_values(path: Path, image: Image.Image) -> np.ndarray | None:
     """
     if image.mode[0] in "IF":
         return np.asarray(ImageOps.exif_transpose(image), np.float32)
-    stored = [tile.args[0] if isinstance(tile.args, tuple) else tile.args for tile in image.tile]
+    stored = [str(tile.args[0] if isinstance(tile.args, tuple) else tile.args) for tile in image.tile]
     if not stored or not all(raw in SWAPPED for raw in stored):
         return None
     with Image.open(path) as other:
