@@ -7,129 +7,198 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from common import checkpoint, pretrained
-from common.runtime import RunError, UsageError
+from common import checkpoint, pretrained, trained_network
+from common.errors import RunError, UsageError
+from common.options import check_checkpoint
 from q2_protonet import evaluate, predict
-from q2_protonet.train import Options
-from q4_darts.genotypes import DARTS_V2
-from q4_darts.model import Network
+from q2_protonet.options import TrainOptions, resolve
 from reproduction import export, verify
+from reproduction.options import ExportOptions, VerifyOptions, resolve_export
 from tests.conftest import ROOT
 
 TINY = "--dataset synthetic --device cpu --epochs 1 --iterations 5 --classes_per_it_tr 20".split()
-TINY += "--hidden_channels 6 8 8 12 --residual_convs 1".split()
-ARCHITECTURE = {"hidden_channels": [6, 8, 8, 12], "residual_convs": 1}
+TINY += "--hidden_channels 6 8 8 12 --residual_convs 1 --test_episodes 50".split()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The best checkpoint of a tiny ProtoNet trained on synthetic data."""
+    from tests.conftest import python
+
+    folder = tmp_path_factory.mktemp("trained")
+    roots = ["--log_root", folder / "logs", "--figure_root", folder / "figures"]
+    python("q2_protonet/train.py", *TINY, "--run_name", "a", *roots)
+    return folder / "logs/q2_protonet/a/checkpoints/best.pt"
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """A folder with this network, exported as "tiny", in fp16."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrained, "FOLDER", folder)
+        export.main(ExportOptions(checkpoint=trained, name="tiny", half=True, device="cpu"))
+    return folder
 
 
 @pytest.fixture
-def shipped(script, roots, tmp_path, monkeypatch):
-    """A tiny ProtoNet trained on synthetic data and exported as "tiny", in fp16."""
-    script("q2_protonet/train.py", *TINY, "--test_episodes", 50, "--run_name", "a", *roots)
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "pretrained")
-    best = tmp_path / "logs/q2_protonet/a/checkpoints/best.pt"
-    export.main(export.Options(checkpoint=best, name="tiny", half=True, device="cpu"))
-    return best
+def shipped(exported, tmp_path, monkeypatch):
+    """A copy of that folder, in place of pretrained/."""
+    folder = tmp_path / "pretrained"
+    shutil.copytree(exported, folder)
+    monkeypatch.setattr(pretrained, "FOLDER", folder)
+    return folder
 
 
-def test_a_network_is_exported_measured_and_found_by_name(shipped, capsys, tmp_path):
-    state, trained = checkpoint.load("tiny", "q2_protonet"), checkpoint.load(shipped, "q2_protonet")
-    assert pretrained.names() == ["tiny"] == pretrained.names("q2_protonet")
-    assert pretrained.names("q1_dcgan") == [] and state["architecture"] == ARCHITECTURE
-    assert state["model"].keys() == trained["model"].keys()
-    for name, value in trained["model"].items():
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A folder without networks in place of pretrained/."""
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    return tmp_path
+
+
+# Export -----------------------------------------------------------------------------------------------------
+
+
+def test_an_exported_network_is_found_by_its_question(shipped):
+    assert pretrained.names("q2_protonet") == ["tiny"]
+    assert pretrained.names("q1_dcgan") == []
+
+
+def test_an_exported_network_has_the_weights_of_its_checkpoint(shipped, trained):
+    state = trained_network.read("tiny", "q2_protonet")[1]
+    before = checkpoint.load(trained, "q2_protonet")
+    assert state["architecture"] == before["architecture"]
+    assert state["model"].keys() == before["model"].keys()
+    for name, value in before["model"].items():
         rounded = value.half().float() if value.is_floating_point() else value
         assert torch.equal(state["model"][name], rounded), name
-    card = (pretrained.FOLDER / "tiny.md").read_text()
-    assert "fp16" in card and state["rows"][0]["name"] in card
+
+
+def test_a_card_says_what_the_network_is_and_how_it_was_made(shipped):
+    card = (shipped / "tiny.md").read_text()
+    assert "fp16" in card
     assert "--hidden_channels 6 8 8 12 --residual_convs 1" in card
-    examples, output = ROOT / "docs/examples", tmp_path / "p.csv"
-    options = {"support": examples / "support", "query": (examples / "query",), "output": output}
-    rows = predict.main(predict.Options(checkpoint="tiny", device="cpu", **options))
-    assert len(rows) == 8 and output.exists()
-    verify.main(verify.Options(device="cpu"))
+    assert pretrained.read(shipped / "tiny.safetensors")["rows"][0]["name"] in card
+
+
+def test_an_exported_network_predicts_by_its_name(shipped, tmp_path):
+    examples = ROOT / "docs" / "examples"
+    options = predict.Options(
+        checkpoint="tiny",
+        device="cpu",
+        support=examples / "support",
+        query=(examples / "query",),
+        output=tmp_path / "p.csv",
+    )
+    assert len(predict.main(options)) == 8
+
+
+@pytest.mark.parametrize("options", [{}, {"name": "x"}, {"name": "a/b"}])
+def test_an_export_without_checkpoint_or_name_is_refused(options, trained):
+    checkpoint_too = {"checkpoint": trained} if options.get("name") == "a/b" else {}
+    with pytest.raises(UsageError, match="--name"):
+        resolve_export(ExportOptions(**options, **checkpoint_too))
+
+
+def test_a_file_that_is_no_checkpoint_is_not_exported(empty):
+    torch.save([1], empty / "list.pt")
+    with pytest.raises(RunError, match="is not a checkpoint of this project"):
+        export.main(ExportOptions(checkpoint=empty / "list.pt", name="x", device="cpu"))
+
+
+# Verify -----------------------------------------------------------------------------------------------------
+
+
+def test_an_exported_network_is_verified(shipped, capsys):
+    verify.main(VerifyOptions(device="cpu"))
     assert "DIFFERS" not in capsys.readouterr().out
 
 
-def test_verify_names_what_is_not_reproduced_and_goes_on(shipped, capsys, monkeypatch):
-    """A number that differs, a damaged file, a command that cannot be and a file that cannot be read."""
-    path = pretrained.FOLDER / "tiny.safetensors"
+def test_a_number_that_is_not_measured_again_differs(shipped, capsys):
+    path = shipped / "tiny.safetensors"
     state = pretrained.read(path)
     state["rows"][0]["value"] += 3
     pretrained.write(path, state, state["model"], state["rows"], half=True)
-    shutil.copy(path, path.with_name("far.safetensors"))
-    shutil.copy(path, path.with_name("moved.safetensors"))
-    path.with_name("broken.safetensors").write_bytes(b"")
-    refusals = {"far": UsageError("--folder is needed")}
-    refusals["moved"] = PermissionError(13, "Permission denied", "x")
-
-    def main(options, measure=evaluate.main):
-        if options.checkpoint.name in refusals:
-            raise refusals[options.checkpoint.name]
-        return measure(options)
-
-    monkeypatch.setattr(evaluate, "main", main)
-    count = 3 + len(state["rows"])
-    with pytest.raises(RunError, match=f"4 of {count} lines are not verified"):
-        verify.main(verify.Options(device="cpu"))
-    said = capsys.readouterr().out
-    assert said.count("DIFFERS") == 1 and "broken: not verified: " in said
-    assert "far: not verified: --folder is needed" in said
-    assert "moved: not verified: Permission denied: x" in said
+    with pytest.raises(RunError, match=f"1 of {len(state['rows'])} lines are not verified"):
+        verify.main(VerifyOptions(device="cpu"))
+    assert capsys.readouterr().out.count("DIFFERS") == 1
 
 
-def test_an_older_checkpoint_without_facts_is_exported(tmp_path, monkeypatch):
-    """Of a question whose runs never had --trainval, outside of its run's folder."""
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    monkeypatch.chdir(tmp_path)  # the figures go there
-    architecture = {"channels": 4, "layers": 3, "classes": 10, "auxiliary": False}
-    network = Network(genotype=DARTS_V2, **architecture)
-    architecture["genotype"] = json.loads(json.dumps(DARTS_V2._asdict()))
-    options = {"dataset": "synthetic", "folder": None, "seed": 0}
-    state = {"model": network.state_dict(), "options": options, "epoch": 1}
-    checkpoint.save(tmp_path / "last.pt", "q4_darts", architecture, **state)
-    path = export.main(export.Options(checkpoint=tmp_path / "last.pt", name="old", device="cpu"))
-    card = path.with_suffix(".md").read_text()
-    assert "Trained by: `unknown`" in card and "| test, epoch 1 | " in card
+def refuse_usage():
+    raise UsageError("--folder is needed")
 
 
-def test_missing_and_damaged_networks(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
-    with pytest.raises(RunError, match="no checkpoint at nothing; networks that come with the project: none"):
-        checkpoint.load("nothing", "q2_protonet")
-    path = tmp_path / "broken.safetensors"
-    for content in (b"", b"hello", (10**12).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"{}"):
-        path.write_bytes(content)
-        with pytest.raises(RunError, match="damaged, or not a network"):
-            checkpoint.load("broken", "q2_protonet")
-    for about in ("[]", "null", "1", "[" * 100_000):  # what should describe it
-        save_file({"a": torch.zeros(1)}, path, {"four_papers": about})
-        with pytest.raises(RunError, match="damaged, or not a network"):
-            checkpoint.load("broken", "q2_protonet")
-    save_file({"a": torch.zeros(1)}, path, {"four_papers": "{}"})
-    assert pretrained.names() == ["broken"] and pretrained.names("q2_protonet") == []
+def refuse_file():
+    raise PermissionError(13, "Permission denied", "x")
+
+
+@pytest.mark.parametrize(
+    "refuse, words", [(refuse_usage, "--folder is needed"), (refuse_file, "Permission denied: x")]
+)
+def test_a_network_that_cannot_be_measured_is_named(shipped, capsys, monkeypatch, refuse, words):
+    monkeypatch.setattr(evaluate, "main", lambda options: refuse())
     with pytest.raises(RunError, match="1 of 1 lines are not verified"):
-        verify.main(verify.Options(device="cpu"))
+        verify.main(VerifyOptions(device="cpu"))
+    assert f"tiny: not verified: {words}" in capsys.readouterr().out
+
+
+def test_a_damaged_network_is_named(empty, capsys):
+    (empty / "broken.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match="1 of 1 lines are not verified"):
+        verify.main(VerifyOptions(device="cpu"))
     assert "broken.safetensors is damaged, or not a network" in capsys.readouterr().out
-    with open(path, "wb") as file:
-        file.truncate(10**12)  # of zeros that take no space
-    with pytest.raises(RunError, match="broken.safetensors has 1,000,000,000,000 bytes"):
-        checkpoint.load("broken", "q2_protonet")
 
 
-def test_the_networks_named_are_those_of_the_question(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+# Files that are no network ----------------------------------------------------------------------------------
+
+
+def test_a_network_that_is_not_there_is_named_with_those_that_are(empty):
     for question in ("q1_dcgan", "q2_protonet"):
-        about = {
+        about = dict.fromkeys(pretrained.DESCRIPTION, {}) | {
             "format": checkpoint.FORMAT,
             "question": question,
-            "architecture": {},
-            "options": {},
             "epoch": 1,
         }
-        pretrained.write(tmp_path / f"a_{question}.safetensors", about, {"w": torch.zeros(1)}, [], half=False)
-    for asked in (lambda: checkpoint.load("nothing", "q2_protonet"), Options(start_from="nothing").check):
-        with pytest.raises(RunError, match="come with the project: a_q2_protonet;"):
-            asked()
+        path = empty / f"a_{question}.safetensors"
+        pretrained.write(path, about, {"w": torch.zeros(1)}, [], half=False)
+    with pytest.raises(RunError, match="come with the project: a_q2_protonet;"):
+        check_checkpoint(predict.Options(checkpoint="nothing"), "q2_protonet")
+    with pytest.raises(RunError, match="come with the project: a_q2_protonet;"):
+        resolve(TrainOptions(start_from="nothing", dataset="synthetic", log_root=empty, run_name="a"))
+
+
+BYTES = {
+    "empty": b"",
+    "text": b"hello",
+    "a header longer than the file": (10**12).to_bytes(8, "little") + b"{}",
+    "no description": (2).to_bytes(8, "little") + b"{}",
+}
+
+
+@pytest.mark.parametrize("kind", BYTES)
+def test_a_file_of_other_bytes_is_damaged(empty, kind):
+    (empty / "broken.safetensors").write_bytes(BYTES[kind])
+    with pytest.raises(RunError, match="damaged, or not a network"):
+        trained_network.read("broken", "q2_protonet")
+
+
+@pytest.mark.parametrize("about", ["[]", "null", "1", "{}", "[" * 100_000])
+def test_a_file_with_another_description_is_damaged(empty, about):
+    save_file({"a": torch.zeros(1)}, empty / "broken.safetensors", {"four_papers": about})
+    with pytest.raises(RunError, match="damaged, or not a network"):
+        trained_network.read("broken", "q2_protonet")
+    assert pretrained.names("q2_protonet") == []
+
+
+def test_a_file_that_is_too_large_is_not_read(empty):
+    with open(empty / "large.safetensors", "wb") as file:
+        file.truncate(10**12)  # of zeros that take no space
+    with pytest.raises(RunError, match="large.safetensors has 1,000,000,000,000 bytes"):
+        trained_network.read("large", "q2_protonet")
+
+
+# What is shipped --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,14 +222,21 @@ def test_the_default_is_a_network_of_the_project(words, output, name, script, tm
 def test_torch_hub_builds_the_network(entry):
     network = torch.hub.load(str(ROOT), entry, source="local")
     assert sum(p.numel() for p in network.parameters()) > 100_000
+
+
+@pytest.mark.parametrize("entry", ["dcgan", "protonet", "pix2pix", "darts"])
+def test_torch_hub_refuses_sizes_of_a_trained_network(entry):
     with pytest.raises(TypeError, match="it takes no layers"):
         torch.hub.load(str(ROOT), entry, source="local", pretrained=True, layers=3)
 
 
-def test_what_is_shipped_is_whole_and_described():
-    total = 0
+def test_each_network_that_is_shipped_has_measures_and_a_card():
     for path in pretrained.FOLDER.glob("*.safetensors"):
         state = pretrained.read(path)
-        assert state["rows"] and path.with_suffix(".md").is_file() and json.dumps(state["architecture"])
-        total += path.stat().st_size
-    assert total < 40_000_000
+        assert state["rows"], path
+        assert json.dumps(state["architecture"])
+        assert path.with_suffix(".md").is_file()
+
+
+def test_the_networks_are_small_enough_to_commit():
+    assert sum(path.stat().st_size for path in pretrained.FOLDER.glob("*.safetensors")) < 40_000_000
