@@ -1,65 +1,85 @@
-"""The supernet written edge by edge as in the paper: the reference of the fast one and of the benchmark."""
+"""The supernet written edge by edge as in the paper: the reference of the fast one and of its race."""
+
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from q4_darts.genotypes import NODES, PRIMITIVES, edge_index, edges_from
 from q4_darts.model_search import EDGES, Supernet
-from q4_darts.operations import OPERATIONS, cell_shapes, make_stem
+from q4_darts.operations import OPERATIONS, CellShape, cell_shapes, make_stem
 
 
 class MixedOp(nn.Module):
-    """Liu et al. 2019, eq. 2: the sum of all operations, each times its weight."""
+    """Sums all operations, each times its weight (Liu et al. 2019, eq. 2)."""
 
-    def __init__(self, channels, stride):
+    def __init__(self, channels: int, stride: int):
         super().__init__()
         self.layers = nn.ModuleList()
         for name in PRIMITIVES:
             layer = OPERATIONS[name](channels, stride, False)
-            norm = [nn.BatchNorm2d(channels, affine=False)] if "pool" in name else []
-            self.layers.append(nn.Sequential(layer, *norm) if norm else layer)
+            if "pool" in name:
+                layer = nn.Sequential(layer, nn.BatchNorm2d(channels, affine=False))
+            self.layers.append(layer)
 
-    def forward(self, x, weights):
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         return sum(weight * layer(x) for weight, layer in zip(weights, self.layers))
 
 
 class PartialOp(nn.Module):
-    """Xu et al. 2020, eq. 2: the mixed operation on some channels, the rest kept or pooled; shuffled."""
+    """Mixes operations on some channels, keeps or pools the rest, and shuffles (Xu et al. 2020, eq. 2)."""
 
-    def __init__(self, channels, stride, partial):
+    def __init__(self, channels: int, stride: int, partial: int):
         super().__init__()
-        self.partial, self.active, self.stride = partial, channels // partial, stride
+        self.partial = partial
+        self.active = channels // partial
+        self.stride = stride
         self.mixed = MixedOp(self.active, stride)
         self.layers = self.mixed.layers
 
-    def forward(self, x, weights):
-        passing = x[:, self.active :] if self.stride == 1 else F.max_pool2d(x[:, self.active :], 2, 2)
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        passing = x[:, self.active :]
+        if self.stride == 2:
+            passing = F.max_pool2d(passing, 2, 2)
         both = torch.cat([self.mixed(x[:, : self.active], weights), passing], 1)
         n, c, h, w = both.shape
         return both.view(n, self.partial, c // self.partial, h, w).transpose(1, 2).reshape(n, c, h, w)
 
 
 class PlainCell(nn.Module):
-    def __init__(self, shape, partial=1):
-        super().__init__()
-        self.inputs, self.edges = shape.inputs(affine=False), nn.ModuleList()
-        for stride in [shape.stride(state) for node in range(NODES) for state in range(node + 2)]:
-            kind, more = (PartialOp, [partial]) if partial > 1 else (MixedOp, [])
-            self.edges.append(kind(shape.channels, stride, *more))
+    """A cell whose 14 edges are modules of their own."""
 
-    def forward(self, before_before, before, weights, betas=None):
+    def __init__(self, shape: CellShape, partial: int = 1):
+        super().__init__()
+        self.inputs = shape.inputs(affine=False)
+        self.edges = nn.ModuleList()
+        for node in range(NODES):
+            for state in range(node + 2):
+                stride = shape.stride(state)
+                if partial > 1:
+                    self.edges.append(PartialOp(shape.channels, stride, partial))
+                else:
+                    self.edges.append(MixedOp(shape.channels, stride))
+
+    def forward(
+        self, before_before: Tensor, before: Tensor, weights: Tensor, betas: Tensor | None = None
+    ) -> Tensor:
         states = [self.inputs[0](before_before), self.inputs[1](before)]
         for node in range(NODES):
             rows = [edge_index(node, state) for state in range(node + 2)]
-            into = betas[rows].softmax(0) if betas is not None else [1] * len(rows)
-            edges = zip(into, rows, states)
-            states.append(sum(scale * self.edges[row](state, weights[row]) for scale, row, state in edges))
+            scales = [1] * len(rows) if betas is None else betas[rows].softmax(0)
+            total = 0
+            for scale, row, state in zip(scales, rows, states):
+                total = total + scale * self.edges[row](state, weights[row])
+            states.append(total)
         return torch.cat(states[2:], 1)
 
 
 class PlainSupernet(nn.Module):
-    def __init__(self, channels=16, layers=8, classes=10, partial=1):
+    """The supernet, pictures (n, 3, h, w) -> logits (n, classes)."""
+
+    def __init__(self, channels: int = 16, layers: int = 8, classes: int = 10, partial: int = 1):
         super().__init__()
         shapes = list(cell_shapes(channels, layers))
         self.stem = make_stem(channels)
@@ -69,44 +89,77 @@ class PlainSupernet(nn.Module):
         self.alphas = nn.Parameter(1e-3 * torch.randn(2, EDGES, len(PRIMITIVES)))
         self.betas = nn.Parameter(1e-3 * torch.randn(2, EDGES)) if partial > 1 else None
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         weights = self.alphas.softmax(-1)
-        before_before = before = self.stem(x)
+        before = self.stem(x)
+        before_before = before
         for cell, reduction in zip(self.cells, self.reductions):
             betas = None if self.betas is None else self.betas[reduction]
-            before_before, before = before, cell(before_before, before, weights[reduction], betas)
+            out = cell(before_before, before, weights[reduction], betas)
+            before_before = before
+            before = out
         return self.score(F.adaptive_avg_pool2d(before, 1).flatten(1))
 
 
-def pairs(fast: Supernet, plain: PlainSupernet):
-    """(get, parameter) per parameter of the plain supernet: `get(of)` cuts its twin out of the fast one."""
+# Between the two --------------------------------------------------------------------------------------------
+
+Get = Callable[[Callable[[Tensor], Tensor]], Tensor]
+
+
+def pairs(fast: Supernet, plain: PlainSupernet) -> Iterator[tuple[Get, nn.Parameter]]:
+    """Yields each parameter of the plain supernet with a function that cuts its twin out of the fast one.
+
+    The function takes what is cut: `get(lambda parameter: parameter.grad)` cuts the twin's gradient.
+    """
     for name in ("stem", "score"):
         for mine, other in zip(getattr(fast, name).parameters(), getattr(plain, name).parameters()):
-            yield lambda of, mine=mine: of(mine), other
-    yield lambda of: of(fast.alphas), plain.alphas
+            yield whole(mine), other
+    yield whole(fast.alphas), plain.alphas
     if fast.betas is not None:
-        yield lambda of: of(fast.betas), plain.betas
+        yield whole(fast.betas), plain.betas
     for cell, plain_cell in zip(fast.cells, plain.cells):
         for mine, other in zip(cell.inputs.parameters(), plain_cell.inputs.parameters()):
-            yield lambda of, mine=mine: of(mine), other
+            yield whole(mine), other
         for state, source in enumerate(cell.sources):
             for place, node in enumerate(edges_from(state)):
                 edge = plain_cell.edges[edge_index(node, state)]
-                layers = dict(zip(PRIMITIVES, edge.layers))
+                yield from pairs_of_edge(source, place, edge)
 
-                def cut(parameter, place=place, edges=source.edges):
-                    return lambda of: of(parameter).chunk(edges, 0)[place]
 
-                if source.stride == 2:
-                    yield cut(source.even), layers["skip_connect"].even.weight
-                    yield cut(source.odd), layers["skip_connect"].odd.weight
-                names = ("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")
-                separable = (source.sep_3_a, source.sep_3_b), (source.sep_5_a, source.sep_5_b)
-                for kind, convs in zip(names, (*separable, (source.dil_3,), (source.dil_5,))):
-                    twins = [layer for layer in layers[kind] if isinstance(layer, nn.Conv2d)]
-                    for conv, depthwise, pointwise in zip(convs, twins[::2], twins[1::2]):
-                        yield cut(conv.depthwise), depthwise.weight
-                        yield cut(conv.pointwise), pointwise.weight
+def pairs_of_edge(
+    source: nn.Module, place: int, edge: MixedOp | PartialOp
+) -> Iterator[tuple[Get, nn.Parameter]]:
+    """Yields the pairs of one edge.
+
+    Args:
+        source: of the fast cell, all edges that leave a state.
+        place: of this edge among them.
+    """
+    layers = dict(zip(PRIMITIVES, edge.layers))
+    if source.stride == 2:
+        yield part(source.even, place, source.edges), layers["skip_connect"].even.weight
+        yield part(source.odd, place, source.edges), layers["skip_connect"].odd.weight
+    convolutions = {
+        "sep_conv_3x3": (source.sep_3_a, source.sep_3_b),
+        "sep_conv_5x5": (source.sep_5_a, source.sep_5_b),
+        "dil_conv_3x3": (source.dil_3,),
+        "dil_conv_5x5": (source.dil_5,),
+    }
+    for name, convs in convolutions.items():
+        twins = [layer for layer in layers[name] if isinstance(layer, nn.Conv2d)]
+        for conv, depthwise, pointwise in zip(convs, twins[::2], twins[1::2]):
+            yield part(conv.depthwise, place, source.edges), depthwise.weight
+            yield part(conv.pointwise, place, source.edges), pointwise.weight
+
+
+def whole(parameter: nn.Parameter) -> Get:
+    """Returns a function that gives a parameter, or its gradient, as it is."""
+    return lambda of: of(parameter)
+
+
+def part(parameter: nn.Parameter, place: int, edges: int) -> Get:
+    """Returns a function that cuts one edge's part out of the parameter of several."""
+    return lambda of: of(parameter).chunk(edges, 0)[place]
 
 
 def copy_weights(fast: Supernet, plain: PlainSupernet) -> None:
