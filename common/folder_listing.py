@@ -3,16 +3,15 @@
 Nothing here imports Pillow or torch: a script refuses a wrong folder before it loads either.
 """
 
-import functools
 import os
 import re
-import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import RunError
+from common.notices import say_once
 
 # The endings that Pillow gives to the formats of image_reader.FORMATS.
 ENDINGS = ".apng .avif .avifs .bmp .gif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx".split()
@@ -20,6 +19,12 @@ ENDINGS += ".pbm .pfm .pgm .png .pnm .ppm .tif .tiff .webp".split()
 # What systems leave behind, which nobody misses.
 JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information", "thumbs.db"}
 JUNK |= {"desktop.ini", "cachedir.tag"}
+# The same, among what is hidden.
+HIDDEN_JUNK = {".ds_store", ".git", ".svn", ".hg", ".dvc", ".venv", ".cache", ".idea", ".vscode", ".trash"}
+HIDDEN_JUNK |= {".ipynb_checkpoints", ".thumbnails", ".fseventsd", ".trashes", ".temporaryitems"}
+HIDDEN_JUNK |= {".spotlight-v100", ".documentrevisions-v100", ".appledouble"}
+# What a cache of our own holds: common/image_cache.py and those who use it.
+OWN_CACHE = re.compile(r"CACHEDIR\.TAG|(pictures|classifier|apart)-.*\.pt|[0-9a-f]+\.content|.*\.partial\d+")
 MOST_NAMED = 5  # files in a message
 
 
@@ -32,6 +37,7 @@ class Reason(NamedTuple):
 
 NO_PICTURE = Reason("file that is no picture", "files that are no pictures")
 PIPE = Reason("pipe or device", "pipes or devices")
+HIDDEN = Reason("hidden picture or folder", "hidden pictures or folders")
 
 
 class Listing(NamedTuple):
@@ -48,15 +54,20 @@ class Listing(NamedTuple):
 
 
 def scan(folder: Path) -> Listing:
-    """Lists everything in a folder but hidden files, what systems leave behind, and caches of our own.
+    """Lists everything in a folder but what systems leave behind, and caches of our own.
+
+    Of what is hidden, pictures and folders are among the others; hidden files of another kind are not listed.
 
     Raises:
         RunError: the folder cannot be read.
     """
-    listing = Listing([], [], {NO_PICTURE: [], PIPE: []})
+    listing = Listing([], [], {NO_PICTURE: [], PIPE: [], HIDDEN: []})
     for entry in _entries(folder):
         path = folder / entry.name
-        if _is_folder(entry):
+        if entry.name[0] == ".":
+            if _is_folder(entry) or path.suffix.lower() in ENDINGS:
+                listing.others[HIDDEN].append(path)
+        elif _is_folder(entry):
             listing.folders.append(path)
         elif _is_pipe(entry):
             listing.others[PIPE].append(path)
@@ -69,7 +80,8 @@ def scan(folder: Path) -> Listing:
 
 def contents(folder: Path) -> str:
     """Returns what a folder holds, for messages."""
-    return _name([entry.name + "/" * _is_folder(entry) for entry in _entries(folder)]) or "nothing"
+    seen = [entry for entry in _entries(folder) if entry.name[0] != "."]
+    return _name([entry.name + "/" * _is_folder(entry) for entry in seen]) or "nothing"
 
 
 def one_form(name: str) -> str:
@@ -96,13 +108,7 @@ def say_left_out(folder: Path, others: dict[Reason, list[Path]]) -> None:
         names = [str(path.relative_to(folder)) for path in paths]
         texts.append(f"{text}: {_name(names)}")
     if texts:
-        say(f"left out of {folder}: {'; '.join(texts)}")
-
-
-@functools.cache
-def say(line: str) -> None:
-    """Prints a line on the screen unless it stands there already."""
-    print(line, file=sys.stderr)
+        say_once(f"left out of {folder}: {'; '.join(texts)}")
 
 
 def _name(names: Sequence[str]) -> str:
@@ -112,16 +118,21 @@ def _name(names: Sequence[str]) -> str:
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:
-    """Lists what a folder holds in natural order, without hidden files, leftovers and caches of our own."""
+    """Lists what a folder holds in natural order, without leftovers of systems and caches of our own."""
     try:
         with os.scandir(folder) as inside:
-            seen = [entry for entry in inside if entry.name[0] != "." and entry.name.lower() not in JUNK]
+            seen = [entry for entry in inside if not _is_junk(entry.name.lower())]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise RunError(f"{folder} cannot be read ({error.strerror})") from error
     users = [entry for entry in seen if not _is_own_cache(entry)]
     return sorted(users, key=lambda entry: natural(entry.name))
+
+
+def _is_junk(name: str) -> bool:
+    """Returns whether a system left a file or folder of this name, in small letters, behind."""
+    return name in JUNK or name in HIDDEN_JUNK or name.startswith("._")
 
 
 def _is_own_cache(entry: os.DirEntry) -> bool:
@@ -132,10 +143,9 @@ def _is_own_cache(entry: os.DirEntry) -> bool:
     if entry.name != "cache" or not os.path.isfile(Path(entry.path, "CACHEDIR.TAG")):
         return False
     try:
-        inside = os.listdir(entry.path)
-    except OSError:
-        return True
-    return not any(Path(name).suffix.lower() in ENDINGS for name in inside)
+        return all(OWN_CACHE.fullmatch(name) for name in os.listdir(entry.path))
+    except OSError:  # whoever lists it says so
+        return False
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import RunError, UsageError
-from common.folder_listing import Reason, contents, one_form, say, say_left_out, scan
+from common.folder_listing import HIDDEN, Reason, contents, one_form, say_left_out, scan
+from common.notices import say_once
 
 BESIDE_CLASSES = Reason("picture beside the classes", "pictures beside the classes")
 INSIDE_CLASS = Reason("folder inside a class", "folders inside classes")
@@ -83,7 +84,7 @@ def skip_small(classes: dict[str, list[Path]], least: int) -> dict[str, list[Pat
     """Returns the classes with `least` images or more; the others are named on the screen."""
     small = [f"{name} ({len(files)})" for name, files in classes.items() if len(files) < least]
     if small:
-        say(f"left out, with fewer than {least} images: {', '.join(small)}")
+        say_once(f"left out, with fewer than {least} images: {', '.join(small)}")
     return {name: files for name, files in classes.items() if len(files) >= least}
 
 
@@ -129,7 +130,8 @@ def say_beside(folder: Path, used: Iterable[Path]) -> None:
     listing = scan(folder)
     unused = set(listing.folders) - set(used)
     folders = [path for path in listing.folders if path in unused]
-    say_left_out(folder, {NO_PART: folders, BESIDE_PARTS: listing.images})
+    left_out = {NO_PART: folders, BESIDE_PARTS: listing.images, HIDDEN: listing.others[HIDDEN]}
+    say_left_out(folder, left_out)
 
 
 def list_labelled(

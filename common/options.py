@@ -1,7 +1,6 @@
 """The options that scripts of all questions share, and their checks. Nothing here imports torch."""
 
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from common import pretrained
 from common.errors import UsageError
+from common.notices import say
 from common.ranges import FREE_ON_RESUME, at_least, check_ranges
 from common.run_folder import RunFolder
 
@@ -150,5 +150,5 @@ def shrink(options: OptionsType, **tiny: Any) -> OptionsType:
     changed = {name: value for name, value in small.items() if name in free - given}
     if changed:
         listed = ", ".join(f"--{name} {value}" for name, value in changed.items())
-        print(f"--smoke sets {listed}", file=sys.stderr)
+        say(f"--smoke sets {listed}")
     return replace(options, **changed)

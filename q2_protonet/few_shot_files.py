@@ -1,11 +1,12 @@
 """Which files are the examples of a class, and which are to be classified. Nothing here imports torch."""
 
-import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from common.errors import UsageError
-from common.image_files import list_folders, list_images, one_form, skip_small
+from common.errors import RunError, UsageError
+from common.folder_listing import one_form
+from common.image_files import list_classes, list_folders, list_images
+from common.notices import say_once
 
 UNKNOWN = "unknown"  # what predict.py --unknown calls a drawing of another class
 
@@ -17,15 +18,14 @@ def find_support(folder: Path, least: int) -> dict[str, list[Path]]:
         least: classes with fewer images are left out and named.
 
     Raises:
-        UsageError: this is no folder, or has fewer than two classes, or one without images.
+        UsageError: this is no folder, or has fewer than two classes, one without images, or two of one name.
     """
     if not folder.is_dir():
         raise UsageError(f"--support {folder} is not a folder")
-    support = {one_form(inner.name): list_images(inner) for inner in list_folders(folder)}
-    support = skip_small(support, least)
-    empty = [name for name, files in support.items() if not files]
-    if empty:
-        raise UsageError(f"no images in these classes of --support {folder}: {', '.join(empty)}")
+    try:
+        support = list_classes(folder, least)
+    except RunError as error:
+        raise UsageError(f"--support: {error}") from error
     if len(support) < 2:
         raise UsageError(f"--support {folder} must hold two or more folders, one per class")
     return support
@@ -55,7 +55,7 @@ def find_queries(paths: Sequence[Path], classes: Container[str], unknown: bool) 
                 label = name if name in classes else UNKNOWN
                 queries |= dict.fromkeys(list_images(inner), label)
             else:
-                print(f"left out: {inner}, no class of --support", file=sys.stderr)
+                say_once(f"left out: {inner}, no class of --support")
         queries |= dict.fromkeys(list_images(path, folders_too=True), "")
     if not queries:
         raise UsageError("no images (.png, .jpg, ...) in --query")

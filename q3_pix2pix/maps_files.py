@@ -4,8 +4,8 @@ from pathlib import Path
 
 from common import download
 from common.errors import RunError
-from common.folder_listing import contents
-from common.image_files import find_parts, list_folders, list_images
+from common.folder_listing import contents, one_form
+from common.image_files import find_parts, list_folders, list_images, say_beside
 
 MAPS_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/maps.tar.gz"
 MAPS_BYTES = 250_242_400  # its author gives no checksum
@@ -84,6 +84,8 @@ def list_pairs(folder: Path, test: bool = False) -> dict[str, list[Files]]:
     if test:
         side_a["test"] = find_test(folder, side_a["val"], "A")
         side_b["test"] = find_test(folder, side_b["val"], "B")
+    tests = [inner for inner in list_folders(folder) if inner.name.lower() in ("testa", "testb")]
+    say_beside(folder, [*side_a.values(), *side_b.values(), *tests])
     return {part: match_by_name(inner, side_b[part]) for part, inner in side_a.items()}
 
 
@@ -131,14 +133,17 @@ def match_by_name(folder_a: Path, folder_b: Path) -> list[Files]:
 def by_stem(folder: Path) -> dict[str, Path]:
     """Returns the pictures of a folder by their names without endings.
 
+    The names are in one Unicode form.
+
     Raises:
         RunError: there are none, or two have the same name.
     """
     files: dict[str, Path] = {}
     for file in sorted(require_images(folder)):
-        if file.stem in files:
-            raise RunError(f"{files[file.stem]} and {file} have one name: which of them belongs to the pair?")
-        files[file.stem] = file
+        stem = one_form(file.stem)
+        if stem in files:
+            raise RunError(f"{files[stem]} and {file} have one name: which of them belongs to the pair?")
+        files[stem] = file
     return files
 
 

