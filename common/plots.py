@@ -9,8 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import matplotlib.style
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -20,13 +18,9 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from PIL import Image
 from torch import Tensor
 
+from common.plot_style import in_our_style
 from common.rows import read_table
 
-# Laid over matplotlib's defaults: a user's matplotlibrc may turn images over, or set text in LaTeX.
-STYLE = {"font.size": 11, "axes.titlesize": 12, "lines.linewidth": 1.6, "savefig.dpi": 130}
-STYLE |= {"axes.grid": True, "axes.axisbelow": True, "grid.alpha": 0.3, "legend.frameon": False}
-STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
-STYLE |= {"text.parse_math": False}  # a $ in a class or file name is a dollar
 LEARNING_RATE = "learning rate"  # the label of a panel with a logarithmic axis
 MOST_CLASSES = 40  # that a confusion matrix can show legibly
 COLORS = {"train": "#1f77b4", "validation": "#d95f02"}  # distinct in grey print and for the colour-blind
@@ -37,7 +31,7 @@ Panels = dict[str, dict[str, str]]  # label of the y axis -> column -> its name 
 def figure(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (5.2, 3.6), **keywords: Any
 ) -> tuple[Figure, np.ndarray]:
-    """Makes a figure of `rows` x `columns` panels; from now on matplotlib draws in our style.
+    """Makes a figure of `rows` x `columns` panels, in a function that is decorated with `in_our_style`.
 
     Args:
         size: of each panel, width and height in inches.
@@ -45,11 +39,11 @@ def figure(
     Returns:
         The figure, and its axes as a 2-D array.
     """
-    matplotlib.style.use(["default", STYLE])
     canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     return canvas, canvas.subplots(rows, columns, squeeze=False, **keywords)
 
 
+@in_our_style
 def save(canvas: Figure, path: Path) -> Path:
     """Writes the figure and returns its path; characters that the fonts lack are named once."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +90,7 @@ def short(name: str, most: int = 20) -> str:
     return f"{name[: most // 2]}…{name[len(name) - end :]}"
 
 
+@in_our_style
 def curves(
     metrics: Path, path: Path, title: str, best_epoch: int | None = None, panels: Panels | None = None
 ) -> None:
@@ -192,6 +187,7 @@ def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -
         axis.set_xlabel(below, fontsize=9, color=color, labelpad=2)
 
 
+@in_our_style
 def image_grid(
     images: Grid,
     path: Path,
@@ -219,6 +215,7 @@ def image_grid(
     return save(canvas, path)
 
 
+@in_our_style
 def confusion(predicted: Tensor, labels: Tensor, names: list[str], path: Path, network: str = "") -> Path:
     """Draws which class is predicted for which: one row per true class, in percent of its pictures.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from common import plots
 from common.json_files import read_json
 from common.labelled_images import LabelledImages
+from common.plot_style import in_our_style
 from q1_dcgan.classifier import Classifier, judge
 from q1_dcgan.measures import nearest
 from q1_dcgan.mnist_files import SIZE
@@ -44,6 +45,7 @@ def write_sheet(images: Tensor, path: Path) -> None:
     Image.fromarray(sheet(images.cpu().numpy(), SHEET_COLUMNS)).save(path)
 
 
+@in_our_style
 def plot_sheet(images: np.ndarray, columns: int, path: Path, title: str, names: Sequence[str] = ()) -> None:
     """Draws samples in rows of `columns`, each with its name below it if there are names."""
     gap = 10 if names else 1
@@ -73,6 +75,7 @@ def plot_run(folder: Path, figures: Path, title: str) -> None:
     animate(sheets, figures / "samples.gif")
 
 
+@in_our_style
 def plot_samples(sheets: Sequence[Path], folder: Path, figures: Path, title: str) -> None:
     """Draws samples.png: one fixed noise after epochs 1, n/2 and n.
 
@@ -121,6 +124,7 @@ def plot_curves(folder: Path, figures: Path, title: str) -> None:
     plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=CURVES)
 
 
+@in_our_style
 def plot_losses(folder: Path, figures: Path, title: str) -> None:
     """Draws losses.png from steps.csv: both losses, and the discriminator's mean output."""
     table, smooth = plots.read_steps(folder / "steps.csv")
@@ -164,6 +168,7 @@ def plot_neighbours(images: Tensor, train: LabelledImages, path: Path) -> list[f
     return distance.tolist()
 
 
+@in_our_style
 def plot_histogram(images: Tensor, classifier: Classifier, names: list[str], path: Path) -> None:
     """Draws how often the classifier sees each class; of many classes, the rarest and the commonest."""
     predicted = judge(classifier, images)[1].argmax(1)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common import plots
+from common.plot_style import in_our_style
 from common.rows import read_rows, write_rows
 from q2_protonet.few_shot import Support
 from q2_protonet.measures import embed
@@ -87,6 +89,7 @@ def plot_episode(folder: Path, figures: Path) -> None:
     plot_embedding(points[:shown], roles, names[:shown], title, figures / "embedding.png")
 
 
+@in_our_style
 def plot_embedding(points: np.ndarray, roles: list[str], names: list[str], title: str, path: Path) -> None:
     """Plots where prototypes, support and queries lie, in one colour per class.
 
@@ -97,7 +100,7 @@ def plot_embedding(points: np.ndarray, roles: list[str], names: list[str], title
     """
     many = len(points) > 10
     canvas, ((axis,),) = plots.figure(size=(8.5 if many else 7.5, 5.6))
-    colors = plots.matplotlib.colormaps["tab20" if many else "tab10"].colors
+    colors = matplotlib.colormaps["tab20" if many else "tab10"].colors
     stars = []  # prototypes, for a legend: labels that begin with _ are left out of one
     for of_class, color in zip(points, colors):
         for role, marker in MARKERS.items():
@@ -117,6 +120,7 @@ def _of_how_many(shown: int, way: int) -> str:
 # Predictions ------------------------------------------------------------------------------------------------
 
 
+@in_our_style
 def plot_support(support: Support, query: Tensor, label: str = "unknown") -> Figure:
     """Plots examples, prototypes and an unknown drawing along the two directions in which they differ most.
 
@@ -139,6 +143,7 @@ def plot_support(support: Support, query: Tensor, label: str = "unknown") -> Fig
     return canvas
 
 
+@in_our_style
 def plot_predictions(
     rows: list[dict], images: np.ndarray, nearest: np.ndarray, network: str, path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from common import plots
+from common.plot_style import in_our_style
 from common.rows import read_table
 from q3_pix2pix.legend import Legend
 from q3_pix2pix.maps_dataset import Pairs
@@ -49,6 +50,7 @@ def plot_curves(folder: Path, figures: Path, title: str) -> None:
     plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=panels)
 
 
+@in_our_style
 def plot_losses(folder: Path, figures: Path, title: str) -> Path:
     """Draws losses.png from steps.csv: the generator's two parts and the discriminator's two halves."""
     table, smooth = plots.read_steps(folder / "steps.csv")
@@ -87,6 +89,7 @@ def write_gif(folder: Path, figures: Path) -> Path:
     return plots.write_gif([Image.open(sheet) for sheet in chosen], figures / "samples.gif")
 
 
+@in_our_style
 def plot_triplets(
     path: Path, title: str, order: list[int], pairs: Pairs, outputs: Tensor, legend: Legend | None
 ) -> Path:

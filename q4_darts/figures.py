@@ -14,6 +14,7 @@ from matplotlib.patches import Arc
 from PIL import Image
 
 from common import plots
+from common.plot_style import in_our_style
 from q4_darts.genotypes import NODES, PRIMITIVES, Edge, Genotype, from_lists
 
 COLORS = {
@@ -170,6 +171,7 @@ def operation_name(operation: str) -> str:
     return operation.replace("_connect", "").replace("_", " ")
 
 
+@in_our_style
 def plot_cells(genotype: Genotype, title: str) -> Figure:
     """Draws normal and reduction cell, one above the other."""
     canvas, axes = plots.figure(2, 1, (7.6, 3.6))
@@ -202,6 +204,7 @@ def read_epochs(folder: Path) -> list[dict]:
     return [json.loads(file.read_text()) for file in sorted((folder / "genotypes").glob("epoch_*.json"))]
 
 
+@in_our_style
 def plot_cells_gif(folder: Path, path: Path, frames: int = 60) -> Path:
     """Draws the cells after every epoch (every n-th, for at most `frames`), the last one for longer."""
     epochs = read_epochs(folder)
@@ -215,6 +218,7 @@ def plot_cells_gif(folder: Path, path: Path, frames: int = 60) -> Path:
     return plots.write_gif(images, path, duration=400)
 
 
+@in_our_style
 def plot_alphas(folder: Path, path: Path, title: str) -> Path:
     """Draws heat maps of the softmax weights over the epochs: one row per cell, one column per operation.
 
@@ -254,6 +258,7 @@ def plot_alphas(folder: Path, path: Path, title: str) -> Path:
 # Predictions ------------------------------------------------------------------------------------------------
 
 
+@in_our_style
 def plot_predictions(images: np.ndarray, rows: list[dict], network: str) -> Figure:
     """Draws the first pictures (n, h, w, 3) uint8, each with its likeliest class.
 

@@ -79,6 +79,20 @@ def test_a_users_settings_do_not_reach_a_figure(tmp_path, setting):
     assert other.read_bytes() == plain.read_bytes()
 
 
+def test_a_users_settings_are_theirs_again_after_a_figure(tmp_path):
+    with matplotlib.rc_context({"image.origin": "lower", "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        plots.image_grid(np.zeros((1, 1, 8, 8)), tmp_path / "a.png", "title")
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_a_figure_that_fails_leaves_a_users_settings_alone(tmp_path):
+    before = dict(matplotlib.rcParams)
+    with pytest.raises(TypeError):
+        plots.image_grid(None, tmp_path / "a.png", "title")
+    assert dict(matplotlib.rcParams) == before
+
+
 # Curves -----------------------------------------------------------------------------------------------------
 
 
