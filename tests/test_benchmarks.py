@@ -22,6 +22,7 @@ from q3_pix2pix.pix2pix import PatchGAN, UNet
 from q3_pix2pix.train import train_step as pix2pix_step
 from q4_darts.model_search import Supernet
 from q4_darts.train_search import train_step as darts_step
+from tests.conftest import SLOW_SECONDS
 
 CPU = torch.device("cpu")
 RUNTIME = Runtime(CPU)
@@ -200,10 +201,11 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_a_whole_race_runs(name, script):
     flags, sizes = SMALL[name]
-    done = script("benchmarks/race.py", name, *flags.split(), "--steps", "1", "--device", "cpu")
+    words = ("benchmarks/race.py", name, *flags.split(), "--steps", "1", "--device", "cpu")
+    done = script(*words, timeout=SLOW_SECONDS)  # a process for each version
+    assert "FAILED" not in done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"{sizes}, CPU")
     versions = [line[:32].strip() for line in lines[2:]]
     assert versions[0] == "plain fp32"
     assert {"ours fp32", "ours bf16"} <= set(versions)
-    assert "FAILED" not in done.stderr
