@@ -14,7 +14,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 
 from common.averaging import averaged
-from common.runtime import Runtime
+from common.device import Runtime
 from q1_dcgan import dcgan, mnist_dataset
 from q1_dcgan import train as dcgan_train
 from q2_protonet import omniglot_dataset
@@ -27,7 +27,7 @@ from q4_darts import cifar10_dataset, model
 from q4_darts.genotypes import DARTS_V2
 from q4_darts.model_search import Supernet
 from q4_darts.train import train_step
-from q4_darts.train_search import search_step
+from q4_darts.train_search import train_step as search_step
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the scripts themselves show it")
 CUDA = torch.device("cuda", 0)
@@ -41,7 +41,7 @@ def runtime(request):
     mock.patch("torch.autograd.grad", gradients).start()
     cifar10_dataset.colors.cache_clear()
     with FakeTensorMode():
-        yield Runtime(CUDA, request.param)
+        yield Runtime(CUDA, precision=request.param)
     mock.patch.stopall()
     cifar10_dataset.colors.cache_clear()
 
@@ -80,6 +80,12 @@ def made_up_gradients(*networks):
         yield
 
 
+def keep(figures):
+    """Keeps a step's figures on the device, as Training.record does."""
+    figures = [figure.detach() for figure in figures]
+    torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack(figures)
+
+
 def adam(network):
     return torch.optim.Adam(network.parameters(), fused=True)
 
@@ -102,8 +108,8 @@ def test_dcgan(runtime, size, label_as):
     noise = torch.randn(4, 8, device=CUDA)
     optimizers = [adam(network) for network in networks]
     with made_up_gradients(*networks):
-        figures = dcgan_train.train_step(networks, optimizers, real, noise, labels, labels, runtime, 1.0)
-    torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack(figures)  # as loop.record does
+        figures = dcgan_train.train_step(networks, optimizers, real, noise, labels, labels, 1.0, runtime)
+    keep(figures)
     assert drawn[0].dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[runtime.precision]
     assert mnist_dataset.to_uint8(drawn[0]).device == CUDA
 
@@ -118,8 +124,8 @@ def test_protonet(runtime):
     images = omniglot_dataset.jitter(images, None)
     network = on_cuda(ProtoNet)
     with made_up_gradients(network):
-        figures = protonet_train.train_step(network, adam(network), runtime, images, 5, 2)
-    torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack([figure.detach() for figure in figures])
+        figures = protonet_train.train_step(network, adam(network), images, 5, 2, False, runtime)
+    keep(figures)
     with mock.patch("copy.deepcopy", lambda _: on_cuda(ProtoNet)):  # fake tensors cannot be copied
         average = averaged(network, 0.999)
     average.update(network)
@@ -129,12 +135,13 @@ def test_pix2pix(runtime):
     generator, discriminator = on_cuda(pix2pix.UNet, 32, 8), on_cuda(pix2pix.PatchGAN, 8)
     pairs = maps_dataset.random_crop_and_mirror(whole(256, 5, 6, 35, 35)[whole(5, 2)], 32, None)
     photo, real = maps_dataset.prepare(pairs).split(3, 1)
-    optimizers = adam(generator), adam(discriminator)
-    with made_up_gradients(generator, discriminator):
-        losses = pix2pix_train.train_step(generator, discriminator, *optimizers, photo, real, runtime)
-    torch.zeros(3, len(losses), device=CUDA)[1] = torch.stack(losses)
+    networks = (generator, discriminator)
+    optimizers = (adam(generator), adam(discriminator))
+    with made_up_gradients(*networks):
+        losses = pix2pix_train.train_step(networks, optimizers, photo, real, 1.0, 1.0, runtime)
+    keep(losses)
     with pix2pix.own_statistics(generator):
-        assert maps_dataset.to_unit(generator(photo)).device == CUDA
+        assert maps_dataset.to_uint8(generator(photo)).device == CUDA
 
 
 @pytest.mark.parametrize("order, partial", [("second", 1), ("first", 4), ("warm-up", 1)])
@@ -146,9 +153,9 @@ def test_search(runtime, order, partial):
     batch = cifar10_dataset.augment(whole(256, 9, 32, 32, 3)[index], None), whole(10, 9)[index]
     batch_a = None if order == "warm-up" else batch
     with made_up_gradients(network):
-        figures = search_step(network, sgd, adam, batch, batch_a, runtime, order)
-    figures = [figure.detach() for figure in figures if figure is not None]
-    torch.zeros(3, len(figures), device=CUDA)[1] = torch.stack(figures)
+        order = "first" if order == "warm-up" else order
+        figures = search_step(network, (sgd, adam), batch, batch_a, order, runtime)
+    keep(figure for figure in figures if figure is not None)
     assert all((alphas.grad is None) == (batch_a is None) for alphas in network.architecture())
 
 
@@ -156,7 +163,7 @@ def test_derived_network(runtime):
     network = on_cuda(model.Network, DARTS_V2, 4, 3, 10, True)
     sgd = torch.optim.SGD(network.parameters(), 0.1, 0.9)
     x, y = cifar10_dataset.augment(whole(256, 4, 32, 32, 3), None, 16), whole(10, 4)
-    keep = torch.ones(3, 8, 4, 1, 1, 1, device=CUDA)
+    paths = torch.ones(3, 8, 4, 1, 1, 1, device=CUDA)
     with made_up_gradients(network):
-        figures = train_step(network, sgd, x, y, keep, 0.4, runtime)
-    torch.zeros(3, 2, device=CUDA)[1] = torch.stack([figure.detach() for figure in figures])
+        figures = train_step(network, sgd, (x, y), paths, 0.4, runtime)
+    keep(figures)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.runtime import Runtime
+from common.device import Runtime
 from q1_dcgan.dcgan import Discriminator, Generator
 from q2_protonet.protonet import ProtoNet
 from q3_pix2pix.pix2pix import PatchGAN, UNet
@@ -19,7 +19,7 @@ from q4_darts.genotypes import NAMED
 from q4_darts.measures import predict
 from q4_darts.model import Network
 from q4_darts.model_search import Supernet
-from q4_darts.train_search import search_step
+from q4_darts.train_search import train_step
 from tests.conftest import ENVIRONMENT, ROOT
 
 DEVICE = "cuda"
@@ -118,7 +118,7 @@ def test_gradients_on_the_gpu_are_those_on_the_cpu(name):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_epoch_of_pc_darts_at_full_size(precision):
     """In bf16, on an H100, such searches ended with "illegal memory access" before `with_room`."""
-    runtime = Runtime(torch.device(DEVICE), precision)
+    runtime = Runtime(torch.device(DEVICE), precision=precision)
     torch.manual_seed(0)
     model = Supernet(16, 8, partial=4).to(DEVICE)
     sgd = torch.optim.SGD(model.weights(), 0.1, 0.9, weight_decay=3e-4, fused=True)
@@ -127,7 +127,7 @@ def test_an_epoch_of_pc_darts_at_full_size(precision):
         images = torch.randn(2, 256, 32, 32, 3, device=DEVICE).permute(0, 1, 4, 2, 3)  # as augment gives them
         batch, batch_a = zip(images, torch.randint(10, (2, 256), device=DEVICE))
         batch_a = batch_a if step >= 100 else None  # after the warm-up
-        loss, *_ = search_step(model, sgd, adam, batch, batch_a, runtime)
+        loss, *_ = train_step(model, (sgd, adam), batch, batch_a, "first", runtime)
     assert loss.isfinite()
     logits = predict(model, torch.randint(256, (5000, 32, 32, 3), device=DEVICE, dtype=torch.uint8), runtime)
     assert logits.isfinite().all()

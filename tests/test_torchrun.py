@@ -12,15 +12,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.results import read_table
-from common.run import Run
-from common.runtime import Runtime, ScriptOptions, start
+from common.device import Runtime, start
+from common.options import TrainingOptions
+from common.rows import read_table
+from common.training import Training
 from q1_dcgan import classifier, dcgan
 from q1_dcgan import train as q1_train
 from q2_protonet import train as q2_train
 from q3_pix2pix import train as q3_train
 from q4_darts import train as q4_train
-from q4_darts import train_search
+from q4_darts import train_search as q4_search
 from q4_darts.architect import first_order, second_order
 from q4_darts.model_search import Supernet
 from tests.conftest import ENVIRONMENT, ROOT
@@ -36,7 +37,7 @@ SCRIPTS = {  # folder of the run -> script, options, and steps of an epoch on tw
     "q1_dcgan/a": (q1_train, DCGAN, 4),
     "q2_protonet/a": (q2_train, PROTONET, 3),
     "q3_pix2pix/a": (q3_train, {"image_size": 32, "base_channels": 4, "batch_size": 8, "log_every": 1}, 4),
-    "q4_darts/search": (train_search, DARTS | {"order": "second"}, 3),
+    "q4_darts/search": (q4_search, DARTS | {"order": "second"}, 3),
     "q4_darts/a": (q4_train, DARTS | {"genotype": "random:0"}, 6),
 }
 
@@ -46,7 +47,8 @@ def train(run: str, folder: Path, **more: object) -> None:
     script, options, _ = SCRIPTS[run]
     roots = {"log_root": folder / "logs", "figure_root": folder / "figures", "data_root": folder / "data"}
     named = {"run_name": run.split("/")[1], "dataset": "synthetic", "device": "cpu", "epochs": 1}
-    script.main(script.Options(**options | named | roots | more))
+    named["precision"] = "fp32"  # the same on every CPU
+    script.main(script.Options(**(options | named | roots | more)))
 
 
 def normalise_each_picture(x, mean, var, weight=None, bias=None, *_):
@@ -65,24 +67,31 @@ def patch(setattr=setattr) -> None:
 
 def all_scripts(folder: str) -> None:
     """Trains by each script; at every checkpoint all parameters and optimisers are those of rank 0."""
-    save, compared = Run.save_last, []
+    compared = []
 
-    def comparing(self, parts, **position):
-        for name, part in parts.items():
-            tensors = part.parameters() if isinstance(part, torch.nn.Module) else ()
-            if isinstance(part, torch.optim.Optimizer):
-                kept = [value for state in part.state.values() for value in state.values()]
-                tensors = [value for value in kept if isinstance(value, torch.Tensor)]
-            for tensor in [part.get_state()] if isinstance(part, torch.Generator) else tensors:
-                of_first = tensor.detach().clone()
-                torch.distributed.broadcast(of_first, 0)
-                assert torch.equal(of_first, tensor), name
-                compared.append(name)
-        save(self, parts, **position)
+    def tensors_of(part):
+        if isinstance(part, torch.Generator):
+            return [part.get_state()]
+        if isinstance(part, torch.nn.Module):
+            return list(part.parameters())
+        if not isinstance(part, torch.optim.Optimizer):
+            return []
+        kept = [value for state in part.state.values() for value in state.values()]
+        return [value for value in kept if isinstance(value, torch.Tensor)]
 
-    Run.save_last = comparing
+    class Comparing(Training):
+        def _save_last(self, stopping):
+            for name, part in self.checkpoints.parts.items():
+                for tensor in tensors_of(part):
+                    of_first = tensor.detach().clone()
+                    torch.distributed.broadcast(of_first, 0)
+                    assert torch.equal(of_first, tensor), name
+                    compared.append(name)
+            super()._save_last(stopping)
+
     patch()
-    for run in SCRIPTS:
+    for run, (script, _, _) in SCRIPTS.items():
+        script.Training = Comparing
         train(run, Path(folder))
         assert compared, run
         compared.clear()
@@ -91,16 +100,18 @@ def all_scripts(folder: str) -> None:
 def gradients() -> None:
     """The mean of the processes' gradients is the gradient on the union of their batches."""
     patch()
-    runtime, one = start(ScriptOptions(device="cpu")), Runtime(torch.device("cpu"), "fp32")
+    one = Runtime(torch.device("cpu"))
+    runtime = start(TrainingOptions(device="cpu", precision="fp32"))
     # The union, and this process's half.
-    parts = (one, slice(None)), (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3))
+    parts = [(one, slice(None)), (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3))]
 
     networks = dcgan.Generator(8, 10, base_channels=4), dcgan.Discriminator(10, base_channels=4)
     optimizers = [torch.optim.SGD(network.parameters(), 0) for network in networks]  # weights stay
     real, noise, labels = torch.rand(6, 1, 28, 28), torch.randn(6, 8), torch.randint(0, 10, (6,))
     found = []
     for where, mine in parts:
-        q1_train.train_step(networks, optimizers, real[mine], noise[mine], labels[mine], labels[mine], where)
+        batch = (real[mine], noise[mine], labels[mine], labels[mine])
+        q1_train.train_step(networks, optimizers, *batch, penalty=0.0, runtime=where)
         found.append([p.grad for network in networks for p in network.parameters()])
     torch.testing.assert_close(found[1], found[0])
 
@@ -150,7 +161,11 @@ ENDS |= {"stopped": (SEARCH, signal.SIGTERM, 0, 1)}
 @pytest.mark.parametrize("command, number, restarts, status", ENDS.values(), ids=ENDS)
 def test_a_worker_ends(roots, tmp_path, command, number, restarts, status):
     folder = tmp_path / "logs" / command.partition("/")[0] / "a"
-    command = [*command.split(), *"--dataset synthetic --device cpu --epochs 3 --run_name a".split(), *roots]
+    command = [
+        *command.split(),
+        *"--dataset synthetic --device cpu --precision fp32 --epochs 3 --run_name a".split(),
+        *roots,
+    ]
     command = [*TORCHRUN, "--max_restarts", str(restarts), *command]
     torchrun = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     while not (folder / "checkpoints/last.pt").exists():

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from reproduction.presets import Row
+from reproduction.commands import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -170,13 +170,18 @@ class Server:
         return self.file.read_text()
 
 
+def row_of(script: Script, name: str) -> Row:
+    """A run as reproduce.py sees it."""
+    return Row(script.question, name, script.file.removesuffix(".py"))
+
+
 def words_of(script: Script, folder: Path, name: str) -> list[str]:
     """The command of a run, with --resume or --overwrite where the state of its folder needs it."""
     roots = f"--data_root {folder}/{name}-data --log_root {folder}/logs --figure_root {folder}/figures"
     words = f"{script.question}/{script.file} {script.flags.format(data=folder)} {roots} --run_name {name}"
-    state = Row(script.question, name, script.file).state(folder / "logs")
+    state = row_of(script, name).state(folder / "logs")
     more = {"cut": ["--resume"], "empty": ["--overwrite"]}.get(state, [])
-    return [*words.split(), "--device", "cpu", *more]
+    return [*words.split(), "--device", "cpu", "--precision", "fp32", *more]  # the same on every CPU
 
 
 def outcome(run: Path) -> dict[str, object]:
@@ -221,7 +226,7 @@ def campaign(name: str, kills: int, seed: int, server: Server) -> Counter:
     calm = outcome(script.run(logs, f"{name}-calm"))
     while tally["kills"] < kills:
         run = f"{name}-{tally['runs']}"
-        row, history = Row(script.question, run, script.file), []
+        row, history = row_of(script, run), []
         while row.state(logs) != "done":  # it may be killed after its end
             by_time = draws.random() < 0.5
             at = draws.uniform(0, length) if by_time else draws.randint(1, acts)

@@ -20,17 +20,17 @@ import pytest
 import torch
 from PIL import Image
 
-from common import archive, checkpoint
-from common.images import read_image
-from common.runtime import RunError, UsageError
-from q1_dcgan.mnist_dataset import load_folder, read_idx
-from q2_protonet.omniglot_dataset import read_ink
-from q2_protonet.splits import read_list
-from q3_pix2pix.maps_dataset import read_pair
-from q4_darts import genotypes
-from tests.common.test_images import encoded
-from tests.faults.test_archives import write_archive
-from tests.faults.test_hostile_input import flips
+from common import checkpoint, download
+from common.errors import RunError, UsageError
+from common.image_reader import Depth, read_image
+from q1_dcgan.mnist_dataset import load_folder
+from q1_dcgan.mnist_files import read_idx
+from q2_protonet.drawings import read_ink
+from q2_protonet.omniglot_files import read_list
+from q3_pix2pix.pair_reader import PairReader
+from q4_darts import genotype_text, genotypes
+from tests.common.test_download import write_archive
+from tests.common.test_image_reader import encoded
 
 TIMES = 10 if os.environ.get("SOAK") == "1" else 1
 ODD = [None, True, -1, 0, 5, 10**30, 1e308, float("nan"), float("inf"), "", "none", "skip_connect", "\ud800"]
@@ -64,6 +64,16 @@ def mutate(random, data):
         else:
             data = data[:at] + data[there:]
     return data
+
+
+def flips(data, count, seed=0):
+    """The data with one bit changed, and cut short, at `count` random places each."""
+    random = np.random.default_rng(seed)
+    for at, bit in zip(random.integers(0, len(data), count), random.integers(0, 8, count)):
+        changed = bytearray(data)
+        changed[at] ^= 1 << bit
+        yield bytes(changed)
+        yield data[:at]
 
 
 def restructure(random, value):
@@ -154,7 +164,7 @@ def test_genotype(tmp_path):
     sample = [path.read_bytes()]
 
     def read():
-        genotypes.check(genotypes.read(str(path)))
+        genotypes.check(genotype_text.read(str(path)))
 
     def structure(random, data):
         text = json.dumps(restructure(random, json.loads(data)))
@@ -202,7 +212,7 @@ def test_images(tmp_path):
         assert found.shape == shape and found.dtype == np.uint8
 
     square, wide = pictures((24, 24)), pictures((48, 24))
-    picture, ink = (lambda path: read_pair((path,), 16)), read_ink
+    picture, ink = (lambda path: PairReader(16, [Depth([path])])((path,))), read_ink
     tree = functools.partial(load_folder, tmp_path / "root", tmp_path / "tree", 0)
     ours = [("pair image of q3", wide, functools.partial(read, picture, (6, 16, 16)), 1500)]
     ours += [("ink image of q2", square, functools.partial(read, ink, (28, 28)), 1500)]
@@ -222,7 +232,7 @@ def test_archive(tmp_path, ending):
     def read():
         shutil.rmtree(target, ignore_errors=True)
         try:
-            archive.extract(path, "maps", target)
+            download.extract(path, "maps", target)
         except RunError:
             assert not target.exists()
             raise
