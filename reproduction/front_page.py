@@ -70,7 +70,7 @@ def headline_row(layout: Layout, experiments: dict[str, Experiment]) -> Headline
         layout=layout,
         experiment=experiment,
         verdict=word,
-        paper="gives none" if headline.paper is None else f"{headline.paper:.2f}",
+        paper="–" if headline.paper is None else f"{headline.paper:.2f}",
         ours=number(ours, unit=False, seeds=False) if ours else MISSING,
         controls=controls,
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -48,10 +49,10 @@ class Job:
     def label(self) -> str:
         return f"{self.row.question} {self.row.label}"
 
-    @property
-    def is_running(self) -> bool:
-        """Whether its process has not ended yet."""
-        return self.process is not None and self.process.poll() is None
+    def interrupt(self) -> None:
+        """Asks its process to save and stop, as Ctrl-C does."""
+        if self.process:
+            self.process.send_signal(signal.SIGINT)
 
     def progress(self) -> str:
         """Tells how many epochs are done, and the time left at the pace of this leg."""
@@ -137,10 +138,13 @@ def launch(job: Job, options: Options, gpus: int, side_by_side: int) -> None:
     job.began = time.perf_counter()
 
 
-def finish(job: Job) -> str:
-    """Notes how a command ended, and in how many minutes; returns the line to show."""
+def finish(job: Job, status: int) -> str:
+    """Notes how a command ended, and in how many minutes; returns the line to show.
+
+    Args:
+        status: the exit status, or the signal that ended it, below 0.
+    """
     job.minutes = (time.perf_counter() - job.began) / 60
-    status = job.process.returncode
     output = None
     if job.output:
         job.output.close()
@@ -161,9 +165,10 @@ def finish(job: Job) -> str:
 
 def left(jobs: list[Job]) -> str:
     """Tells the time left: measured minutes scaled by what the finished commands took here; "" if unknown."""
-    here = [job for job in jobs if job.minutes and job.row.minutes]
+    here = [(job.minutes, job.row.minutes) for job in jobs if job.minutes and job.row.minutes]
     to_do = [job.row.minutes for job in jobs if job.state in (*TO_DO, "running")]
-    if not here or not to_do or None in to_do:
+    known = [minutes for minutes in to_do if minutes is not None]
+    if not here or not to_do or len(known) < len(to_do):
         return ""
-    pace = sum(job.minutes for job in here) / sum(job.row.minutes for job in here)
-    return f"; about {pace * sum(to_do):.1f} minutes left"
+    pace = sum(took for took, _ in here) / sum(measured for _, measured in here)
+    return f"; about {pace * sum(known):.1f} minutes left"

@@ -4,7 +4,7 @@ Names of rows of results.json may hold *, which stands for anything.
 """
 
 from types import ModuleType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Size(NamedTuple):
@@ -42,7 +42,7 @@ class Headline(NamedTuple):
     row: str
     run: str
     control: Control
-    better: str  # "higher" or "lower": which way a result is better
+    better: Literal["higher", "lower"]  # which way a result is better
     paper: float | None = None  # None: the paper gives no number
     beside: tuple[Control, ...] = ()  # what else is shown, and not judged
     # the row with the difference to the control, pair by pair, where both were measured on the same pairs

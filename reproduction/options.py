@@ -1,12 +1,14 @@
 """The options of reproduce.py, report.py, verify.py and export.py. Nothing here imports torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
+from common import pretrained
 from common.cli import default_shown
 from common.errors import UsageError
+from common.folder_listing import one_form
 from common.options import CheckpointOptions, ScriptOptions, check_checkpoint, check_device, check_script
 from common.ranges import above, at_least, check_ranges
 from reproduction.commands import with_seeds
@@ -95,6 +97,7 @@ def resolve_report(options: ReportOptions) -> ReportOptions:
         raise UsageError(f"--page must be a name without a folder: {options.page}")
     if options.write_readmes and not options.official:
         raise UsageError("--write_readmes is of all committed runs: give no --runs, --page or roots")
+    options = replace(options, runs=tuple(one_form(run) for run in options.runs))
     for run in options.runs:
         if not (options.log_root / run / "results.json").is_file():
             raise UsageError(f"--runs {run}: there is no finished run {options.log_root / run}")
@@ -133,12 +136,14 @@ def resolve_export(options: ExportOptions) -> ExportOptions:
     """Checks that a checkpoint and a name are given.
 
     Raises:
-        UsageError: one is missing, or --name is no name of a file.
+        UsageError: one is missing, or --name is no name of a file, or that of a network that is there.
         RunError: there is no such checkpoint.
     """
     if options.checkpoint == Path() or not options.name:
         raise UsageError("--checkpoint FILE and --name NAME are needed")
     if Path(options.name).name != options.name:
         raise UsageError(f"--name must be a name without a folder: {options.name}")
+    if (pretrained.FOLDER / f"{options.name}.safetensors").exists():
+        raise UsageError(f"--name {options.name}: there is such a network; give another name, or delete it")
     check_checkpoint(options)
     return options

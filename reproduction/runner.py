@@ -79,17 +79,18 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
             # What has ended.
             for job in [job for job in jobs if job.state == "running"]:
                 bar = bars[job.row.question]
-                if job.is_running:
+                status = job.process.poll() if job.process else None
+                if status is None:
                     bar.set_postfix_str(f"{job.row.name}, {job.progress()}")
                 else:
-                    tqdm.write(finish(job) + left(jobs))
+                    tqdm.write(finish(job, status) + left(jobs))
                     bar.update(job.state == "done")
             running = [job for job in jobs if job.state == "running"]
 
             # An interrupt is passed on; a second one ends the commands at once.
             if len(seen) > passed_on:
                 for job in running:
-                    job.process.send_signal(signal.SIGINT)
+                    job.interrupt()
                 passed_on = len(seen)
 
             if not seen:
@@ -150,8 +151,8 @@ def interrupts(jobs: list[Job]) -> Iterator[list[int]]:
         yield seen
     finally:
         for job in jobs:
-            if job.is_running:
-                job.process.send_signal(signal.SIGINT)
+            if job.process and job.process.poll() is None:
+                job.interrupt()
                 job.process.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -64,12 +64,12 @@ def verdict(
         paper: the paper's number, which nothing reaches where there is none.
         difference: the row "ours minus control", pair by pair, where there is one.
     """
-    if ours is None or (control is None and difference is None):
+    if ours is None:
         return NOT_SHOWN
     if difference is not None:
         is_better = beats(bounds(difference), Bounds(0.0, 0.0), better)
     else:
-        is_better = beats(bounds(ours), bounds(control), better)
+        is_better = control is not None and beats(bounds(ours), bounds(control), better)
     if not is_better:
         return NOT_SHOWN
     if not full_size:

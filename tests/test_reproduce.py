@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from importlib import import_module
-from types import SimpleNamespace
 
 import pytest
 
@@ -64,8 +63,8 @@ ENDS = {0: "done", 130: "stopped", -15: "stopped", -2: "stopped", 1: "failed", -
 @pytest.mark.parametrize("status, state", ENDS.items())
 def test_a_command_that_was_stopped_while_it_started_has_not_failed(status, state):
     """A cluster's warning reaches every process, also one that is still importing and dies of it."""
-    ended = job(state="running", process=SimpleNamespace(returncode=status))
-    jobs.finish(ended)
+    ended = job(state="running")
+    jobs.finish(ended, status)
     assert ended.state == state
 
 
