@@ -82,15 +82,15 @@ def check_device(device: str) -> None:
         raise UsageError(f"--device must be auto, cpu, cuda, cuda:NUMBER or mps, not {device}")
 
 
-def check_checkpoint(options: CheckpointOptions, question: str | None = None) -> None:
-    """Checks the options of a script that uses a trained network, of `question` or of any.
+def check_checkpoint(options: CheckpointOptions, question: str | None = None) -> Path:
+    """Checks the options of a script that uses a trained network, of `question` or of any; returns its file.
 
     Raises:
         UsageError: as `check_script`.
         RunError: there is no such network.
     """
     check_script(options)
-    pretrained.locate(options.checkpoint, question)
+    return pretrained.locate(options.checkpoint, question)
 
 
 def check_training(options: TrainingOptions, question: str) -> None:

@@ -278,13 +278,13 @@ def resolve_prediction(options: PredictOptions) -> PredictOptions:
             would overwrite one.
         RunError: there is no such checkpoint.
     """
-    check_checkpoint(options, QUESTION)
+    checkpoint = check_checkpoint(options, QUESTION)
     if options.support is None or not options.query:
         raise UsageError("--support FOLDER and --query IMAGES_OR_FOLDERS are both needed")
     support = find_support(options.support, options.skip_small)
     if options.unknown and UNKNOWN in support:
         raise UsageError(f"--unknown: rename the class {UNKNOWN!r} of --support {options.support}")
-    files = list(find_queries(options.query, list(support), options.unknown))
+    files = [checkpoint, *find_queries(options.query, list(support), options.unknown)]
     for own in support.values():
         files += own
     if options.output.is_dir():

@@ -198,8 +198,8 @@ def resolve_prediction(options: PredictOptions) -> PredictOptions:
         UsageError: an option is out of its range, or as `place_results`.
         RunError: there is no such checkpoint.
     """
-    check_checkpoint(options, QUESTION)
-    place_results(options)
+    checkpoint = check_checkpoint(options, QUESTION)
+    check_output([options.output, *place_results(options).values()], [checkpoint])
     return options
 
 
@@ -207,7 +207,8 @@ def place_results(options: PredictOptions) -> dict[Path, Path]:
     """Returns the file of each photo's result: photo -> file.
 
     Raises:
-        UsageError: there is no photo, a result would replace one, or --output is one file for several.
+        UsageError: there is no photo, a result would replace one or another file beside it, or --output is
+            one file for several.
     """
     photos = find_inputs(options.input)
     if is_picture(options.output):
@@ -221,6 +222,13 @@ def place_results(options: PredictOptions) -> dict[Path, Path]:
     else:
         results = {photo: options.output / f"{name}.png" for photo, name in zip(photos, name_results(photos))}
     check_output([options.output, *results.values()], photos)
+    beside_photos = options.output.resolve() in {photo.resolve().parent for photo in photos}
+    for result in results.values():
+        if beside_photos and result.exists():
+            raise UsageError(
+                f"--output {options.output} is a folder of photos, and its {result.name} would be replaced: "
+                "give a folder of its own"
+            )
     return results
 
 

@@ -267,8 +267,8 @@ def resolve_prediction(options: PredictOptions) -> PredictOptions:
     if options.output.suffix != ".csv" or options.output.is_dir():
         raise UsageError(f"--output must be a file that ends in .csv, not {options.output}")
     pictures = find_inputs(options.input, by_class=True)
-    check_output([options.output, options.figure, options.confusion], pictures)
-    check_checkpoint(options, QUESTION)
+    checkpoint = check_checkpoint(options, QUESTION)
+    check_output([options.output, options.figure, options.confusion], [*pictures, checkpoint])
     return options
 
 
@@ -276,12 +276,13 @@ def resolve_visualization(options: VisualizeOptions) -> VisualizeOptions:
     """Checks the options of visualize.py.
 
     Raises:
-        UsageError: --output has another ending, or --genotype is not one.
+        UsageError: --output has another ending or would replace the genotype, or --genotype is not one.
         RunError: --genotype names a file that is missing or holds something else.
     """
     if options.output.suffix not in (".png", ".pdf", ".svg") or options.output.is_dir():
         raise UsageError(f"--output must end in .png, .pdf or .svg, not {options.output.name}")
     genotype_text.read(options.genotype)
+    check_output([options.output], [Path(options.genotype)])
     return options
 
 
@@ -289,8 +290,7 @@ def check_data(options: DataOptions) -> None:
     """Checks the options that say which pictures, before anything is loaded.
 
     Raises:
-        UsageError: --image_size does not fit the network or the data set; --dataset folder without a usable
-            --folder, or --folder without it.
+        UsageError: --image_size does not fit the network or the data set; as `require_folder_option`.
     """
     if options.image_size % 4:
         raise UsageError(f"--image_size must be a multiple of 4, not {options.image_size}")

@@ -101,6 +101,11 @@ def test_an_export_without_checkpoint_or_name_is_refused(options, trained):
         resolve_export(ExportOptions(**options, **checkpoint_too))
 
 
+def test_an_export_replaces_no_network(shipped, trained):
+    with pytest.raises(UsageError, match="--name tiny: there is such a network"):
+        resolve_export(ExportOptions(checkpoint=trained, name="tiny"))
+
+
 def test_a_file_that_is_no_checkpoint_is_not_exported(empty):
     torch.save([1], empty / "list.pt")
     with pytest.raises(RunError, match="is not a checkpoint of this project"):

@@ -206,6 +206,7 @@ def test_a_single_photo_may_have_a_file_of_its_own(photos):
         ("x/a.jpg", "map.psd", "write .png, .jpg, .tif or .webp, not .psd"),
         ("y", "y", "would replace .*/y/b.png"),
         ("x/a.jpg", "x/a.jpg", "would replace"),
+        ("x/a.jpg", "x", "x is a folder of photos, and its a.png would be replaced"),
         ("z", "o", "z does not exist"),
     ],
 )
