@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from common import locks
 from common.errors import RunError, UsageError
+from common.folder_listing import one_form
 from common.json_files import plain, read_json, write_json
 from common.provenance import provenance
 from common.ranges import free_on_resume
@@ -35,8 +36,9 @@ class RunFolder:
     def __init__(self, question: str, options: "TrainingOptions"):
         self.question = question
         self.options = options
-        self.path: Path = options.log_root / question / options.run_name
-        self.figures: Path = options.figure_root / question / options.run_name
+        name = one_form(options.run_name)
+        self.path: Path = options.log_root / question / name
+        self.figures: Path = options.figure_root / question / name
         self.config = self.path / "config.json"
         self.results = self.path / "results.json"
         self.metrics = self.path / "metrics.csv"

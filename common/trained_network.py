@@ -1,5 +1,6 @@
 """The network of a checkpoint, or of pretrained/: located, read and built in one go."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -77,6 +78,9 @@ def load(
     for key in ("options", "facts"):
         if not isinstance(state.get(key), dict):
             raise RunError(f"{file} is no checkpoint of this project: it has no {key}")
+    dataset = str(state["options"].get("dataset", ""))
+    if not re.fullmatch(r"[\w-]*", dataset):  # it becomes a part of paths
+        raise RunError(f"{file} is no checkpoint of this project: its data set is called {dataset[:80]!r}")
     return Loaded(
         network=network.eval(),
         architecture=state["architecture"],

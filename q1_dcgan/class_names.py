@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from common.errors import RunError, UsageError
+from common.folder_listing import one_form
 
 MOST_SHOWN = 20  # names in a message
 
@@ -49,8 +50,9 @@ def find_class(names: list[str], name: str | None, number: int | None) -> int | 
     if name is None and number is None:
         return None
     asked = str(number) if name is None else name
-    if asked in names:
-        return names.index(asked)
+    forms = [one_form(known) for known in names]
+    if one_form(asked) in forms:
+        return forms.index(one_form(asked))
     if number is not None and 0 <= number < len(names):
         return number
     flag = "--class" if number is None else "--digit"

@@ -30,6 +30,12 @@ def legs_of(options):
     return json.loads(config_of(options).read_text())["legs"]
 
 
+@pytest.mark.parametrize("asked", ["caf\u00e9", "cafe\u0301"])
+def test_a_run_is_found_in_either_unicode_form_of_its_name(options, asked):
+    began = RunFolder("q", replace(options, run_name="caf\u00e9"))
+    assert RunFolder("q", replace(options, run_name=asked)).path == began.path
+
+
 # What a run writes ------------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,14 @@ def test_a_checkpoint_names_its_options_and_facts(tmp_path):
         trained_network.load(tmp_path / "best.pt", "q", linear, "cpu")
 
 
+@pytest.mark.parametrize("dataset", ["../../x", "/etc", "a/b", "a\0"])
+def test_a_data_set_of_a_checkpoint_is_no_path(tmp_path, dataset):
+    """Its name becomes that of a lock's file and of a folder."""
+    save(tmp_path / "a.pt", {"width": 2}, model=linear(2).state_dict(), options={"dataset": dataset})
+    with pytest.raises(RunError, match="a.pt is no checkpoint of this project: its data set is called"):
+        trained_network.load(tmp_path / "a.pt", "q", linear, "cpu")
+
+
 def test_a_checkpoint_that_is_not_there_names_what_is():
     with pytest.raises(RunError, match="no checkpoint at nowhere.pt; networks that come .* protonet-"):
         trained_network.read("nowhere.pt", "q2_protonet")

@@ -30,6 +30,11 @@ def test_a_class_is_found_by_its_name_before_its_number():
     assert find_class(names, None, None) is None
 
 
+def test_a_class_is_found_in_either_unicode_form():
+    assert find_class(["dog", "caf\u00e9"], "cafe\u0301", None) == 1
+    assert find_class(["dog", "cafe\u0301"], "caf\u00e9", None) == 1
+
+
 @pytest.mark.parametrize(
     "names, name, number, message",
     [
