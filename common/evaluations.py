@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from common import locks
 from common.errors import RunError, UsageError
+from common.folder_listing import one_form
 from common.json_files import read_json, write_json
 
 
@@ -33,9 +35,10 @@ def add_evaluation(path: Path | None, key: str, evaluation: object) -> None:
     """Adds an evaluation to a run's results.json under its key; one of the same key is replaced."""
     if path is None:
         return
-    results = read_json(path)
-    results.setdefault("evaluations", {})[key] = evaluation
-    write_json(path, results)
+    with locks.one_after_another(path.with_name(".evaluations.lock"), f"adds to {path}"):
+        results = read_json(path)
+        results.setdefault("evaluations", {})[key] = evaluation
+        write_json(path, results)
     print(f"added to {path}")
 
 
@@ -67,5 +70,5 @@ def check_classes(known: list[str], there: list[str]) -> None:
     if len(known) != len(there):
         raise RunError(f"the network has {len(known)} classes, and the pictures have {len(there)}")
     for own, other in zip(known, there):
-        if own != other:
+        if one_form(own) != one_form(other):
             raise RunError(f"the pictures have other classes than the network: {other} instead of {own}")

@@ -62,7 +62,7 @@ def one_after_another(path: Path, work: str) -> Iterator[None]:
         try:
             _acquire(lock, SAID_AFTER)
         except filelock.Timeout:
-            print(f"waiting for another run that {work} ...", file=sys.stderr)
+            print(f"waiting for another run that {work} (its lock is {path}) ...", file=sys.stderr)
             _wait(lock)
         except RunError:  # there are no locks here
             pass

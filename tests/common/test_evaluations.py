@@ -2,17 +2,21 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 
 import pytest
 
 from common.errors import RunError, UsageError
 from common.evaluations import add_evaluation, check_classes, results_to_extend, trained_folder
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(
     "known, there, said",
     [
         (["cat", "dog"], ["cat", "dog"], None),
+        (["caf\u00e9", "dog"], ["cafe\u0301", "dog"], None),  # two Unicode forms of one name
         (["0", "1"], ["cat", "dog"], "cat instead of 0"),
         (["cat", "dog"], ["cat"], "2 classes, and the pictures have 1"),
         (["cat", "dog"], ["cat", "zebra"], "other classes than the network: zebra instead of dog"),
@@ -29,6 +33,17 @@ def test_an_evaluation_is_added_to_its_runs_results(tmp_path):
     results.write_text(json.dumps({"question": "q", "rows": [1]}))
     add_evaluation(results_to_extend(tmp_path / "checkpoints" / "last.pt", "q"), "last.pt", [2])
     assert json.loads(results.read_text()) == {"question": "q", "rows": [1], "evaluations": {"last.pt": [2]}}
+
+
+def test_evaluations_side_by_side_lose_nothing(tmp_path):
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"question": "q"}))
+    add = "import sys; from pathlib import Path; from common.evaluations import add_evaluation\n"
+    add += "for i in range(20): add_evaluation(Path(sys.argv[1]), f'{sys.argv[2]}{i}', i)"
+    words = [sys.executable, "-c", add, str(results)]
+    both = [subprocess.Popen([*words, name], cwd=ROOT, stdout=subprocess.DEVNULL) for name in "ab"]
+    assert [each.wait(60) for each in both] == [0, 0]
+    assert len(json.loads(results.read_text())["evaluations"]) == 40
 
 
 def test_a_checkpoint_outside_of_a_run_has_no_results(tmp_path):

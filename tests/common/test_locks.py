@@ -52,7 +52,8 @@ def test_a_run_waits_for_another_that_prepares_the_same_data(held, tmp_path, cap
     with Runtime(torch.device("cpu")).one_first(tmp_path, "mnist"):
         assert held.wait(5) == 0
     said = capsys.readouterr().err
-    assert said == f"waiting for another run that prepares mnist in {tmp_path} ...\n"
+    lock = tmp_path / ".mnist.lock"
+    assert said == f"waiting for another run that prepares mnist in {tmp_path} (its lock is {lock}) ...\n"
 
 
 def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path):
