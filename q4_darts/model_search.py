@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, edges_from
-from q4_darts.operations import AveragePool, CellShape, cell_shapes, make_stem
+from q4_darts.operations import AveragePool, CellShape, cell_shapes, convolve_depthwise, make_stem
 
 EDGES = sum(range(2, NODES + 2))  # 14
 # The edges that leave each state, as rows of the alphas.
@@ -89,7 +89,7 @@ class EdgeConv(nn.Module):
             return F.conv2d(x, filters, None, self.stride, self.padding, self.dilation, groups)
         if self.shared:
             x = torch.cat([x] * edges, 1)  # keeps channels_last
-        x = F.conv2d(x, self.depthwise, None, self.stride, self.padding, self.dilation, edges * channels)
+        x = convolve_depthwise(x, self.depthwise, self.stride, self.padding, self.dilation)
         return F.conv2d(x, self.pointwise, groups=edges)
 
 
