@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.device import Runtime
 from common.errors import RunError, UsageError
-from demo_page.door import EMPTY_PAD, LONGEST_NAME, PNG, Door
+from demo_page.door import EMPTY_PAD, PNG, Door
 from demo_page.figures import rasterise
 from demo_page.pad import ANSWERED, make_pad
 from demo_page.words import in_place, introduce, place_for_sentence, sentence
@@ -89,14 +89,14 @@ def show_examples(known: list[Example]) -> str:
 def characters_tab(checkpoint: Path, runtime: Runtime, door: Door) -> None:
     """Fills the tab; the examples are `known`."""
     few_shot = FewShot.load(checkpoint, runtime)
+    names = sorted(folder.name for folder in (door.examples / "support").iterdir())
 
     def upload(sent: dict | None) -> tuple:
         drawing = read_ink(door.picture(sent))
         return as_png(drawing), sentence("This is how the network sees it.")
 
     def add(sent: str | None, name: str, known: list[Example]) -> tuple:
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
-            raise UsageError("Choose whose example it is.")
+        name = door.choice(name, [*LETTERS, *names], "whose example it is")
         drawing = read_pad(door, sent)
         if sum(name == example.name for example in known) == MOST_EXAMPLES:
             raise UsageError(f"There are {MOST_EXAMPLES} examples of {name} already: remove one first.")
@@ -132,9 +132,9 @@ def characters_tab(checkpoint: Path, runtime: Runtime, door: Door) -> None:
     def begin(folder: Path | None = None) -> tuple:
         files = sorted(folder.glob("*/*.png")) if folder else []
         known = [Example(file.parent.name, read_ink(file)) for file in files]
-        names = sorted({example.name for example in known}) or LETTERS
+        choices = names if folder else LETTERS
         hidden = (gr.Label(None, visible=False), gr.Image(None, visible=False))
-        return known, show_examples(known), gr.Radio(names, value=names[0]), None, *hidden, ""
+        return known, show_examples(known), gr.Radio(choices, value=choices[0]), None, *hidden, ""
 
     introduce(TASK, few_shot.title)
     known = gr.State([])
@@ -166,7 +166,8 @@ def characters_tab(checkpoint: Path, runtime: Runtime, door: Door) -> None:
     wipe.click(None, None, pad, js="() => null")  # at once: the next click sees an empty pad
     file.upload(in_place(door, upload, (stay,)), file, [pad, said], preprocess=False, **quiet)
     handler = in_place(door, add, (stay, stay, stay))
-    add_button.click(handler, [pad, name, known], [known, gallery, pad, said], **quiet)
+    added = [known, gallery, pad, said]
+    add_button.click(handler, [pad, name, known], added, preprocess=False, **quiet)
     gallery.click(in_place(door, remove, (stay, stay)), known, [known, gallery, said], **quiet)
     asked = ask.click(in_place(door, classify, (stay, stay)), [pad, known], [answer, space, said], **quiet)
     asked.then(None, answer, None, js=ANSWERED)

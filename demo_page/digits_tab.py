@@ -50,7 +50,7 @@ def digits_tab(checkpoint: Path, runtime: Runtime, door: Door) -> None:
             look = {"format": "png", "height": 400, "buttons": []}
             output = gr.Image(value, label="Drawn by the network", elem_id="sample", **look)
     shown = in_place(door, show, (gr.skip(),))
-    how = {"show_progress": "hidden", "concurrency_id": "digits", "api_name": "show"}
+    how = {"show_progress": "hidden", "concurrency_id": "digits", "api_name": "show", "preprocess": False}
     for control in (name, seed, place):
         control.change(shown, [name, seed, place], [output, said], trigger_mode="always_last", **how)
     another.click(pick, None, [seed, place], show_progress="hidden")

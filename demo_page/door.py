@@ -18,9 +18,9 @@ from common.image_reader import open_image
 MOST_BYTES = 50_000_000  # of an upload
 MOST_FOLDER_BYTES = 1_000_000_000  # of all uploads together
 MOST_PIXELS = 60_000_000  # of a picture: more than phones take
+LEAST_SIDE = 8  # of a picture, in pixels
 MOST_PAD_BYTES = 400_000  # of a drawing on the pad
 MOST_PAD_SIDE = 1000  # in pixels
-LONGEST_NAME = 80  # characters
 PNG = "data:image/png;base64,"
 UPLOAD = "Upload a picture."
 EMPTY_PAD = "The pad is empty: draw a character first."
@@ -77,8 +77,11 @@ class Door:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"The most for a picture are {MOST_BYTES // 1_000_000} MB.")
         with open_image(path) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise UsageError(f"The most for a picture are {MOST_PIXELS // 1_000_000} million pixels.")
+            width, height = image.size
+        if min(width, height) < LEAST_SIDE:
+            raise UsageError(f"{path.name} has only {width} x {height} pixels.")
+        if width * height > MOST_PIXELS:
+            raise UsageError(f"The most for a picture are {MOST_PIXELS // 1_000_000} million pixels.")
         return path
 
     def drawing(self, sent: object) -> BytesIO:
@@ -93,7 +96,7 @@ class Door:
             file = BytesIO(base64.b64decode(sent[len(PNG) :], validate=True))
             with open_image(file) as image:  # type: ignore[arg-type]
                 if image.format != "PNG" or max(image.size) > MOST_PAD_SIDE:
-                    raise UsageError(EMPTY_PAD)
+                    raise RunError("it is not what the pad sends")
                 darkest, lightest = image.convert("L").getextrema()
         except (RunError, binascii.Error) as error:
             raise UsageError(EMPTY_PAD) from error

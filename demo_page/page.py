@@ -1,6 +1,7 @@
 """The page: a tab for each network, behind the guard, on this machine's own address."""
 
 import contextlib
+import signal
 import socket
 
 import fastapi
@@ -74,7 +75,9 @@ class Server(uvicorn.Server):
     address = ""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts to listen."""
+        """Starts to listen; a closed terminal ends the page as Ctrl-C does."""
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+            signal.signal(signal.SIGHUP, self.handle_exit)
         await super().startup(sockets)
         print(f"Running on {self.address}, for this machine only. Ctrl-C ends it.", flush=True)
 

@@ -55,7 +55,8 @@ def private_folder() -> Iterator[Path]:
     The end may be Ctrl-C, SIGTERM or a closed terminal.
     """
     os.umask(0o077)
-    previous = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, _end) for number in heeded}
     try:
         with tempfile.TemporaryDirectory(prefix="four-papers-", ignore_cleanup_errors=True) as folder:
             yield Path(folder).resolve()
