@@ -27,7 +27,7 @@ $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-reproduce: setup  ## JOBS=2 commands side by side of PRESET=quick (synthetic data, minutes), small, evidence, full, report, paper or precision; REPRODUCE="--log_root ..." adds flags
+reproduce: setup  ## JOBS=2 commands side by side of PRESET=quick (synthetic data, minutes), small, evidence, full, report or paper; REPRODUCE="--log_root ..." adds flags
 	$(PY) reproduce.py --preset $(PRESET) --jobs $(JOBS) $(REPRODUCE)
 
 report: setup  ## the page figures/report.html, docs/REPORT.md and benchmarks/RESULTS.md, from the logs
