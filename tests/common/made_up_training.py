@@ -1,5 +1,6 @@
 """A training that draws one number per step: what the tests of runs train."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -69,3 +70,13 @@ def train(options, stop_at=None, bad_at=None, end_after=None, runtime=CPU):
             training.write_epoch({"epoch": epoch, "x": training.means()["x"], "best": at.best})
         training.finish({"title": "t", "rows": []})
     return training.folder, seen
+
+
+def config_of(options):
+    """The config.json of a made-up run."""
+    return options.log_root / "q" / options.run_name / "config.json"
+
+
+def legs_of(options):
+    """How often it was started, and how."""
+    return json.loads(config_of(options).read_text())["legs"]
