@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.results import read_table
-from q1_dcgan.mnist_dataset import draw_digits
-from q4_darts.cifar10_dataset import draw_shapes
+from common.rows import read_table
+from q1_dcgan.synthetic import draw_digits
+from q4_darts.synthetic import draw_shapes
 
 pytestmark = pytest.mark.skipif(os.environ.get("SOAK") != "1", reason="takes minutes; SOAK=1 runs it")
 
