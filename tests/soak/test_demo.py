@@ -14,12 +14,11 @@ from q1_dcgan.classifier import judge, trained_classifier
 from q1_dcgan.options import DataOptions
 from q3_pix2pix.synthetic import draw_town
 from tests.running_demo import RunningDemo
-from tests.soak.browsing import CORNER, CROSS, RING, draw, visit
+from tests.soak.browsing import CORNER, CROSS, RING, draw, expect, visit
 
 pytestmark = pytest.mark.skipif(os.environ.get("SOAK") != "1", reason="takes minutes; SOAK=1 runs it")
 if os.environ.get("REQUIRE_DEMO") != "1":
     pytest.importorskip("gradio", reason="the demo's extra is not installed (make demo)")
-expect = pytest.importorskip("playwright.sync_api").expect
 
 RUNS = {
     "--dcgan": "q1_dcgan/quick-conditional/checkpoints/last.pt",

@@ -9,14 +9,11 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.running_demo import RunningDemo
+from tests.soak.browsing import CROSS, DOT, RING, draw, expect, ink, visit
 
 pytestmark = pytest.mark.skipif(os.environ.get("SOAK") != "1", reason="takes minutes; SOAK=1 runs it")
 if os.environ.get("REQUIRE_DEMO") != "1":
     pytest.importorskip("gradio", reason="the demo's extra is not installed (make demo)")
-expect = pytest.importorskip("playwright.sync_api").expect
-
-from tests.soak.browsing import CROSS, DOT, RING, draw, ink, visit  # noqa: E402
-
 EXAMPLES = ROOT / "docs" / "examples"
 NARROW = {"width": 400, "height": 900}
 TABS = ["Characters", "Digits", "Maps", "Pictures"]
