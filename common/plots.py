@@ -77,7 +77,7 @@ def printable(name: str) -> str:
 
 def write_title(canvas: Figure, title: str) -> None:
     """Writes a title over the whole figure, in as many lines as its width needs; the figure grows by them."""
-    lines = textwrap.wrap(title, int(8 * canvas.get_figwidth()))
+    lines = textwrap.wrap(title, int(8 * canvas.get_figwidth()), break_on_hyphens=False)
     canvas.set_figheight(canvas.get_figheight() + 0.25 * (len(lines) - 1))
     canvas.suptitle("\n".join(lines), fontsize=12)
 

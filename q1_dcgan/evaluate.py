@@ -59,9 +59,10 @@ def main(options: Options) -> dict:
 
     # Figures.
     folder = options.figure_root / QUESTION / painter.name
-    distances = figures.plot_neighbours(images[:10], reference.parts["train"], folder / "nearest.png")
+    known = reference.parts["train"]
+    distances = figures.plot_neighbours(images[:10], known, painter.title, folder / "nearest.png")
     if names:
-        figures.plot_histogram(images, reference.classifier, names, folder / "classes.png")
+        figures.plot_histogram(images, reference.classifier, names, painter.title, folder / "classes.png")
     print(f"nearest training picture of ten samples: {np.mean(distances):.1f} grey levels away on average")
     print(f"figures in {folder}")
 

@@ -66,8 +66,17 @@ def plot_sheet(images: np.ndarray, columns: int, path: Path, title: str, names: 
     plots.save(canvas, path)
 
 
+def redraw(folder: Path, figures: Path) -> None:
+    """Draws the figures of a finished run once more, from its log files alone."""
+    plot_run(folder, figures, f"{folder.name}: {read_json(folder / 'results.json')['title']}")
+
+
 def plot_run(folder: Path, figures: Path, title: str) -> None:
-    """Draws all the figures of a run from its log files in `folder`."""
+    """Draws all the figures of a run from its log files in `folder`.
+
+    Args:
+        title: which names the run.
+    """
     plot_curves(folder, figures, title)
     plot_losses(folder, figures, title)
     sheets = sorted((folder / "samples").glob("epoch_*.png"))
@@ -158,25 +167,36 @@ def plot_losses(folder: Path, figures: Path, title: str) -> None:
     plots.save(canvas, figures / "losses.png")
 
 
-def plot_neighbours(images: Tensor, train: LabelledImages, path: Path) -> list[float]:
-    """Draws samples (n, 28, 28 [, 3]) above their nearest training pictures; returns the RMS distances."""
+def plot_neighbours(images: Tensor, train: LabelledImages, network: str, path: Path) -> list[float]:
+    """Draws samples (n, 28, 28 [, 3]) above their nearest training pictures; returns the RMS distances.
+
+    Args:
+        network: which one drew the samples, for the title.
+    """
     index, distance = nearest(images, train.images)
     rows = [list(images.cpu().numpy() / 255), list(train.images[index].cpu().numpy() / 255)]
     columns = [f"{value:.0f}" for value in distance.tolist()]
-    title = "Samples and their nearest training pictures (RMS distance in grey levels)"
+    title = f"{network}: samples and their nearest training pictures (RMS distance in grey levels)"
     plots.image_grid(rows, path, title, ["sample", "nearest"], columns)
     return distance.tolist()
 
 
 @in_our_style
-def plot_histogram(images: Tensor, classifier: Classifier, names: list[str], path: Path) -> None:
-    """Draws how often the classifier sees each class; of many classes, the rarest and the commonest."""
+def plot_histogram(
+    images: Tensor, classifier: Classifier, names: list[str], network: str, path: Path
+) -> None:
+    """Draws how often the classifier sees each class; of many classes, the rarest and the commonest.
+
+    Args:
+        names: of the classes.
+        network: which one drew the samples, for the title.
+    """
     predicted = judge(classifier, images)[1].argmax(1)
     shares = torch.bincount(predicted, minlength=len(names)).cpu().numpy() / len(images) * 100
     uniform = 100 / len(names)
 
     # Of many classes only some.
-    title = f"Classes of {len(images):,} samples"
+    title = f"{network}: classes of {len(images):,} samples"
     if len(names) > MOST_BARS:
         half = MOST_BARS // 2
         title += f": the {half} rarest and {half} commonest of {len(names)}"
@@ -190,9 +210,9 @@ def plot_histogram(images: Tensor, classifier: Classifier, names: list[str], pat
     axis = axes[0, 0]
     axis.bar(range(len(names)), shares, color=plots.COLORS["train"])
     axis.axhline(uniform, color="black", linestyle="--", linewidth=1, label="uniform")
-    axis.set(xlabel="class according to the classifier", ylabel="share of the samples (%)")
-    axis.set_title(title, loc="left")
+    axis.set(xlabel="classified as, by the classifier", ylabel="share of the samples (%)")
     axis.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)  # above the axes, where no bar is
+    plots.write_title(canvas, title)
 
     # Their names, upright where they are few and short.
     labels = [plots.short(name) for name in names]

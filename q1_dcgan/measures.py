@@ -215,4 +215,4 @@ def as_rows(figures: dict[str, float], floor: float, samples: int, epoch: str) -
             rows.append({"name": name, "value": round(factor * figures[key], digits), "unit": unit})
     if "label_accuracy" in figures:
         rows.append(share_row("label accuracy", round(figures["label_accuracy"] * samples), samples))
-    return [row | {"count": f"{samples} samples, {epoch}"} for row in rows]
+    return [row | {"count": f"{samples:,} samples, {epoch}"} for row in rows]

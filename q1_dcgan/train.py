@@ -252,7 +252,7 @@ def finish(training: Training, gan: GAN, reference: Reference) -> dict:
     kind = "Conditional DCGAN" if options.conditional else "DCGAN"
     title = f"{kind}, {options.dataset}, {options.image_size} pixels, seed {options.seed}"
     if training.writing:
-        figures.plot_run(training.folder, training.figures, title)
+        figures.plot_run(training.folder, training.figures, f"{options.run_name}: {title}")
     results = {"title": title, "rows": rows, "figures": measured, "epochs": last, "parameters": counts}
     return training.finish(results)
 

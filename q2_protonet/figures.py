@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common import plots
+from common.json_files import read_json
 from common.plot_style import in_our_style
 from common.rows import read_rows, write_rows
 from q2_protonet.few_shot import Support
@@ -24,6 +25,33 @@ MARKERS = {
     "support": {"marker": "s", "s": 26, "alpha": 0.9},
     "prototype": {"marker": "*", "s": 190, "edgecolor": "black", "linewidth": 0.8, "zorder": 3},
 }
+
+
+CURVES = {  # panel of curves.png -> column of metrics.csv -> its name in the legend
+    "loss (nats)": {"train_loss": "train", "validation_loss": "validation"},
+    "accuracy (%)": {"train_accuracy": "train", "validation_accuracy": "validation"},
+    plots.LEARNING_RATE: {"learning_rate": ""},
+}
+
+
+# A run ------------------------------------------------------------------------------------------------------
+
+
+def redraw(folder: Path, figures: Path) -> None:
+    """Draws the figures of a finished run once more, from its log files alone."""
+    results = read_json(folder / "results.json")
+    plot_run(folder, figures, f"{folder.name}: {results['title']}", results["best_epoch"])
+
+
+def plot_run(folder: Path, figures: Path, title: str, best_epoch: int) -> None:
+    """Draws curves.png, episode.png and embedding.png from the files in `folder`.
+
+    Args:
+        title: of the curves, which names the run.
+        best_epoch: whose network was tested.
+    """
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, best_epoch, CURVES)
+    plot_episode(folder, figures)
 
 
 # A test episode ---------------------------------------------------------------------------------------------

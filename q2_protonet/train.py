@@ -23,13 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
 
-from common import plots
 from common.averaging import Average, averaged
 from common.device import Runtime, start
 from common.json_files import plain
 from common.replay import Replayed, replays
 from common.training import Training
-from q2_protonet.figures import plot_episode, record_episode
+from q2_protonet.figures import plot_run, record_episode
 from q2_protonet.measures import (
     UNTRAINED,
     accuracy_rows,
@@ -201,10 +200,8 @@ def finish(training: Training, learner: Learner, parts: dict[str, Characters], o
         f"Prototypical network, {data}, trained {options.classes_per_it_tr}-way {options.num_support_tr}-shot"
     )
     if training.writing:
-        headline = f"{options.run_name}: {title}"
-        plots.curves(training.run.metrics, training.figures / "curves.png", headline, best_epoch)
         record_episode(network, test, options.test_episode, options.seed, training.folder)
-        plot_episode(training.folder, training.figures)
+        plot_run(training.folder, training.figures, f"{options.run_name}: {title}", best_epoch)
 
     return training.finish(
         {

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from common import plots
+from common.json_files import read_json
 from common.plot_style import in_our_style
 from common.rows import read_table
 from q3_pix2pix.legend import Legend
@@ -26,18 +27,27 @@ CURVES = {  # panel of curves.png -> column of metrics.csv -> its name in the le
     "generator, adversarial (nats)": {"g_gan": ""},
     "generator, L1 (scale of [-1, 1])": {"g_l1": ""},
     "discriminator (nats)": {"d_real": "real", "d_fake": "generated"},
-    "L1 (grey levels)": {"validation_l1": ""},
-    "PSNR (dB)": {"validation_psnr": ""},
-    "SSIM (1 is equal)": {"validation_ssim": ""},
-    "sharpness (1 is the true maps')": {"validation_sharpness": ""},
-    "pixel accuracy, in percent": {"validation_pixel_accuracy": ""},
-    "on the legend, in percent": {"validation_on_legend": ""},
-    "learning rate": {"learning_rate": ""},
+    "validation L1 (grey levels)": {"validation_l1": ""},
+    "validation PSNR (dB)": {"validation_psnr": ""},
+    "validation SSIM (1 is equal)": {"validation_ssim": ""},
+    "validation sharpness (true maps: 1)": {"validation_sharpness": ""},
+    "validation pixel accuracy, in percent": {"validation_pixel_accuracy": ""},
+    "validation pixels on the legend, in percent": {"validation_on_legend": ""},
+    plots.LEARNING_RATE: {"learning_rate": ""},
 }
 
 
+def redraw(folder: Path, figures: Path) -> None:
+    """Draws the figures of a finished run once more, from its log files alone; triplets need the network."""
+    plot_run(folder, figures, f"{folder.name}: {read_json(folder / 'results.json')['title']}")
+
+
 def plot_run(folder: Path, figures: Path, title: str) -> None:
-    """Draws a run from its log folder: curves.png, losses.png and samples.gif."""
+    """Draws a run from its log folder: curves.png, losses.png and samples.gif.
+
+    Args:
+        title: which names the run.
+    """
     plot_curves(folder, figures, title)
     plot_losses(folder, figures, title)
     write_gif(folder, figures)
@@ -86,7 +96,7 @@ def write_gif(folder: Path, figures: Path) -> Path:
     sheets = sorted((folder / "samples").glob("epoch_*.jpg"))
     stride = -(-len(sheets) // MOST_FRAMES)
     chosen = sheets[::-1][::stride][::-1]
-    return plots.write_gif([Image.open(sheet) for sheet in chosen], figures / "samples.gif")
+    return plots.write_gif([Image.open(sheet) for sheet in chosen], figures / "samples.gif", 400)
 
 
 @in_our_style

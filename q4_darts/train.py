@@ -27,14 +27,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import plots
 from common.batches import Batches, split_batch
 from common.device import Runtime, start
 from common.labelled_images import LabelledImages
 from common.replay import Replayed, replays
 from common.training import Training
 from q4_darts.cifar10_dataset import count_shared, draw_batch, load, warn_of_shared
-from q4_darts.figures import plot_cells
+from q4_darts.figures import draw_training
 from q4_darts.genotype_text import read, shown_name
 from q4_darts.genotypes import Genotype
 from q4_darts.measures import accuracy_row, count_parameters, multiply_adds, predict
@@ -162,9 +161,7 @@ def finish(
     )
     if training.writing:
         named = f"{options.run_name}: {title}"
-        plots.curves(training.folder / "metrics.csv", training.figures / "curves.png", named)
-        cells = plot_cells(genotype, f"{options.run_name}: the cells of {name}")
-        plots.save(cells, training.figures / "cells.png")
+        draw_training(training.folder, training.figures, genotype, name, named)
 
     return training.finish(
         {

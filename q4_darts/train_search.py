@@ -37,7 +37,7 @@ from common.statistics import share_row
 from common.training import Training
 from q4_darts import architect
 from q4_darts.cifar10_dataset import Halves, draw_batch, load, search_halves
-from q4_darts.figures import draw_search
+from q4_darts.figures import draw_search, search_title
 from q4_darts.genotypes import NODES
 from q4_darts.measures import count_parameters, save_cell, search_row
 from q4_darts.model_search import Supernet
@@ -193,10 +193,7 @@ def finish(training: Training, search: Search, options: Options) -> dict:
     }
 
     # Figures.
-    kind = "DARTS search"
-    if options.partial_channels > 1:
-        kind = f"PC-DARTS search on 1/{options.partial_channels} of the channels"
-    title = f"{kind}, {options.order} order, {options.dataset}, seed {options.seed}"
+    title = search_title(options.partial_channels, options.order, options.dataset, options.seed)
     genotype = search.model.genotype()
     draw_search(training.folder, training.figures, genotype, epoch, f"{options.run_name}: {title}")
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from q1_dcgan import figures
+from q1_dcgan.synthetic import draw_digits
 from tests.conftest import ROOT
 
 
@@ -46,10 +47,11 @@ def test_many_classes_stay_legible_in_the_histogram(monkeypatch, drawn, tmp_path
     names = [f"a class called {i}" for i in range(count)]
     probabilities = torch.rand(1000, count, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(figures, "judge", lambda *_: (None, probabilities))
-    figures.plot_histogram(torch.zeros(1000, 28, 28), None, names, tmp_path / "classes.png")
+    figures.plot_histogram(torch.zeros(1000, 28, 28), None, names, "mine, epoch 2", tmp_path / "classes.png")
     assert_legible(drawn[0], "xaxis", (0, 2))
-    said = "40 rarest and 40 commonest of 200" in drawn[0].axes[0].get_title(loc="left")
-    assert said == (count == 200)
+    title = drawn[0].get_suptitle().replace("\n", " ")
+    assert title.startswith("mine, epoch 2: ")
+    assert ("40 rarest and 40 commonest of 200" in title) == (count == 200)
 
 
 def test_many_classes_stay_legible_in_the_samples(drawn, tmp_path):
@@ -63,3 +65,23 @@ def test_many_classes_stay_legible_in_the_samples(drawn, tmp_path):
     labels = drawn[0].axes[0].yaxis.get_ticklabels()
     assert [label.get_text() for label in labels] == names[: figures.MOST_ROWS]
     assert "first 30 of 60 classes" in drawn[0].get_suptitle().replace("\n", " ")
+
+
+def test_a_finished_run_is_drawn_again_from_its_log_files(drawn, tmp_path):
+    figures.redraw(ROOT / "logs/q1_dcgan/mnist-64", tmp_path)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"curves.png", "losses.png", "samples.png", "samples.gif"}
+    assert all(canvas.get_suptitle().startswith("mnist-64: DCGAN") for canvas in drawn)
+
+
+def test_neighbours_name_the_network_that_drew(drawn, tmp_path):
+    digits = draw_digits(20, 0)
+    figures.plot_neighbours(digits.images[:4], digits, "mine, epoch 2", tmp_path / "nearest.png")
+    assert drawn[0].get_suptitle().startswith("mine, epoch 2: samples")
+
+
+def test_the_name_of_a_run_is_never_broken_in_a_title(drawn, tmp_path):
+    images = torch.zeros(4, 28, 28, dtype=torch.uint8).numpy()
+    title = "64 samples of class 4: mnist-conditional-penalised, epoch 15"
+    figures.plot_sheet(images, 2, tmp_path / "samples.png", title)
+    assert any("mnist-conditional-penalised" in line for line in drawn[0].get_suptitle().splitlines())

@@ -181,6 +181,15 @@ def test_classes_with_names_like_formulas_keep_them(tmp_path, monkeypatch):
     assert {text.get_text() for text in axis.get_legend().get_texts()} == {"=1+1", "-a", "'b"}
 
 
+def test_a_finished_run_is_drawn_again_from_its_log_files(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(figures.plots, "write_title", lambda canvas, title: titles.append(title))
+    figures.redraw(ROOT / "logs/q2_protonet/omniglot-5w1s", tmp_path)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"curves.png", "episode.png", "embedding.png"}
+    assert all(title.startswith("omniglot-5w1s: ") for title in titles)
+
+
 @pytest.mark.slow
 def test_trains_on_the_real_drawings(real_omniglot, roots, tmp_path):
     flags = "--classes_per_it_tr 20 --split small --epochs 2 --iterations 15 --num_support_tr 1".split()

@@ -19,6 +19,7 @@ from q3_pix2pix.mapper import Mapper
 from q3_pix2pix.maps_dataset import draw_towns, load, prepare, random_crop_and_mirror
 from q3_pix2pix.options import DataOptions
 from q3_pix2pix.pix2pix import PatchGAN, UNet, seed_dropout
+from tests.conftest import ROOT
 
 TRAIN, EVALUATE, PREDICT = "q3_pix2pix/train.py", "q3_pix2pix/evaluate.py", "q3_pix2pix/predict.py"
 LAST = "logs/q3_pix2pix/a/checkpoints/last.pt"
@@ -370,6 +371,14 @@ def test_curves_have_no_empty_panels_and_no_best_epoch(tmp_path, monkeypatch, ta
     [axis] = drawn[0].axes
     assert axis.get_ylabel() == "generator, L1 (scale of [-1, 1])"
     assert len(axis.lines) == 1
+
+
+def test_a_finished_run_is_drawn_again_from_its_log_files(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(figures.plots, "write_title", lambda canvas, title: titles.append(title))
+    figures.redraw(ROOT / "logs/q3_pix2pix/aerial-128-100", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "losses.png", "samples.gif"}
+    assert titles == ["aerial-128-100: pix2pix, aerial_maps, 128 pixels, GAN + L1"] * 2
 
 
 def legend_texts(monkeypatch, tmp_path, dataset):

@@ -1,10 +1,14 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from common import plots
-from q4_darts.figures import plot_cells, plot_cells_gif
+from q4_darts import figures
+from q4_darts.cell_figure import place_labels, plot_cells, to_curves
+from q4_darts.figures import plot_cells_gif
 from q4_darts.genotypes import NAMED, random_genotype, save
+from tests.conftest import ROOT
 
 
 def test_a_confusion_matrix_of_many_classes_shows_those_with_the_lowest_accuracy(tmp_path, monkeypatch):
@@ -36,3 +40,28 @@ def test_no_label_of_the_published_cells_lies_on_another():
             boxes = [text.get_window_extent() for text in axis.texts if " " in text.get_text()]
             for place, box in enumerate(boxes):
                 assert box.count_overlaps(boxes[place + 1 :]) == 0
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_no_arc_crosses_a_label_of_another_in_the_published_cells(name):
+    line = np.linspace(0, 180, 1801)
+    for edges in NAMED[name]:
+        curves = to_curves(edges)
+        for curve, box in place_labels(curves, 5.5):
+            inside = [box.holds(*other.points(line)) for other in curves if other is not curve]
+            assert max(inside) <= 4  # a corner at most
+
+
+def test_a_finished_search_is_drawn_again_from_its_log_files(tmp_path, monkeypatch):
+    titles = []
+    monkeypatch.setattr(figures.plots, "write_title", lambda canvas, title: titles.append(title))
+    figures.redraw(ROOT / "logs/q4_darts/search-pc-20", tmp_path)
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {"curves.png", "alphas.png", "cells.png", "cells.gif"}
+    assert "search-pc-20: PC-DARTS search on 1/4 of the channels" in titles[0]
+    assert all(title.startswith("search-pc-20") for title in titles)
+
+
+def test_a_finished_training_is_drawn_again_from_its_log_files(tmp_path):
+    figures.redraw(ROOT / "logs/q4_darts/pc-20-darts-v2", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "cells.png"}
