@@ -86,6 +86,33 @@ def show_examples(known: list[Example]) -> str:
     return f'<div class="examples">{"".join(figures)}</div>'
 
 
+def name_drawing(
+    few_shot: FewShot, drawing: np.ndarray, known: list[Example]
+) -> tuple[dict[str, float] | str, Image.Image, str]:
+    """Names a drawing (28, 28) uint8 by the examples.
+
+    Returns:
+        Each character's probability, or "none of these"; a plot of the embeddings; and why it is none.
+
+    Raises:
+        UsageError: there are fewer than two characters.
+    """
+    examples: dict[str, list[np.ndarray]] = {}
+    for example in known:
+        examples.setdefault(example.name, []).append(example.drawing)
+    if len(examples) < 2:
+        raise UsageError("Add an example of at least two characters first.")
+    support = few_shot.learn({name: torch.from_numpy(np.stack(own)) for name, own in examples.items()})
+    queries = torch.from_numpy(drawing.copy())[None]
+    answers = few_shot.classify(queries, support)
+    plot = rasterise(plot_support(support, few_shot.embed(queries)[0], "your drawing"))
+    if answers.farness is None or answers.farness[0] <= 1:
+        return dict(zip(support.names, answers.probabilities[0].tolist())), plot, ""
+    nearest = support.names[int(answers.predicted[0])]
+    times = f"{float(answers.farness[0]):.1f} times as far"
+    return "none of these", plot, f"The nearest is {nearest}, but {times} as the network takes for the same."
+
+
 def characters_tab(checkpoint: Path, runtime: Runtime, door: Door) -> None:
     """Fills the tab; the examples are `known`."""
     few_shot = FewShot.load(checkpoint, runtime)
@@ -109,25 +136,8 @@ def characters_tab(checkpoint: Path, runtime: Runtime, door: Door) -> None:
         return known, show_examples(known), ""
 
     def classify(sent: str | None, known: list[Example]) -> tuple:
-        query = read_pad(door, sent)
-        examples: dict[str, list[np.ndarray]] = {}
-        for example in known:
-            examples.setdefault(example.name, []).append(example.drawing)
-        if len(examples) < 2:
-            raise UsageError("Add an example of at least two characters first.")
-        support = few_shot.learn({name: torch.from_numpy(np.stack(own)) for name, own in examples.items()})
-        queries = torch.from_numpy(query.copy())[None]
-        answers = few_shot.classify(queries, support)
-        plot = rasterise(plot_support(support, few_shot.embed(queries)[0], "your drawing"))
-        best = support.names[int(answers.predicted[0])]
-        farness = None if answers.farness is None else float(answers.farness[0])
-        if farness is not None and farness > 1:
-            label = gr.Label("none of these", visible=True)
-            why = f"The nearest is {best}, but {farness:.1f} times as far as the network takes for the same."
-        else:
-            label = gr.Label(dict(zip(support.names, answers.probabilities[0].tolist())), visible=True)
-            why = ""
-        return label, gr.Image(plot, visible=True), sentence(why)
+        answer, plot, why = name_drawing(few_shot, read_pad(door, sent), known)
+        return gr.Label(answer, visible=True), gr.Image(plot, visible=True), sentence(why)
 
     def begin(folder: Path | None = None) -> tuple:
         files = sorted(folder.glob("*/*.png")) if folder else []
