@@ -15,11 +15,24 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", ROOT / "data"))
 PATHS = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 ENVIRONMENT = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
+SCRIPT_SECONDS = (
+    280  # for a script: a little less than for a test, which then fails without ending its worker
+)
+SLOW_SECONDS = 1800  # for a slow test, or for preset quick
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives slow tests more time than pyproject.toml's `timeout`."""
+    for item in items:
+        slow = item.get_closest_marker("slow") or "soak" in item.path.parts
+        if slow and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
 def python(*words: object, status: int = 0, **more: object) -> subprocess.CompletedProcess:
     """Runs `python <words>` from the project's root; the exit status must be this one."""
-    how = {"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True} | more
+    how = {"cwd": ROOT, "env": ENVIRONMENT, "capture_output": True, "text": True}
+    how |= {"timeout": SCRIPT_SECONDS} | more
     done = subprocess.run([sys.executable, *map(str, words)], **how)
     assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     if status:
@@ -35,7 +48,8 @@ def quick_preset(tmp_path_factory) -> Path:
     with filelock.FileLock(folder / "quick.lock"):
         if not (folder / "out.txt").exists():
             roots = [f"--{kind}_root={folder / kind}" for kind in ("data", "log", "figure")]
-            done = python("reproduce.py", "--preset", "quick", "--jobs", "2", "--device", "cpu", *roots)
+            words = ["reproduce.py", "--preset", "quick", "--jobs", "2", "--device", "cpu", *roots]
+            done = python(*words, timeout=SLOW_SECONDS)
             (folder / "out.txt").write_text(done.stdout)
     return folder
 
