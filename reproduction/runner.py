@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from common.cli import default_shown
+from common.machine import usable_cores
 from common.runtime import UsageError
 from reproduction import report, tables
 from reproduction.presets import PRESETS, Row, with_seeds
@@ -136,7 +137,7 @@ def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
     # A session of its own: Ctrl-C reaches this program alone, which passes it on to every command just once.
     how = {"env": environment, "stdin": subprocess.DEVNULL, "start_new_session": True}
     if jobs > 1:
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // jobs)))
         job.folder.parent.mkdir(parents=True, exist_ok=True)
         name = job.row.name + ("-evaluation.out" if job.row.evaluates else ".out")
         job.output = open(job.folder.with_name(name), "w")
