@@ -42,7 +42,7 @@ class FactorizedReduce(nn.Module):
     It takes every second pixel first, and convolves those at stride 1.
     """
 
-    # A conv1x1 of stride 2 in channels_last with 2 to 7 channels in writes outside its memory in its backward
+    # A conv1x1 of stride 2 in channels_last with 1 to 7 channels in writes outside its memory in its backward
     # pass on CPUs with AVX2 but no AVX512: torch 2.14.1 with oneDNN 3.12.0; uxlfoundation/oneDNN#6035, open.
 
     def __init__(self, channels_in: int, channels_out: int, affine: bool = True):
