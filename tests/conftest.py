@@ -15,9 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA_ROOT = Path(os.environ.get("DATA_ROOT", ROOT / "data"))
 PATHS = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 ENVIRONMENT = os.environ | {"PYTHONPATH": PATHS, "OMP_NUM_THREADS": "1"}
-SCRIPT_SECONDS = (
-    280  # for a script: a little less than for a test, which then fails without ending its worker
-)
+SCRIPT_SECONDS = 280  # for a script: less than for a test, which then fails without ending its worker
 SLOW_SECONDS = 1800  # for a slow test, or for preset quick
 
 

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 GOOD = "def test_good():\n    assert 1 + 1 == 2\n"
 BAD = {
     "aborts": "import os\n\ndef test_aborts():\n    os.abort()\n\ndef test_next():\n    pass\n",
-    "hangs": "import ctypes\n\ndef test_hangs():\n    ctypes.CDLL(None).pause()\n\ndef test_next():\n    pass\n",
+    "hangs": "import ctypes\n\ndef test_hangs():\n    ctypes.CDLL(None).pause()\n",
 }
 
 
