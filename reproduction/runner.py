@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from common.cli import default_shown
 from common.machine import usable_cores
 from common.runtime import UsageError
-from reproduction import report, tables
+from reproduction import ending, report, tables
 from reproduction.presets import PRESETS, Row, with_seeds
 from reproduction.results import read_runs
 
@@ -66,6 +66,7 @@ class Job:
     began: float = 0.0
     minutes: float = 0.0  # that it took
     ending: str = ""
+    explanation: list[str] = field(default_factory=list)  # of a failure, shown below it
     before: int | None = None  # epochs that earlier legs had done
 
     @property
@@ -155,10 +156,11 @@ def finish(job: Job) -> str:
         where = job.output.name
     if status == 0:
         job.state, job.ending = "done", f"done in {job.minutes:.1f} minutes"
-    elif status in (130, -signal.SIGINT, -signal.SIGTERM):  # the last two: stopped while it was starting
+    elif status in ending.STOPS:
         job.state = job.ending = "stopped"
     else:
-        job.state, job.ending = "failed", f"FAILED (exit status {status}, {where})"
+        job.state, job.ending = "failed", f"FAILED ({ending.in_words(status)}; {where})"
+        job.explanation = ending.explanation(status, Path(where) if job.output else None)
     return f"{job.label}: {job.ending}"
 
 
@@ -270,7 +272,7 @@ def main(options: Options) -> int:
     print(f"{minutes:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
     for job in jobs:
         if job.state in ("failed", "stopped"):
-            print(f"{job.label}: {job.ending}", file=sys.stderr)
+            print("\n".join([f"{job.label}: {job.ending}", *job.explanation]), file=sys.stderr)
         elif job.state == "waits":
             print(f"NOT RUN: {job.label}, which needs one that failed", file=sys.stderr)
     return 0 if all(job.state == "done" for job in jobs) else 1

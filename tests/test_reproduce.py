@@ -1,5 +1,6 @@
 import inspect
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import tyro
 
 from common.runtime import UsageError
-from reproduction import runner
+from reproduction import ending, runner
 from reproduction.presets import PRESETS, Row, with_seeds
 from tests.conftest import ENVIRONMENT, ROOT
 from tests.test_report import make_run
@@ -25,6 +26,11 @@ name = sys.argv[sys.argv.index("--run_name") + 1]
 begun = time.time()
 if name == "bad":
     raise SystemExit(3)
+if name == "crash":
+    import faulthandler, os
+    faulthandler.enable()
+    print("double free or corruption (!prev)", file=sys.stderr, flush=True)
+    os.abort()
 time.sleep({seconds})
 {make_run}
 make_run(root / "logs", name, value=2.5, dataset="synthetic")
@@ -84,6 +90,31 @@ def test_a_failing_run_is_named_and_only_stops_what_needs_it(rows, capfd, tmp_pa
     assert runner.main(options) == 1  # a second call does only what is missing
     assert "[4/4] q2_protonet good: done" in capfd.readouterr().out
     assert len((tmp_path / "ran").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_crash_is_told_in_words(rows, capfd, jobs):
+    options = rows("crash", "good")
+    options.jobs = jobs
+    assert runner.main(options) == 1
+    err = capfd.readouterr().err
+    assert "q2_protonet crash: FAILED (was ended by SIGABRT, a crash inside torch" in err
+    assert "double free or corruption (!prev)" in err  # its own words
+    assert re.search(r'File ".*script.py", line \d+ in <module>', err)  # where it was
+    assert "report it to https://github.com/pytorch/pytorch/issues" in err
+
+
+WORDS = {-signal.SIGKILL: "SIGKILL, as the system does when memory runs out", -signal.SIGHUP: "SIGHUP"}
+WORDS |= {-signal.SIGSEGV: "SIGSEGV, a crash inside torch or one of its libraries", -40: "signal 40"}
+
+
+@pytest.mark.parametrize("status, words", WORDS.items())
+def test_a_signal_has_its_name(status, words):
+    assert ending.in_words(status) == f"was ended by {words}"
+
+
+def test_the_last_lines_of_a_failure_are_shown():
+    assert ending.last_lines("\n".join(map(str, range(30))) + "\n\n") == [str(n) for n in range(22, 30)]
 
 
 def test_named_runs_bring_what_they_need_with_them(rows):
