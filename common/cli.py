@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import faulthandler
 import inspect
 import os
 import re
@@ -15,6 +16,9 @@ import torch.distributed as dist
 import tyro
 
 from common.runtime import OUT_OF_MEMORY, RunError, Stopped, StopSignal, UsageError
+
+# Messages of gloo and nccl to the processes that are left.
+LOST_PROCESS = re.compile(r"Connection (closed|reset) by peer|ncclRemoteError|remote process exited")
 
 
 def at_least(least: float, options: object, *names: str, below: float = float("inf")) -> None:
@@ -98,6 +102,9 @@ def explain(error: Exception) -> str:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else error.strerror or text
         return f"{reason}: {error.filename}" if error.filename else reason
+    if dist.is_initialized() and LOST_PROCESS.search(text):
+        ended = "another process of this run has ended"
+        return f"{ended}: torchrun names it and its signal below ({text[:70]})"
     if "does not have a deterministic implementation" in text:
         return f"--deterministic: {text.split(',')[0]} on this GPU; without the flag it runs"
     return f"{type(error).__name__}: {text.splitlines()[0] if text else ''} (--debug shows where)"
@@ -141,6 +148,8 @@ def command(main: Callable, options_type: type, description: str) -> None:
     """Reads the command line into `options_type` and calls `main(options)`."""
     sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     StopSignal.ends_process = True
+    if sys.stderr:
+        faulthandler.enable()  # a crash in a library says in which line of Python it happened
     with quiet_pipe():
         options = parse(options_type, description)
         with one_line_errors(getattr(options, "debug", False)):

@@ -15,7 +15,7 @@ from common import checkpoint
 from common.options import RunOptions, plain
 from common.provenance import provenance
 from common.results import write_json
-from common.runtime import RunError, Runtime, UsageError
+from common.runtime import SLOW_BF16, RunError, Runtime, UsageError, computes_bf16
 
 
 class RunFolder:
@@ -34,6 +34,7 @@ class RunFolder:
         self.restarted = runtime.on_any_rank(runtime.rank == 0 and self._restarted())
         self.resuming = options.resume or self.restarted
         self.afresh, self.before, self.warnings = False, "", []  # before: what config.json was
+        self._keep_precision()
 
     @property
     def saved(self) -> bool:
@@ -96,6 +97,25 @@ class RunFolder:
         """What the folder holds, besides what this process itself put there."""
         return [file for file in self.path.iterdir() if file.name != ".lock" and file.suffix != ".partial"]
 
+    def _keep_precision(self) -> None:
+        """Goes on in the precision the run began with, where `auto` means another on this machine."""
+        auto = self.options.precision == "auto" and self.resuming
+        kept = self._began_in() if auto and self.runtime.rank == 0 else ""
+        for precision in ("fp32", "bf16"):  # what `auto` can mean
+            if self.runtime.on_any_rank(kept == precision) and self.runtime.precision != precision:
+                began = f"the run began in {precision} and goes on in it"
+                self.warnings.append(f"{began}; --precision auto means {self.runtime.precision} here")
+                if precision == "bf16" and not computes_bf16(self.runtime.device):
+                    self.warnings.append(SLOW_BF16)
+                self.runtime.precision = precision
+
+    def _began_in(self) -> str:
+        """The precision of the run's last leg; "" where there is none to read, which `open` then says."""
+        try:
+            return json.loads(self.config.read_text())["legs"][-1]["precision"]
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            return ""
+
     def _add_leg(self) -> None:
         self.figures.mkdir(parents=True, exist_ok=True)
         legs = json.loads(self.before)["legs"] if self.before else []
@@ -138,6 +158,8 @@ class RunFolder:
         changed = [f"its {key} changed" for key, x in self.facts.items() if config.get(key, x) != x]
         leg, before, now = config["legs"][-1], config["options"], plain(vars(self.options))
         for key in sorted(before.keys() & now.keys() - free):
+            if key == "precision" and now[key] == "auto" and before[key] in ("fp32", "bf16"):
+                continue  # the run goes on in what it began in: `_keep_precision`
             if before[key] != now[key]:
                 changed.append(f"--{key} was {before[key]!r}, now {now[key]!r}")
                 if key == "epochs":

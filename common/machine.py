@@ -68,10 +68,10 @@ def _limit_v2(folder: Path) -> Iterator[float]:
 
 
 def has_fast_bf16() -> bool:
-    """Tells whether bf16 is worth its while on this CPU: it has avx512_bf16 or amx_bf16, and no limit hides them.
+    """Tells whether this CPU has instructions for bf16, avx512_bf16 or amx_bf16, and no limit hides them.
 
-    The flags are the kernel's, since torch names its own check only from 2.14 on. Where there are none to read
-    (macOS, arm64) the answer is no, and training goes on in fp32.
+    The flags are the kernel's, since torch 2.6 has no public function that knows them. Where there are none
+    to read (macOS, arm64) the answer is no, and training is in fp32.
     """
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
     if limit.lower() in ONEDNN_LIMITS:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from common import checkpoint
+from common import folder as folder_module
 from common.provenance import ROOT, script_here
 from common.results import Table, read_table
 from common.run import Run, RunOptions
@@ -134,6 +135,37 @@ def test_resume_must_keep_the_options(options):
     finished(options)
     with pytest.raises(UsageError, match="--rate was 0.1, now 0.2"):
         opened(replace(options, resume=True, rate=0.2))
+
+
+BEGAN = [("bf16", "fp32"), ("fp32", "bf16")]
+
+
+@pytest.mark.parametrize("began, here", BEGAN)
+@pytest.mark.parametrize("asked", ["auto", "explicitly"])
+def test_a_resumed_run_keeps_the_precision_it_began_with(options, capsys, monkeypatch, began, here, asked):
+    """`auto` means another precision on the machine where it goes on."""
+    monkeypatch.setattr(folder_module, "computes_bf16", lambda _: here == "bf16")
+    first = options if asked == "auto" else replace(options, precision=began)
+    with Run("q", first, Runtime(torch.device("cpu"), began), {"width": 1}) as run:
+        run.restore({})
+        run.write("metrics", {"epoch": 1, "train_loss": 0.5})
+        run.save_last({}, epoch=2)
+    runtime = Runtime(torch.device("cpu"), here)
+    with Run("q", replace(options, resume=True), runtime, {"width": 1}) as run:
+        run.restore({})
+        run.write("metrics", {"epoch": 2, "train_loss": 0.25})
+    assert runtime.precision == began
+    legs = json.loads((options.log_root / "q" / "a" / "config.json").read_text())["legs"]
+    assert [leg["precision"] for leg in legs] == [began, began]
+    said = capsys.readouterr().out
+    assert f"the run began in {began} and goes on in it; --precision auto means {here} here" in said
+    assert ("no instructions for bf16" in said) == (began == "bf16")
+
+
+def test_another_precision_is_refused_when_it_is_asked_for(options):
+    finished(replace(options, precision="fp32"))
+    with pytest.raises(UsageError, match="--precision was 'fp32', now 'bf16'"):
+        opened(replace(options, precision="bf16", resume=True))
 
 
 def test_fewer_epochs_than_are_done_are_refused_and_leave_the_results(options):

@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 
+from common import runtime as runtime_module
 from common.cli import at_least, one_line_errors
 from common.runtime import (
     RunError,
@@ -19,6 +20,7 @@ from common.runtime import (
     choose_device,
     start,
 )
+from tests.conftest import ENVIRONMENT, ROOT
 
 ERRORS = [
     (UsageError("fewer"), 2, "error: fewer"),
@@ -122,11 +124,62 @@ def test_tf32_needs_a_cuda_gpu():
         start(ScriptOptions(device="cpu", precision="tf32"))
 
 
-def test_auto_precision_is_fp32_on_a_cpu_and_bf16_on_request():
-    assert start(ScriptOptions(device="cpu")).precision == "fp32"
+@pytest.mark.parametrize("fast, precision", [(True, "bf16"), (False, "fp32")])
+def test_auto_precision_is_bf16_on_a_cpu_with_instructions_for_it(monkeypatch, capsys, fast, precision):
+    monkeypatch.setattr(runtime_module, "has_fast_bf16", lambda: fast)
+    assert start(ScriptOptions(device="cpu")).precision == precision
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("fast, said", [(True, 0), (False, 1)])
+def test_bf16_is_done_on_request_with_a_warning_where_it_is_slow(monkeypatch, capsys, fast, said):
+    monkeypatch.setattr(runtime_module, "has_fast_bf16", lambda: fast)
     runtime = start(ScriptOptions(device="cpu", precision="bf16"))
     with runtime.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == said
+    assert all("7,859 ms instead of 771 in fp32" in line for line in lines)
+
+
+def test_torch_takes_no_more_threads_than_cores_the_process_may_use(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(runtime_module, "usable_cores", lambda: 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    start(ScriptOptions(device="cpu"))
+    taken = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert taken == 1
+
+
+CRASH = """
+import os
+import torch
+from common.cli import command
+from common.runtime import ScriptOptions, StopSignal, start
+
+def main(options):
+    runtime = start(options)
+    with StopSignal():
+        runtime.mean(torch.ones(1))
+        if runtime.rank == 1:
+            os.abort()
+        runtime.mean(torch.ones(1))
+
+command(main, ScriptOptions, "")
+"""
+
+
+def test_under_torchrun_a_crash_says_where_and_by_which_signal(script):
+    torchrun = "-m torch.distributed.run --standalone --nproc_per_node 2 --no-python"
+    words = [*torchrun.split(), sys.executable, "-c", CRASH, "--device", "cpu"]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Fatal Python error: Aborted" in done.stderr
+    assert 'File "<string>", line 12 in main' in done.stderr
+    assert "error: another process of this run has ended: torchrun names it" in done.stderr
+    assert "Signal 6 (SIGABRT)" in done.stderr
 
 
 AVERAGE = """
