@@ -1,6 +1,7 @@
 """Measures a generator on every validation pair, beside controls that know less, and draws triplets.
 
 python q3_pix2pix/evaluate.py --checkpoint logs/q3_pix2pix/RUN/checkpoints/last.pt
+python q3_pix2pix/evaluate.py --checkpoint CHECKPOINT --part test     # once, when everything is chosen
 
 L1 is in grey levels (0 to 255). The generator is run in three ways: with each picture's own statistics and
 dropout, as in the paper; with its own statistics alone; and in eval mode, with the running statistics.
@@ -23,17 +24,18 @@ from common.runtime import ScriptOptions, UsageError, start
 from q3_pix2pix import measures
 from q3_pix2pix.figures import plot_triplets
 from q3_pix2pix.maps_dataset import DataOptions, load
-from q3_pix2pix.measures import INFERENCE, load_generator, translate
+from q3_pix2pix.measures import INFERENCE, PARTS, load_generator, translate
 from q3_pix2pix.paper import QUESTION
 
 
 @dataclass
 class Options(ScriptOptions):
-    """Measure a generator on the validation pairs."""
+    """Measure a generator on the validation or the test pairs."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q3_pix2pix/RUN/checkpoints/last.pt
     checkpoint: Path = Path("pix2pix-aerial")
     l1_checkpoint: Path | None = None  # the same network trained with --gan_weight 0, as a control
+    part: Literal["val", "test"] = "val"  # the pairs it is measured on; nothing is ever chosen by test
     triplets: int = 10  # how many triplets of input, ground truth and output to draw
     choose: Literal["first", "random", "best"] = "first"  # which pairs; best by L1 (worst.png has the worst)
     data_root: Path = Path("data")  # folder of the data sets
@@ -54,12 +56,13 @@ def main(options: Options) -> list[dict]:
         if other["options"]["gan_weight"] or other["options"]["dataset"] != trained["dataset"]:
             needed = f"a run with --gan_weight 0 on {trained['dataset']}"
             raise UsageError(f"--l1_checkpoint must come from {needed}")
-    pairs = trained_folder(trained, options.pairs, "--pairs")
-    data = DataOptions(trained["dataset"], pairs, trained.get("resize"), trained["direction"])
+    folder = trained_folder(trained, options.pairs, "--pairs")
+    data = DataOptions(trained["dataset"], folder, trained.get("resize"), trained["direction"])
     with runtime.one_first(options.data_root, trained["dataset"]):
-        parts = load(options.data_root, data, architecture["image_size"], trained["seed"])
-    train, validation = (parts[name].to(runtime.device) for name in ("train", "val"))
-    photos, maps = validation.images.split(3, 1)
+        where = options.data_root, data, architecture["image_size"], trained["seed"]
+        parts = load(*where, test=options.part == "test")
+    train, pairs = (parts[name].to(runtime.device) for name in ("train", options.part))
+    photos, maps = pairs.images.split(3, 1)
 
     made = {inference: translate(generator, photos, inference) for inference in INFERENCE}
     candidates = {INFERENCE[inference]: outputs for inference, outputs in made.items()}
@@ -67,7 +70,7 @@ def main(options: Options) -> list[dict]:
     if options.l1_checkpoint:
         beside = "L1-only network, train-mode inference"
         candidates[beside] = translate(control, photos)
-    rows = measures.rows(candidates, train, validation, beside)
+    rows = measures.rows(candidates, train, pairs, measures.find_colors(train), beside, options.part)
 
     ranked = measures.measure(made["paper"], maps.float() / 255)["l1"].argsort().tolist()
     count = min(options.triplets, len(ranked))
@@ -75,14 +78,15 @@ def main(options: Options) -> list[dict]:
     orders = {"first": list(range(len(ranked))), "random": shuffled, "best": ranked}
     name = run_name(options.checkpoint)
     folder = options.figure_root / QUESTION / name
-    triplets = validation, made["paper"]
-    title = f"{name}: the {options.choose} {count} of {len(ranked)} validation pairs"
-    plot_triplets(folder / "triplets.png", title, orders[options.choose][:count], *triplets)
-    title = f"{name}: the {count} of {len(ranked)} validation pairs with the highest L1"
-    plot_triplets(folder / "worst.png", title, ranked[::-1][:count], *triplets)
+    suffix = "" if options.part == "val" else f"-{options.part}"
+    triplets = pairs, made["paper"]
+    title = f"{name}: the {options.choose} {count} of {len(ranked)} {PARTS[options.part]}"
+    plot_triplets(folder / f"triplets{suffix}.png", title, orders[options.choose][:count], *triplets)
+    title = f"{name}: the {count} of {len(ranked)} {PARTS[options.part]} with the highest L1"
+    plot_triplets(folder / f"worst{suffix}.png", title, ranked[::-1][:count], *triplets)
     print_rows(rows)
     print(f"figures in {folder}")
-    add_evaluation(results, options.checkpoint.name, rows)
+    add_evaluation(results, options.checkpoint.name + suffix, rows)
     return rows
 
 

@@ -17,6 +17,19 @@ LOSSES = {  # column of steps.csv -> panel of losses.png
     "d_fake": ("discriminator, fake (nats)", "#7b3294"),
 }
 
+CURVES = {  # panel of curves.png -> column of metrics.csv -> its name in the legend
+    "generator, adversarial (nats)": {"g_gan": ""},
+    "generator, L1 (scale of [-1, 1])": {"g_l1": ""},
+    "discriminator (nats)": {"d_real": "real", "d_fake": "generated"},
+    "L1 (grey levels)": {"validation_l1": ""},
+    "PSNR (dB)": {"validation_psnr": ""},
+    "SSIM (1 is equal)": {"validation_ssim": ""},
+    "sharpness (1 is the true maps')": {"validation_sharpness": ""},
+    "pixel accuracy, in percent": {"validation_pixel_accuracy": ""},
+    "on the legend, in percent": {"validation_on_legend": ""},
+    "learning rate": {"learning_rate": ""},
+}
+
 
 def plot_losses(folder: Path, figures: Path, title: str) -> Path:
     """losses.png from steps.csv: the generator's two parts and the discriminator's two halves."""

@@ -4,8 +4,8 @@
     python q3_pix2pix/make_aerial_maps.py --source map-synth
 
 The clone's phsi/imageset holds 15 scenes cut into tiles, (0).png to (1853).png, numbered scene by scene and
-column by column. Columns 0 to 14 of every scene become train and column 15 val, so validation tiles are
-neighbours of training tiles but never the same. The last two columns stay out.
+column by column. Columns 0 to 14 of every scene become train, column 15 val, and columns 16 and 17 test:
+validation tiles are neighbours of training tiles but never the same, and test tiles lie further away.
 """
 
 import shutil
@@ -25,9 +25,9 @@ from common.images import open_image
 from common.runtime import RunError, UsageError
 
 SCENES = [7] * 13 + [6] * 2  # rows of tiles in each scene
-COLUMNS, TRAIN_COLUMNS = 18, 15
+COLUMNS = {"train": 15, "val": 1, "test": 2}  # of tiles in each scene, from left to right
 MOST_OF_ONE_COLOR = 0.95  # maps with at least this share of one colour have nothing to draw
-COMMITTED_RUNS = {"train": 1106, "val": 63}  # the pairs behind the committed numbers
+COMMITTED_RUNS = {"train": 1106, "val": 63, "test": 116}  # the pairs behind the committed numbers
 
 
 @dataclass
@@ -40,12 +40,12 @@ class Options:
 
 
 def list_parts() -> dict[int, str]:
-    """The part, "train" or "val", of each tile's number; tiles of the last two columns have none."""
+    """The part, "train", "val" or "test", of each tile's number."""
     parts, first = {}, 0
     for rows in SCENES:
-        edge, end = first + TRAIN_COLUMNS * rows, first + (TRAIN_COLUMNS + 1) * rows
-        parts |= dict.fromkeys(range(first, edge), "train") | dict.fromkeys(range(edge, end), "val")
-        first += COLUMNS * rows
+        for part, columns in COLUMNS.items():
+            parts |= dict.fromkeys(range(first, first + columns * rows), part)
+            first += columns * rows
     return parts
 
 
@@ -82,7 +82,7 @@ def main(options: Options) -> None:
             pair.save(partial / part / f"{number}.jpg", quality=95, subsampling=0)
             counts[part] += 1
     partial.rename(target)
-    print(f"{target}: {counts['train']} pairs in train, {counts['val']} in val")
+    print(f"{target}: {counts['train']} pairs in train, {counts['val']} in val, {counts['test']} in test")
     if counts != COMMITTED_RUNS:
         print(f"note: the committed numbers were measured on {COMMITTED_RUNS} pairs", file=sys.stderr)
 

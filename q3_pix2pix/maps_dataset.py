@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common import archive
 from common.cache import cached_images
-from common.images import Depth, contents, find_parts, list_images, own_folder, read_image
+from common.images import Depth, contents, find_parts, list_folders, list_images, own_folder, read_image
 from common.pictures import crop_and_mirror, fingerprint
 from common.runtime import RunError
 
@@ -66,24 +66,36 @@ def load_side(image_size: int) -> int:
     return image_size * 286 // 256
 
 
-def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) -> dict[str, Pairs]:
+def load(
+    data_root: Path, options: DataOptions, image_size: int, seed: int = 0, test: bool = False
+) -> dict[str, Pairs]:
     """The parts "train", scaled to 286/256 of the image size, and "val", scaled to it. No pair is in both.
 
+    Args:
+        test: read the part "test" as well, as "val" is; no training asks for it.
+
     Raises:
+        RunError: there is no part "test", and it was asked for.
         RunError: data missing, with what to put where; a picture that is not a pair or not readable, by name.
         UsageError: --dataset folder without a usable --pairs, or --pairs without it.
     """
     layout = "train/ and val/ of side-by-side pairs (or trainA/, trainB/, valA/, valB/)"
     own_folder(options.dataset, options.pairs, f"with {layout}", "--pairs")
-    sides = {"train": load_side(image_size), "val": image_size}
+    sides = {"train": load_side(image_size), "val": image_size, "test": image_size}
     if options.dataset == "synthetic":
         parts = {"train": draw_towns(64, sides["train"], seed)}
         parts["val"] = draw_towns(16, sides["val"], seed + 10**6)
+        if test:
+            parts["test"] = draw_towns(16, sides["test"], seed + 2 * 10**6)
     else:
         if options.dataset == "maps":
             fetch_maps(data_root)
-        files = list_pairs(options.pairs or data_root / options.dataset)
-        parts = decode(files, sides, data_root, options.resize)
+        files = list_pairs(options.pairs or data_root / options.dataset, test)
+        known = {part: files[part] for part in ("train", "val")}
+        parts = decode(known, sides, data_root, options.resize)
+        if test:  # by itself: what is read for the training stays the same, and is divided by the same
+            apart = {"test": files["test"]}
+            parts |= decode(apart, sides, data_root, options.resize, parts["train"].depths)
         if options.dataset == "folder":
             check_apart(files, parts)
     if options.direction == "BtoA":
@@ -95,6 +107,24 @@ def load(data_root: Path, options: DataOptions, image_size: int, seed: int = 0) 
 def random_crop_and_mirror(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Crops each pair (n, 6, side, side) to `size` at its own place and mirrors half of them."""
     return crop_and_mirror(images.permute(0, 2, 3, 1), size, generator).permute(0, 3, 1, 2)
+
+
+def random_crop_and_turn(images: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Crops each pair (n, 6, side, side) to `size` at its own place and turns or mirrors it at random.
+
+    Three coins make the eight symmetries of the square, each as likely: upside down, left to right, and rows
+    for columns. A photo taken from straight above has no top.
+    """
+    n, side, device = len(images), images.shape[-1], images.device
+    top, left = torch.randint(0, side - size + 1, (2, n, 1), generator=generator, device=device)
+    flipped, mirrored, transposed = torch.rand(3, n, 1, generator=generator, device=device) < 0.5
+    along = torch.arange(size, device=device)
+    rows = top + torch.where(flipped, size - 1 - along, along)  # (n, size)
+    columns = left + torch.where(mirrored, size - 1 - along, along)
+    picture = torch.arange(n, device=device)[:, None, None]
+    # channels last: advanced indices with a slice between them put their own dimensions first
+    crops = images[picture, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return torch.where(transposed[:, :, None, None], crops.mT, crops)
 
 
 def prepare(images: Tensor) -> Tensor:
@@ -133,18 +163,26 @@ def fetch_maps(data_root: Path) -> None:
     archive.extract(packed, "maps", target)
 
 
-def list_pairs(folder: Path) -> dict[str, list[Files]]:
+def list_pairs(folder: Path, test: bool = False) -> dict[str, list[Files]]:
     """The pairs of each part, in plain order of their names, which is the order of the published runs.
+
+    Args:
+        test: list the part "test" beside "train" and "val".
 
     Raises:
         RunError: folders are missing or empty, or a picture of A or B has no partner or two of them.
     """
     together = find_parts(folder, "train", "val")
     apart = [find_parts(folder, "train", "val", suffix=side) for side in "AB"]
+    if test and together:
+        together["test"] = find_test(folder, together["val"])
+    elif test and all(apart):
+        for found, side in zip(apart, "AB"):
+            found["test"] = find_test(folder, found["val"], side)
     if together:
         pairs = {part: [(file,) for file in sorted(list_images(inner))] for part, inner in together.items()}
     elif all(apart):
-        pairs = {part: match(*(side[part] for side in apart)) for part in ("train", "val")}
+        pairs = {part: match(*(side[part] for side in apart)) for part in apart[0]}
     else:
         advice = "; data/README.md says how to make it" if folder.name == "aerial_maps" else ""
         needed = f"{folder}/train and {folder}/val, or trainA, trainB, valA and valB"
@@ -154,6 +192,20 @@ def list_pairs(folder: Path) -> dict[str, list[Files]]:
             inner = together.get(part) or apart[0][part]
             raise RunError(f"no images (.png, .jpg, ...) in {inner}, which holds {contents(inner)}")
     return pairs
+
+
+def find_test(folder: Path, validation: Path, side: str = "") -> Path:
+    """The folder of the part "test", or testA or testB.
+
+    Raises:
+        RunError: there is none, or it already serves as the validation part, as it does without a val/.
+    """
+    there = {inner.name.lower(): inner for inner in list_folders(folder)}
+    test = there.get(f"test{side}".lower())
+    if test is None or test == validation:
+        needed = f"{folder} has no test{side}/ beside the validation pairs in {validation.name}/"
+        raise RunError(f"{needed}: it holds {contents(folder)}")
+    return test
 
 
 def match(first: Path, second: Path) -> list[Files]:
@@ -172,7 +224,7 @@ def match(first: Path, second: Path) -> list[Files]:
 
 
 def check_apart(files: dict[str, list[Files]], parts: dict[str, Pairs]) -> None:
-    """Raises RunError if a validation pair is a training pair, even one saved again in another format.
+    """Raises RunError if a pair of another part is a training pair, even one saved again in another format.
 
     The training pair that is nearest at 16 x 16 pixels is compared in full when it is similar there.
     """
@@ -182,19 +234,20 @@ def check_apart(files: dict[str, list[Files]], parts: dict[str, Pairs]) -> None:
         scale = functools.partial(F.interpolate, size=(16, 16), mode="bilinear", antialias=True)
         return torch.cat([scale(some.float()) for some in images.split(64)]).flatten(1)
 
-    train, validation = (small(parts[part].images) for part in ("train", "val"))
+    train = small(parts["train"].images)
     spread = (train.view(-1, 6, 16 * 16).var(2, correction=0).sum(1) * 16 * 16).sqrt()
-    distances, nearest = torch.cdist(validation, train).min(1)
-    similar = distances <= 0.3 * spread[nearest] + 5  # which is the error of torch.cdist
-    for i in similar.nonzero().flatten().tolist():
-        pairs = files["val"][i], files["train"][nearest[i]]
-        sides = zip(*([np.asarray(open_rgb(file), np.float32) for file in pair] for pair in pairs))
-        if all(
-            a.shape == b.shape and np.square(a - b).mean() <= 0.04 * b.var((0, 1)).mean() + 1
-            for a, b in sides
-        ):
-            why = "a validation on what was trained on says nothing"
-            raise RunError(f"{pairs[0][0]} is the training picture {pairs[1][0]}: {why}")
+    for part in parts.keys() - {"train"}:
+        distances, nearest = torch.cdist(small(parts[part].images), train).min(1)
+        similar = distances <= 0.3 * spread[nearest] + 5  # which is the error of torch.cdist
+        for i in similar.nonzero().flatten().tolist():
+            pairs = files[part][i], files["train"][nearest[i]]
+            sides = zip(*([np.asarray(open_rgb(file), np.float32) for file in pair] for pair in pairs))
+            if all(
+                a.shape == b.shape and np.square(a - b).mean() <= 0.04 * b.var((0, 1)).mean() + 1
+                for a, b in sides
+            ):
+                why = "a validation on what was trained on says nothing"
+                raise RunError(f"{pairs[0][0]} is the training picture {pairs[1][0]}: {why}")
 
 
 def open_rgb(path: Path, depth: Depth | None = None) -> Image.Image:
@@ -257,14 +310,22 @@ def find_scale(pairs: list[Files], side: int, resize: str | None) -> tuple[float
 
 
 def decode(
-    files: dict[str, list[Files]], sides: dict[str, int], data_root: Path, resize: str | None = None
+    files: dict[str, list[Files]],
+    sides: dict[str, int],
+    data_root: Path,
+    resize: str | None = None,
+    least: Sequence[int] = (0, 0),
 ) -> dict[str, Pairs]:
     """Reads each part's pairs, scaled to its side, from the cache in `data_root` where they were read before.
 
     A and B have a depth of their own each: a satellite's 12 bits say nothing about the map's 8.
+
+    Args:
+        least: what deep files of A and B, or of the pairs, are divided by at least.
     """
     columns = list(zip(*sum(files.values(), [])))  # all of A and all of B, or the pairs
-    depths, everything, parts = [Depth(column) for column in columns], sum(columns, ()), {}
+    depths = [Depth(column, limit) for column, limit in zip(columns, least)]
+    everything, parts = sum(columns, ()), {}
     recipe = "pairs, bicubic" + (f", {resize}" if resize else "")
     for part, pairs in files.items():
         read_one = functools.partial(read_pair, side=sides[part], depths=depths, resize=resize)

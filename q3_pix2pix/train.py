@@ -6,7 +6,6 @@ python q3_pix2pix/train.py --dataset aerial_maps --gan_weight 0     # the L1-onl
 
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -19,18 +18,27 @@ from torch import Tensor
 from torch.optim import Adam
 
 from common import plots
+from common.averaging import averaged
 from common.cli import above, as_smoke, at_least, command
 from common.loop import Loop, split_batch
 from common.replay import Replayed
 from common.run import Run, RunOptions
 from common.runtime import Runtime, UsageError, start
 from q3_pix2pix import figures, measures
-from q3_pix2pix.maps_dataset import DataOptions, load, prepare, random_crop_and_mirror
+from q3_pix2pix.maps_dataset import DataOptions, load, prepare, random_crop_and_mirror, random_crop_and_turn
 from q3_pix2pix.measures import INFERENCE, translate
 from q3_pix2pix.paper import QUESTION
 from q3_pix2pix.pix2pix import PatchGAN, UNet
-from q3_pix2pix.pix2pix_loss import L1_WEIGHT, discriminator_loss, generator_loss, l1_loss
+from q3_pix2pix.pix2pix_loss import (
+    L1_WEIGHT,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    l1_loss,
+    random_signs,
+)
 
+PENALTY_EVERY = 4  # steps; so much heavier in each of them, as in lazy regularisation (Karras et al. 2020)
 STEP_COLUMNS = ("g_gan", "g_l1", "d_real", "d_fake")
 
 
@@ -45,6 +53,13 @@ class Options(DataOptions, RunOptions):
     gan_weight: float = 1.0  # weight of the adversarial loss; 0 leaves L1 alone, the control
     image_size: int = 256  # a power of two; 128 or 64 for small machines
     base_channels: int = 64  # feature maps of the first layers; 32 or 16 for small machines
+    turns: bool = (
+        False  # turn and mirror training pairs in all eight ways, not only sideways; not in the paper
+    )
+    # measure and keep a moving average of the generator with this decay, such as 0.999; not in the paper
+    average_weights: float = 0.0
+    # weight of R1, the discriminator's squared slope at true maps, such as 1; not in the paper
+    gradient_penalty: float = 0.0
     log_every: int = 10  # steps averaged into one row of steps.csv
 
 
@@ -55,9 +70,12 @@ def check(options: Options) -> Options:
         options = as_smoke(options, run_name="smoke", **tiny)
     at_least(1, options, "epochs", "batch_size", "base_channels", "log_every")
     at_least(32, options, "image_size")
-    at_least(0, options, "gan_weight")
+    at_least(0, options, "gan_weight", "gradient_penalty")
+    at_least(0, options, "average_weights", below=1)
     at_least(-1, options, "constant_epochs")
     above(0, options, "learning_rate")
+    if options.gradient_penalty and not options.gan_weight:
+        raise UsageError("--gradient_penalty flattens a discriminator: --gan_weight 0 trains without one")
     if options.image_size & (options.image_size - 1):
         why = "each layer halves it"
         raise UsageError(f"--image_size must be a power of two, not {options.image_size}: {why}")
@@ -103,12 +121,14 @@ def train_step(
     real: Tensor,
     runtime: Runtime,
     gan_weight: float = 1.0,
+    penalty: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One step of both networks, the discriminator first (Isola et al. 2017, section 3.3).
 
     Args:
         photo, real: the inputs x and their true maps y, (n, 3, size, size) in [-1, 1].
         gan_weight: 0 leaves the discriminator alone.
+        penalty: weight of the gradient penalty in this step.
 
     Returns:
         The losses g_gan, g_l1, d_real and d_fake; the three adversarial ones are 0 without a discriminator.
@@ -121,8 +141,12 @@ def train_step(
         with runtime.autocast():
             on_real, on_fake = discriminator(photo, real), discriminator(photo, fake.detach())
         d_real, d_fake = discriminator_loss(on_real, on_fake)  # eq. 1, halved
+        d_loss = d_real + d_fake
+        if penalty:
+            signs = random_signs(on_real.shape, on_real.device)
+            d_loss = d_loss + penalty * gradient_penalty(discriminator, photo, real, signs)
         optimizer_d.zero_grad()
-        (d_real + d_fake).backward()
+        d_loss.backward()
         runtime.average_gradients(discriminator)
         optimizer_d.step()
 
@@ -158,6 +182,7 @@ def main(options: Options) -> dict:
     train, validation = parts["train"], parts["val"]
     photos, maps = validation.images.split(3, 1)
     maps = maps.float() / 255
+    colors = measures.find_colors(train)
     steps, global_batch, mine = split_batch(len(train), options.batch_size, runtime)
 
     generator = UNet(options.image_size, options.base_channels).to(device)
@@ -167,16 +192,26 @@ def main(options: Options) -> dict:
     if options.compile:
         generator.compile(), discriminator.compile()
     trained = generator, discriminator, optimizer_g, optimizer_d
-    bound = partial(train_step, *trained, runtime=runtime, gan_weight=options.gan_weight)
-    replayed_step = Replayed(bound, [optimizer_g, optimizer_d], options.replays(runtime))
     crops = torch.Generator(device).manual_seed(options.seed)
     networks = {"generator": generator, "discriminator": discriminator}
-    state = networks | {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d, "crops": crops}
+    random_crop = random_crop_and_turn if options.turns else random_crop_and_mirror
     architecture = {key: getattr(options, key) for key in ("image_size", "base_channels", "direction")}
     data = {name: {"pairs": len(part), "sha256": part.fingerprint()} for name, part in parts.items()}
     facts = {"data": data, "scale": validation.scale, "depth": validation.depths[0]}
     with Run(QUESTION, options, runtime, architecture, **facts) as run:
         run.start_from(networks)
+        average = averaged(generator, options.average_weights)
+        kept = average.module if average else generator  # the one that is measured
+
+        def one_step(photo: Tensor, real: Tensor, penalty: float) -> tuple[Tensor, ...]:
+            losses = train_step(*trained, photo, real, runtime, options.gan_weight, penalty)
+            if average:
+                average.update(generator)
+            return losses
+
+        replayed_step = Replayed(one_step, [optimizer_g, optimizer_d], options.replays(runtime))
+        state = networks | {"average": average, "crops": crops}
+        state |= {"optimizer_g": optimizer_g, "optimizer_d": optimizer_d}
         loop = Loop(run, state, steps, STEP_COLUMNS, options.log_every, best=inf, best_epoch=0, schedule=None)
         scheduled, constant = plan(options, run, loop)
         what = f"{len(train):,} pairs of {options.dataset} at {options.image_size} pixels"
@@ -192,13 +227,14 @@ def main(options: Options) -> dict:
             generator.train(), discriminator.train()
             for step in loop.steps():
                 pairs = train.images[order[step * global_batch : (step + 1) * global_batch]]
-                pairs = random_crop_and_mirror(pairs, options.image_size, crops)[mine]
+                pairs = random_crop(pairs, options.image_size, crops)[mine]
                 photo, real = prepare(pairs).split(3, 1)
                 torch.manual_seed(dropout_seed(options.seed, epoch, step, runtime.rank))
-                loop.record(*replayed_step(photo, real))
+                penalty = options.gradient_penalty * PENALTY_EVERY if step % PENALTY_EVERY == 0 else 0
+                loop.record(*replayed_step(photo, real, penalty=penalty))
 
-            outputs = translate(generator, photos)
-            measured = measures.measure(outputs, maps)
+            outputs = translate(kept, photos)
+            measured = measures.measure(outputs, maps, colors)
             row = {"epoch": epoch} | loop.means()
             row |= {f"validation_{name}": float(values.mean()) for name, values in measured.items()}
             run.write_epoch(row | {"learning_rate": rate})
@@ -207,11 +243,13 @@ def main(options: Options) -> dict:
                 figures.write_samples(sheet, validation.images[:4], outputs[:4])
             if row["validation_l1"] < loop.at.best:
                 loop.at.best, loop.at.best_epoch = row["validation_l1"], epoch
-                run.save_network("best", generator, epoch)
+                run.save_network("best", kept, epoch)
 
-        outputs = {name: translate(generator, photos, name) for name in ("paper", "eval")}
+        outputs = {name: translate(kept, photos, name) for name in ("paper", "eval")}
         candidates = {INFERENCE[name]: images for name, images in outputs.items()}
-        rows = measures.rows(candidates, train, validation)
+        if average:
+            candidates["without averaging the weights"] = translate(generator, photos)
+        rows = measures.rows(candidates, train, validation, colors)
         losses = "GAN + L1" if options.gan_weight else "L1 only"
         title = f"pix2pix, {options.dataset}, {options.image_size} pixels, {losses}"
         results = {"title": title, "rows": rows, "epochs": options.epochs}
@@ -219,7 +257,8 @@ def main(options: Options) -> dict:
         sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
         results["parameters"] = sizes
         if run.writing:
-            plots.curves(run.folder / "metrics.csv", run.figures / "curves.png", title, loop.at.best_epoch)
+            curves = run.folder / "metrics.csv", run.figures / "curves.png", title, loop.at.best_epoch
+            plots.curves(*curves, figures.CURVES)
             figures.plot_losses(run.folder, run.figures, title)
             figures.write_gif(run.folder, run.figures)
             first = list(range(min(10, len(validation))))

@@ -147,6 +147,15 @@ def cells(name: str, found: str, **options: object) -> list[Row]:
 BF16 = {"precision": "bf16"}
 CIFAR = {"dataset": "cifar10_images"}
 MAPS_128 = dict(dataset="aerial_maps", image_size=128, base_channels=32) | BF16
+TURNS = dict(turns=True)
+ALL_ADDED = TURNS | dict(average_weights=0.999, gradient_penalty=1)
+MAPS_30 = [  # the additions to pix2pix one by one, for a choice on validation
+    q3("aerial-128-30-all", **MAPS_128, epochs=30, **ALL_ADDED),
+    q3("aerial-128-30-turns", **MAPS_128, epochs=30, **TURNS),
+    q3("aerial-128-30-turns-averaged", **MAPS_128, epochs=30, **TURNS, average_weights=0.999),
+    q3("aerial-128-30-turns-penalised", **MAPS_128, epochs=30, **TURNS, gradient_penalty=1),
+    q3("aerial-128-30-plain", **MAPS_128, epochs=30),
+]
 
 # Real data, an hour and a half on two CPU cores. Times of 3 and 5 epochs are scaled from 15 and 20.
 SMALL_NET = dict(train_pictures=6400, init_channels=8, layers=4, batch_size=32)
@@ -208,6 +217,7 @@ EVIDENCE = [
     q1("mnist-conditional-plane", 11, **BF16, conditional=True, label_as="plane", epochs=3),
     q1("mnist-64", 10, **BF16, image_size=64, epochs=1),
     q2("plain-10-epochs", 20, 1, 3, split="small", **BF16, epochs=10),
+    *MAPS_30,
     # the author's small sets of Omniglot, in place of which the runs above take all of it
     SMALL_OMNIGLOT,
     q2("small1-20w1s", 20, 1, split="small1", **BF16, augment=True, average_weights=0.995),

@@ -10,8 +10,26 @@ from PIL import Image
 
 from common.runtime import RunError, UsageError
 from q3_pix2pix import maps_dataset
-from q3_pix2pix.maps_dataset import DataOptions, Pairs, draw_towns, load, prepare, random_crop_and_mirror
-from q3_pix2pix.measures import controls, find_palette, measure, pixel_accuracy, rows
+from q3_pix2pix.maps_dataset import (
+    DataOptions,
+    Pairs,
+    draw_towns,
+    load,
+    prepare,
+    random_crop_and_mirror,
+    random_crop_and_turn,
+)
+from q3_pix2pix.measures import (
+    MapColors,
+    controls,
+    find_colors,
+    find_legend,
+    find_palette,
+    measure,
+    on_legend,
+    pixel_accuracy,
+    rows,
+)
 from q3_pix2pix.predict import tiled
 from tests.conftest import DATA_ROOT
 
@@ -24,8 +42,8 @@ def gradient_pair(path, side=64):
     Image.fromarray(np.concatenate(halves, 1)).save(path)
 
 
-def load_own(folder, **options):
-    return load(folder.parent, DataOptions("folder", folder, **options), 32)
+def load_own(folder, test=False, **options):
+    return load(folder.parent, DataOptions("folder", folder, **options), 32, test=test)
 
 
 @pytest.fixture
@@ -51,6 +69,57 @@ def test_folder_of_pairs_and_direction(folder):
     again = load_own(folder)["train"]  # from the cache
     assert torch.equal(again.images, parts["train"].images)
     assert again.names == ["train0", "train1", "train2"]
+
+
+def test_the_part_test_is_read_only_when_asked_for(folder):
+    with pytest.raises(RunError, match="pairs has no test/ beside the validation pairs in val/"):
+        load_own(folder, test=True)
+    before = load_own(folder)
+    (folder / "test").mkdir()
+    gradient_pair(folder / "test" / "only.png", 80)
+    (folder / "test" / "only.png").touch()
+    assert load_own(folder).keys() == {"train", "val"}
+    parts = load_own(folder, test=True)
+    assert parts["test"].names == ["only"]
+    assert parts["test"].images.shape == (1, 6, 32, 32)
+    for name, part in before.items():
+        assert torch.equal(parts[name].images, part.images)
+
+
+def test_a_test_that_serves_as_validation_is_no_part_of_its_own(folder):
+    (folder / "val").rename(folder / "test")
+    assert len(load_own(folder)["val"]) == 2
+    with pytest.raises(RunError, match="no test/ beside the validation pairs in test/"):
+        load_own(folder, test=True)
+
+
+def test_parallel_folders_have_a_part_test(tmp_path):
+    for part in ("train", "val", "test"):
+        for side, color in (("A", "red"), ("B", "blue")):
+            (tmp_path / f"{part}{side}").mkdir()
+            Image.new("RGB", (40, 40 + len(part)), color).save(tmp_path / f"{part}{side}" / f"{part}.png")
+    gradient = Image.linear_gradient("L").convert("RGB")
+    for side in "AB":
+        gradient.save(tmp_path / f"train{side}" / "train.png")
+    parts = load_own(tmp_path, test=True, resize="stretch")
+    assert parts["test"].names == ["test"]
+    assert parts["test"].images[0, :, 5, 5].tolist() == [255, 0, 0, 0, 0, 255]
+
+
+def test_a_test_picture_is_never_a_training_picture(folder):
+    (folder / "test").mkdir()
+    shutil.copy(folder / "train" / "train1.png", folder / "test" / "renamed.png")
+    load_own(folder)
+    with pytest.raises(RunError, match="renamed.png is the training picture .*train[012].png"):
+        load_own(folder, test=True)
+
+
+def test_towns_of_the_test_are_others():
+    parts = load(None, DataOptions("synthetic"), 32, test=True)
+    assert len(parts["test"]) == 16
+    towns = [F.interpolate(part.images.float(), 16).flatten(1) for part in parts.values()]
+    assert torch.cdist(towns[2], towns[0]).min() > 100
+    assert torch.cdist(towns[2], towns[1]).min() > 100
 
 
 def test_a_validation_picture_is_never_a_training_picture(folder):
@@ -196,6 +265,27 @@ def test_crop_and_mirror_are_the_same_for_input_and_target_and_cover_everything(
     assert len(seen) == 5 * 5 * 2
 
 
+def test_crop_and_turn_are_the_same_for_input_and_target_and_cover_all_eight_ways():
+    side, size = 10, 8
+    place = np.arange(side * side, dtype=np.uint8).reshape(side, side)
+    images = torch.from_numpy(place).expand(1500, 6, -1, -1)
+    out = random_crop_and_turn(images, size, torch.Generator().manual_seed(0))
+    assert out.shape == (1500, 6, size, size)
+    assert torch.equal(out[:, :3], out[:, 3:])
+    ways = {}  # pixels -> the place of the crop, whether it is mirrored and how often it is turned
+    for top in range(side - size + 1):
+        for left in range(side - size + 1):
+            crop = place[top : top + size, left : left + size]
+            for mirrored in (False, True):
+                for quarters in range(4):
+                    turned = np.rot90(np.fliplr(crop) if mirrored else crop, quarters)
+                    ways[turned.tobytes()] = top, left, mirrored, quarters
+    seen = [ways[crop.numpy().tobytes()] for crop in out[:, 0]]
+    assert len(set(seen)) == len(ways) == 3 * 3 * 8
+    for way in {way[2:] for way in seen}:  # each of the eight 187.5 times, with a deviation of 13
+        assert 130 < [each[2:] for each in seen].count(way) < 245
+
+
 def test_prepare_and_back():
     images = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
     assert prepare(images).min() == -1 and prepare(images).max() == 1
@@ -212,7 +302,17 @@ def test_train_and_validation_towns_differ_and_are_seeded():
 def test_measures_against_numpy():
     torch.manual_seed(0)
     outputs, targets = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
-    figures = measure(outputs, targets)
+    colors = MapColors(torch.rand(5, 3), torch.rand(2, 3))
+    assert measure(outputs, targets).keys() == measure(outputs, targets, colors).keys() - {
+        "pixel_accuracy",
+        "on_legend",
+    }
+    figures = measure(outputs, targets, colors)
+    near = np.abs(outputs.numpy()[:, None] - colors.legend.numpy()[None, :, :, None, None]).max(2).min(1)
+    shares = 100 * (near <= 60 / 255).mean((1, 2))
+    assert figures["on_legend"].tolist() == pytest.approx(shares.tolist())
+    right = pixel_accuracy(outputs, targets, colors.palette)
+    assert figures["pixel_accuracy"].tolist() == pytest.approx((100 * right).tolist())
     a, b = outputs.double().numpy(), targets.double().numpy()
     every = (1, 2, 3)
     edges = [sum(np.abs(np.diff(x, axis=axis)).mean(every) for axis in (2, 3)) for x in (a, b)]
@@ -259,6 +359,72 @@ def test_palette_and_pixel_accuracy():
     assert pixel_accuracy(wrong, unit, palette).tolist() == [0.5] * 4
 
 
+def legend_maps():
+    """Six flat maps in stripes of three colours, one of them with a fourth in a corner: 0.7 % of all pixels.
+
+    Between two stripes lies a column of a colour that blends both, which is none of the legend's.
+    """
+    colors = torch.tensor([[251, 3, 3], [3, 251, 3], [3, 3, 251]], dtype=torch.uint8)
+    maps = colors.repeat_interleave(16, 0).T[None, :, None].repeat(6, 1, 48, 1)
+    for edge in (15, 31):
+        maps[:, :, :, edge] = (maps[:, :, :, edge].float() / 2 + maps[:, :, :, edge + 1].float() / 2).byte()
+    maps[0, :, :10, :10] = 251
+    return maps
+
+
+def test_a_legend_holds_rare_colours_and_no_blends():
+    legend = (find_legend(legend_maps()) * 255).round().int().tolist()
+    expected = [[252, 4, 4], [4, 252, 4], [4, 4, 252], [252, 252, 252]]
+    assert sorted(legend) == sorted(expected)
+    assert len(find_palette(legend_maps())) == 3
+
+
+def test_the_share_on_the_legend_against_plain_loops():
+    legend = torch.tensor([[251, 3, 3], [128, 128, 128]]) / 255
+    outputs = torch.randint(0, 256, (3, 3, 12, 12), generator=torch.Generator().manual_seed(0)) / 255
+    outputs[0, :, 0, 0] = torch.tensor([191, 63, 63]) / 255  # 60 levels away, which still counts
+    outputs[0, :, 0, 1] = torch.tensor([190, 63, 63]) / 255  # 61 from red and 65 from grey
+    expected = []
+    for picture in (outputs * 255).round().int().tolist():
+        near = 0
+        for pixel in zip(*(sum(channel, []) for channel in picture)):
+            for color in ((251, 3, 3), (128, 128, 128)):
+                if max(abs(a - b) for a, b in zip(pixel, color)) <= 60:
+                    near += 1
+                    break
+        expected.append(near / 144)
+    assert on_legend(outputs, legend).tolist() == pytest.approx(expected)
+    alone = on_legend(outputs[:1, :, :1, :2], legend)
+    assert alone.tolist() == [0.5]
+
+
+def test_true_maps_stand_beside_the_generated_ones_on_the_legend():
+    towns = draw_towns(6, 35, 0)
+    train = Pairs(torch.cat([towns.images[:, :3, :32, :32], legend_maps()[:, :, :32, :32]], 1), towns.names)
+    colors = find_colors(train)
+    grey = torch.full((6, 3, 32, 32), 0.5)
+    table = {row["name"]: row for row in rows({"grey": grey}, train, train, colors)}
+    assert table["on the legend, grey"]["value"] == 0
+    truth = on_legend(train.images[:, 3:] / 255, colors.legend)
+    assert table["on the legend, true maps"]["value"] == pytest.approx(100 * truth.mean().item(), abs=1e-3)
+    assert 92 < table["on the legend, true maps"]["value"] < 94  # without the blends, two columns of 32
+    assert not any(name.endswith("true maps") for name in table if not name.startswith("on the legend"))
+
+
+def test_rows_of_the_test_say_so():
+    train, pairs = draw_towns(4, 35, 0), draw_towns(6, 32, 1)
+    made = {"a": pairs.images[:, 3:] / 255}
+    validation, test = (rows(made, train, pairs, None, part=part) for part in ("val", "test"))
+    assert [row["name"] for row in test] == [f"{row['name']}, part test" for row in validation]
+    assert {row["count"] for row in test} == {"6 test pairs"}
+    assert {row["count"] for row in validation} == {"6 validation pairs"}
+
+
+def test_maps_that_are_not_flat_have_no_colours():
+    noise = torch.randint(0, 256, (4, 6, 35, 35), dtype=torch.uint8)
+    assert find_colors(Pairs(noise, list("abcd"))) is None
+
+
 def test_controls():
     train = Pairs(torch.zeros(2, 6, 35, 35, dtype=torch.uint8), ["a", "b"])
     train.images[1] = 200
@@ -273,7 +439,7 @@ def test_two_networks_are_compared_pair_by_pair():
     maps = validation.images[:, 3:].float() / 255
     steps = torch.linspace(0, 0.2, 6)[:, None, None, None]  # the harder the pair, the larger both errors
     candidates = {"a": maps * (1 - steps), "b": maps * (0.99 - steps)}
-    row = {row["name"]: row for row in rows(candidates, train, validation, "b")}
+    row = {row["name"]: row for row in rows(candidates, train, validation, None, "b")}
     difference = row["L1, minus b"]["value"]
     assert difference == pytest.approx(row["L1, a"]["value"] - row["L1, b"]["value"], abs=2e-4)
     assert difference < 0 and row["L1, minus b"]["interval"] < row["L1, a"]["interval"] / 5
@@ -304,9 +470,10 @@ def test_tiling_of_any_size_gives_back_the_identity(shape):
 def test_real_pairs():
     if not (DATA_ROOT / "aerial_maps" / "train").is_dir():
         pytest.skip(f"the aerial pairs are not in {DATA_ROOT / 'aerial_maps'}")
-    parts = load(DATA_ROOT, DataOptions("aerial_maps"), 64)
-    assert [len(part) for part in parts.values()] == [1106, 63]
-    assert 4 <= len(find_palette(parts["train"].images[:200, 3:])) <= 8
-    folders = (DATA_ROOT / "aerial_maps" / part for part in ("train", "val"))
-    train, validation = ({file.read_bytes() for file in folder.iterdir()} for folder in folders)
-    assert not train & validation
+    parts = load(DATA_ROOT, DataOptions("aerial_maps"), 64, test=True)
+    assert {name: len(part) for name, part in parts.items()} == {"train": 1106, "val": 63, "test": 116}
+    colors = find_colors(parts["train"])
+    assert 4 <= len(colors.palette) <= 8 < len(colors.legend) <= 12
+    folders = [DATA_ROOT / "aerial_maps" / part for part in parts]
+    files = [file.read_bytes() for folder in folders for file in folder.iterdir()]
+    assert len(set(files)) == len(files) == 1106 + 63 + 116

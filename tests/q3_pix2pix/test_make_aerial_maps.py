@@ -13,13 +13,16 @@ from q3_pix2pix.maps_dataset import DataOptions, load
 from tests.conftest import DATA_ROOT
 
 
-def test_every_scene_gives_15_columns_to_train_and_one_to_val():
+def test_every_scene_gives_15_columns_to_train_one_to_val_and_two_to_test():
     parts = list_parts()
-    numbers = {part: [n for n in parts if parts[n] == part] for part in ("train", "val")}
+    numbers = {part: [n for n in parts if parts[n] == part] for part in ("train", "val", "test")}
+    assert list(parts) == list(range(1854))  # no tile is left out
     assert numbers["train"][:105] == list(range(105))
     assert numbers["val"][:14] == [*range(105, 112), *range(231, 238)]
     assert numbers["val"][-12:] == [*range(1728, 1734), *range(1836, 1842)]  # scenes 13 and 14 have six rows
-    assert (len(numbers["train"]), len(numbers["val"])) == (15 * 103, 103)
+    assert numbers["test"][:28] == [*range(112, 126), *range(238, 252)]
+    assert numbers["test"][-24:] == [*range(1734, 1746), *range(1842, 1854)]
+    assert [len(numbers[part]) for part in ("train", "val", "test")] == [15 * 103, 103, 2 * 103]
 
 
 def test_the_real_sets_tiles_are_where_this_script_puts_them():
@@ -27,7 +30,7 @@ def test_the_real_sets_tiles_are_where_this_script_puts_them():
     if not real.is_dir():
         pytest.skip(f"aerial_maps is not in {DATA_ROOT}")
     parts, files = list_parts(), list(real.glob("*/*.jpg"))
-    assert Counter(file.parent.name for file in files) == {"train": 1106, "val": 63}
+    assert Counter(file.parent.name for file in files) == {"train": 1106, "val": 63, "test": 116}
     assert all(parts[int(file.stem)] == file.parent.name for file in files)
 
 
@@ -48,16 +51,17 @@ def clone(tmp_path, monkeypatch):
 def test_made_from_a_clone(clone, tmp_path, capsys):
     main(Options(clone, tmp_path / "data"))
     maps = tmp_path / "data/aerial_maps"
-    made = {part: {int(file.stem) for file in (maps / part).iterdir()} for part in ("train", "val")}
+    made = {part.name: {int(file.stem) for file in part.iterdir()} for part in maps.iterdir()}
     few = set(range(13))  # rows of the second colour; 12 / 256 are less than 5 %, 13 / 256 more
-    assert made == {"train": {*range(30), *range(36, 51)} - few, "val": {30, 31, 51}}
-    assert "32 pairs in train, 3 in val" in capsys.readouterr().out
+    expected = {"train": {*range(30), *range(36, 51)} - few, "val": {30, 31, 51}}
+    assert made == expected | {"test": {*range(32, 36), 52, 53}}
+    assert "32 pairs in train, 3 in val, 6 in test" in capsys.readouterr().out
     with Image.open(maps / "val/51.jpg") as image:
         assert image.size == (512, 256)
         row = np.asarray(image, int)[200, [0, 255, 256, 511]]  # of the photo's ends and the map's
     assert np.abs(row - [*[(200, 30, 51)] * 2, *[(10, 20, 30)] * 2]).max() < 4
-    pairs = load(tmp_path / "data", DataOptions("aerial_maps"), 32)
-    assert (len(pairs["train"]), len(pairs["val"])) == (32, 3)
+    pairs = load(tmp_path / "data", DataOptions("aerial_maps"), 32, test=True)
+    assert {part: len(each) for part, each in pairs.items()} == {"train": 32, "val": 3, "test": 6}
 
 
 def test_what_is_wrong_is_named_and_leaves_nothing_behind(clone, tmp_path):
@@ -67,7 +71,7 @@ def test_what_is_wrong_is_named_and_leaves_nothing_behind(clone, tmp_path):
     with pytest.raises(RunError, match=r"\(3\).png has 256 x 256 pixels instead of 512 x 256"):
         main(Options(clone, tmp_path / "data"))
     (clone / "phsi/imageset/(2).png").unlink()
-    with pytest.raises(RunError, match=r"1 of 48 tiles are missing in .*, the first one \(2\).png"):
+    with pytest.raises(RunError, match=r"1 of 54 tiles are missing in .*, the first one \(2\).png"):
         main(Options(clone, tmp_path / "data"))
     assert not (tmp_path / "data/aerial_maps").exists()
     (tmp_path / "data/aerial_maps").mkdir()

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,13 @@ from torch import nn
 
 from q3_pix2pix.measures import translate
 from q3_pix2pix.pix2pix import PatchGAN, UNet, own_statistics
-from q3_pix2pix.pix2pix_loss import discriminator_loss, generator_loss, l1_loss
+from q3_pix2pix.pix2pix_loss import (
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    l1_loss,
+    random_signs,
+)
 from q3_pix2pix.train import rate_factor
 
 
@@ -93,6 +100,51 @@ def test_losses_by_hand():
     cross_entropy = F.binary_cross_entropy_with_logits(zero + 1, zero + 1)
     assert generator_loss(zero + 1).item() == pytest.approx(cross_entropy.item())
     assert l1_loss(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0])).item() == pytest.approx(1.25)
+
+
+def test_the_penalty_is_the_mean_squared_slope_of_every_patch_in_the_map():
+    """Over all 16 choices of four signs, the mean is the expectation, here against one patch at a time."""
+    torch.manual_seed(0)
+    discriminator = PatchGAN(4)
+    photo, real = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    found = []
+    for signs in itertools.product((-1.0, 1.0), repeat=4):
+        signs = torch.tensor(signs).view(1, 1, 2, 2).expand(2, -1, -1, -1)
+        found.append(gradient_penalty(discriminator, photo, real, signs).item())
+    copy = real.clone().requires_grad_()
+    logits = discriminator(photo, copy)
+    squares = []
+    for row, column in itertools.product(range(2), repeat=2):
+        (slope,) = torch.autograd.grad(logits[:, 0, row, column].sum(), copy, retain_graph=True)
+        squares.append(slope.square().sum() / 2)  # of two pairs
+    assert sum(found) / 16 == pytest.approx(sum(squares).item() / 4 / 2, rel=1e-4)
+
+
+def test_the_penalty_flattens_the_discriminator():
+    torch.manual_seed(0)
+    discriminator = PatchGAN(4)
+    adam = torch.optim.Adam(discriminator.parameters(), 1e-2)
+    photo, real = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
+    before = photo.clone()
+    penalties = []
+    for _ in range(20):
+        with torch.autocast("cpu", torch.bfloat16):
+            penalty = gradient_penalty(discriminator, photo, real, random_signs((2, 1, 2, 2), photo.device))
+        assert penalty.dtype == torch.float32
+        adam.zero_grad()
+        penalty.backward()
+        adam.step()
+        penalties.append(penalty.item())
+    assert penalties[-1] < 0.1 * penalties[0]
+    assert torch.equal(photo, before)
+    assert photo.grad is None and real.grad is None
+
+
+def test_signs_are_one_or_minus_one_and_as_often():
+    torch.manual_seed(0)
+    signs = random_signs((4, 1, 50, 50), torch.device("cpu"))
+    assert signs.abs().min() == signs.abs().max() == 1
+    assert abs(signs.mean().item()) < 0.04  # four deviations
 
 
 def test_the_discriminators_step_leaves_no_gradient_in_the_generator():

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,19 @@ from PIL import Image, ImageDraw
 from common import checkpoint, cli
 from common.images import trained_folder
 from common.results import read_table
-from common.runtime import RunError, UsageError
+from common.runtime import RunError, Runtime, Stopped, UsageError, start
 from q3_pix2pix import evaluate, figures, predict, train
-from q3_pix2pix.maps_dataset import DataOptions, load, stack
-from q3_pix2pix.pix2pix import PatchGAN
+from q3_pix2pix.maps_dataset import DataOptions, load, prepare, random_crop_and_mirror, stack
+from q3_pix2pix.measures import load_generator
+from q3_pix2pix.pix2pix import PatchGAN, UNet
 
 TRAIN, EVALUATE, PREDICT = "q3_pix2pix/train.py", "q3_pix2pix/evaluate.py", "q3_pix2pix/predict.py"
 LAST = "logs/q3_pix2pix/a/checkpoints/last.pt"
 TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4".split()
 TINY += ["--log_every", "2"]
+
+
+ADDED = "--turns --average_weights 0.9 --gradient_penalty 1".split()  # all that the paper does not have
 
 
 def run(folder, *words):
@@ -57,6 +62,151 @@ def test_a_finished_run_measures_the_same_again(trained):
     before = json.loads(results.read_text())["rows"]
     run(trained, "--run_name", "a", "--resume")
     assert json.loads(results.read_text())["rows"] == before
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory):
+    """A tiny run, "a", with every addition."""
+    folder = tmp_path_factory.mktemp("q3-added")
+    run(folder, "--run_name", "a", *ADDED)
+    return folder
+
+
+def same(one, other):
+    """Whether two states, of tensors and plain values in dicts and lists, are equal to the last bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+STATES = "generator", "discriminator", "optimizer_g", "optimizer_d", "crops"
+
+
+def test_without_additions_a_run_is_the_plain_loop(tmp_path):
+    """One epoch, written out: crops and mirrors, dropout's seed and the two steps; nothing else is drawn."""
+    run(tmp_path, "--run_name", "a", "--epochs", 1)
+    saved = checkpoint.load(tmp_path / LAST, "q3_pix2pix")
+    assert "average" not in saved
+    runtime = start(cli.parse(train.Options, "", TINY))
+    pairs = load(tmp_path, DataOptions("synthetic"), 32)["train"].images
+    generator, discriminator = UNet(32, 4), PatchGAN(4)
+    both = generator, discriminator
+    rate = 1e-4  # of 2e-4, in the middle of a fall to zero after one epoch
+    adams = [torch.optim.Adam(network.parameters(), rate, (0.5, 0.999), fused=True) for network in both]
+    crops = torch.Generator().manual_seed(0)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(1000))
+    for step, batch in enumerate(order.split(4)):
+        photo, real = prepare(random_crop_and_mirror(pairs[batch], 32, crops)).split(3, 1)
+        torch.manual_seed(train.dropout_seed(0, 1, step, 0))
+        train.train_step(*both, *adams, photo, real, runtime)
+    for name, network in zip(STATES, both):
+        assert same(saved[name], network.state_dict())
+    assert torch.equal(saved["crops"], crops.get_state())
+
+
+@pytest.mark.parametrize("stop_at", [5, 16, 23])
+def test_a_stop_resumes_exactly_with_every_addition(added, tmp_path, monkeypatch, stop_at):
+    calls = []
+    step = train.train_step
+
+    def stopping(*inputs):
+        calls.append(1)
+        if len(calls) == stop_at:
+            signal.raise_signal(signal.SIGTERM)
+        return step(*inputs)
+
+    monkeypatch.setattr(train, "train_step", stopping)
+    with pytest.raises(Stopped):
+        run(tmp_path, "--run_name", "a", *ADDED)
+    run(tmp_path, "--run_name", "a", *ADDED, "--resume")
+    assert len(calls) == 3 * 16
+    whole, resumed = (checkpoint.load(folder / LAST, "q3_pix2pix") for folder in (added, tmp_path))
+    for name in (*STATES, "average"):
+        assert same(whole[name], resumed[name]), name
+    for name in ("metrics.csv", "steps.csv"):
+        one, other = ((folder / "logs/q3_pix2pix/a" / name).read_bytes() for folder in (added, tmp_path))
+        assert one == other, name
+
+
+def test_the_penalty_is_taken_every_fourth_step_four_times_as_heavy(tmp_path, monkeypatch):
+    weights = []
+    step = train.train_step
+
+    def recording(*inputs):
+        weights.append(inputs[-1])
+        return step(*inputs)
+
+    monkeypatch.setattr(train, "train_step", recording)
+    run(tmp_path, "--epochs", 1, "--gradient_penalty", 0.5)
+    assert weights == [2, 0, 0, 0] * 4
+
+
+def test_averaged_weights_are_what_is_measured_kept_and_used(tmp_path, monkeypatch):
+    states = []
+    step = train.train_step
+
+    def recording(generator, *inputs):
+        losses = step(generator, *inputs)
+        states.append({name: value.clone() for name, value in generator.state_dict().items()})
+        return losses
+
+    monkeypatch.setattr(train, "train_step", recording)
+    run(tmp_path, "--run_name", "a", "--epochs", 1, "--average_weights", 0.9)
+    average = dict(states[0])
+    for t, state in enumerate(states[1:], 1):
+        keep = min(0.9, (1 + t) / (10 + t))
+        for name, value in state.items():
+            if value.is_floating_point():  # weights, and the running statistics of BatchNorm
+                average[name] = keep * average[name] + (1 - keep) * value
+            else:
+                average[name] = value
+    for file in (LAST, LAST.replace("last", "best")):
+        generator, _ = load_generator(tmp_path / file, Runtime(torch.device("cpu"), "fp32"))
+        for name, value in generator.state_dict().items():
+            torch.testing.assert_close(value, average[name], rtol=1e-4, atol=1e-6)
+    saved = checkpoint.load(tmp_path / LAST, "q3_pix2pix")
+    assert same(saved["generator"], states[-1])
+    folder = tmp_path / "logs/q3_pix2pix/a"
+    rows = {row["name"]: row["value"] for row in json.loads((folder / "results.json").read_text())["rows"]}
+    measured = read_table(folder / "metrics.csv")["validation_l1"][-1]
+    assert rows["L1, train-mode inference (the paper's)"] == pytest.approx(measured, abs=1e-3)
+    assert rows["L1, without averaging the weights"] != pytest.approx(measured, abs=1e-3)
+
+
+def test_every_epoch_records_what_a_choice_is_made_by(added):
+    folder = added / "logs/q3_pix2pix/a"
+    table = read_table(folder / "metrics.csv")
+    rows = {row["name"]: row["value"] for row in json.loads((folder / "results.json").read_text())["rows"]}
+    for column, name in (
+        ("pixel_accuracy", "pixel accuracy"),
+        ("sharpness", "sharpness"),
+        ("on_legend", "on the legend"),
+    ):
+        values = table[f"validation_{column}"]
+        assert len(values) == 3
+        assert values[-1] == pytest.approx(rows[f"{name}, train-mode inference (the paper's)"], rel=1e-3)
+
+
+def test_an_evaluation_of_the_test_names_the_part_and_leaves_the_validations_pictures(added, tmp_path):
+    shutil.copytree(added / "logs/q3_pix2pix/a", tmp_path / "a")
+    last = tmp_path / "a/checkpoints/last.pt"
+    options = {"checkpoint": last, "device": "cpu", "figure_root": tmp_path / "f", "triplets": 2}
+    for part in ("val", "test"):
+        evaluate.main(evaluate.Options(**options, part=part))
+    found = json.loads((tmp_path / "a/results.json").read_text())["evaluations"]
+    assert found.keys() == {"last.pt", "last.pt-test"}
+    test = {row["name"]: row for row in found["last.pt-test"]}
+    assert {row["count"] for row in test.values()} == {"16 test pairs"}
+    assert all(name.endswith(", part test") for name in test)
+    validation = {row["name"]: row["value"] for row in found["last.pt"]}
+    for name in ("L1, train-mode inference (the paper's)", "L1, nearest training pair's map"):
+        assert test[f"{name}, part test"]["value"] != validation[name]
+    drawn = {file.name for file in (tmp_path / "f/q3_pix2pix/a").iterdir()}
+    assert drawn == {"triplets.png", "worst.png", "triplets-test.png", "worst-test.png"}
 
 
 def test_the_discriminators_step_sees_detached_pictures(tmp_path, monkeypatch):
@@ -134,6 +284,7 @@ def test_results_have_distinct_names_and_never_replace_a_photo(tmp_path, monkeyp
         (["--image_size", "48"], UsageError, "--image_size must be a power of two"),
         (["--batch_size", "90"], UsageError, "more than the 64"),
         (["--constant_epochs", "9"], UsageError, "--constant_epochs 9 is more than --epochs 3"),
+        (["--gan_weight", "0", "--gradient_penalty", "1"], UsageError, "--gan_weight 0 trains without one"),
         (["--learning_rate", "1e30"], RunError, "not finite at epoch 1, step"),
         (["--dataset", "folder"], UsageError, "needs --pairs"),
         (["--pairs", "x"], UsageError, "--pairs needs --dataset folder"),
