@@ -30,7 +30,8 @@ class Options(ScriptOptions):
 def evaluate(question: str, name: str, data_root: Path, device: str) -> list[dict]:
     """The rows of the question's evaluate.py for a network in pretrained/; figures/ stays as it is."""
     script = import_module(f"{question}.evaluate")
-    options = script.Options(checkpoint=Path(name), data_root=data_root, device=device)
+    # In fp32, as the committed numbers were measured, whatever `auto` means here.
+    options = script.Options(checkpoint=Path(name), data_root=data_root, device=device, precision="fp32")
     if hasattr(options, "figure_root"):
         options.figure_root = Path(tempfile.gettempdir()) / "verify-figures"
     trained = pretrained.read(pretrained.FOLDER / f"{name}.safetensors")["options"]
