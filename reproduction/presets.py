@@ -15,7 +15,8 @@ class Row(NamedTuple):
     options: dict[str, object] = {}  # flag -> value: text may name {log_root} and {after}; True: a flag alone
     seed: int = 0
     after: tuple[str, ...] = ()  # runs of the question that must be finished first; {after} is the first
-    minutes: float | None = None  # measured on two CPU cores, or one beside another run; None: never
+    # measured on two CPU cores, or on one beside another run, whose kind was not recorded; None: never
+    minutes: float | None = None
     repeats: str = ""  # the row that this one repeats with another seed
 
     @property
@@ -158,8 +159,7 @@ MAPS_30 = [  # the additions to pix2pix one by one, for a choice on validation
 
 # The precision is auto's: bf16 where the device has instructions for it, as in the committed runs, and fp32
 # elsewhere. Three seeds of ProtoNet show no difference in accuracy (preset precision).
-
-# Real data, 1.5 hours on two CPU cores with avx512_bf16. Times of 3 and 5 epochs are scaled from 15 and 20.
+# Real data, an hour and a half on two CPU cores. Times of 3 and 5 epochs are scaled from 15 and 20.
 SMALL_NET = dict(train_pictures=6400, init_channels=8, layers=4, batch_size=32)
 # The alphas' rate is ten times the paper's, for a twentieth of its steps.
 SMALL_SEARCH = CIFAR | SMALL_NET | {"epochs": 10, "arch_learning_rate": "3e-3"}
@@ -174,7 +174,7 @@ SMALL = [
     q4("small-random", TRAIN, 14, **SMALL_TRAIN, genotype="random:0"),
 ]
 
-# The committed results: as near to full size as two cores with avx512_bf16 get, most useful first; days.
+# The committed results: as near to full size as two CPU cores get, most useful runs first, days in all.
 ADDITIONS = dict(augment=True, average_weights=0.999, lr_scheduler_step=40)
 ALL_WAYS = dict(way=(5, 20), shot=(1, 5), shifts=(0, 1))
 PLAIN = [q2(f"omniglot-20w{n}s", 20, n) for n in (1, 5)]
@@ -255,7 +255,7 @@ PRECISION += [q3(f"precision-{each}", **BRIEF_MAPS, precision=each) for each in 
 PRECISION += [q4(f"precision-{each}", SEARCH, **BRIEF_SEARCH, precision=each) for each in PRECISIONS]
 PRECISION = with_seeds(PRECISION, (0, 1, 2))
 
-# Synthetic data, under five minutes on two CPU cores with AVX512: narrow networks and large learning rates.
+# Synthetic data, under five minutes on two CPU cores: narrow networks and large learning rates.
 # In fp32, in which these times were measured, so that every CPU computes the same, to rounding.
 FP32 = {"precision": "fp32"}
 DIGITS = FP32 | dict(dataset="synthetic", epochs=16, synthetic_pictures=3072)

@@ -32,8 +32,8 @@ TO_DO = ("new", "cut", "empty")
 class Options:
     """Reproduce the questions at a preset."""
 
-    # quick: synthetic data; small: real data on a CPU, an hour and a half with avx512_bf16; evidence: the
-    # committed results on such a CPU, days; full: full size on a GPU, on the data at hand; report, paper:
+    # quick: synthetic data; small: real data on a CPU, about an hour and a half; evidence: the
+    # committed results on a CPU, days; full: full size on a GPU, on the data at hand; report, paper:
     # their settings and data, on a GPU; precision: what bf16 and TF32 cost in accuracy, three seeds
     preset: Literal["quick", "small", "evidence", "full", "report", "paper", "precision"] = "quick"
     # only these questions
@@ -127,7 +127,7 @@ def estimate(jobs: list[Job], gpu: bool) -> str:
         return f"{what}; {unknown}: progress is shown once epochs are done."
     length = f"{sum(known):.0f} minutes" if sum(known) < 120 else f"{sum(known) / 60:.1f} hours"
     faster = "; a GPU is faster" if gpu else ""
-    return f"{what}, about {length} one after the other on two CPU cores with avx512_bf16{faster}."
+    return f"{what}, about {length} one after the other on two CPU cores{faster}."
 
 
 def launch(job: Job, options: Options, gpus: int, jobs: int) -> None:
