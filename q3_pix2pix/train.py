@@ -53,9 +53,8 @@ class Options(DataOptions, RunOptions):
     gan_weight: float = 1.0  # weight of the adversarial loss; 0 leaves L1 alone, the control
     image_size: int = 256  # a power of two; 128 or 64 for small machines
     base_channels: int = 64  # feature maps of the first layers; 32 or 16 for small machines
-    turns: bool = (
-        False  # turn and mirror training pairs in all eight ways, not only sideways; not in the paper
-    )
+    # turn and mirror training pairs in all eight ways of a square, not only sideways; not in the paper
+    turns: bool = False
     # measure and keep a moving average of the generator with this decay, such as 0.999; not in the paper
     average_weights: float = 0.0
     # weight of R1, the discriminator's squared slope at true maps, such as 1; not in the paper
