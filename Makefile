@@ -1,9 +1,16 @@
 # make reproduce and make test are all the set-up there is: each makes .venv first, from nothing.
+# Paths are relative, since make takes a blank in the checkout's own path for the end of a name.
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PRESET ?= quick
 JOBS ?= 2
+# pip install --user does not work in a virtual environment
+export PIP_USER := 0
+
+ifneq ($(words $(VENV)),1)
+$(error VENV must be a path without blanks, not "$(VENV)")
+endif
 
 .PHONY: help setup reproduce report test soak lint bench clean verify demo
 
@@ -13,19 +20,20 @@ help:  ## this list
 setup: $(VENV)/.ready  ## makes .venv from nothing; the others do that first
 
 $(VENV)/.ready: requirements.txt constraints.txt pyproject.toml
+	@mkdir -p $(VENV) 2> /dev/null && test -w $(VENV) || { echo 'error: $(VENV) cannot be written; in a read-only checkout: make VENV=/tmp/venv reproduce REPRODUCE="--data_root /tmp/data --log_root /tmp/logs --figure_root /tmp/figures"' >&2; exit 1; }
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 setup")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet -r requirements.txt -c constraints.txt
 	touch $@
 
-reproduce: setup  ## JOBS=2 commands side by side of PRESET=quick (synthetic data, minutes), small, evidence, full, report, paper or precision
-	$(PY) reproduce.py --preset $(PRESET) --jobs $(JOBS)
+reproduce: setup  ## JOBS=2 commands side by side of PRESET=quick (synthetic data, minutes), small, evidence, full, report, paper or precision; REPRODUCE="--log_root ..." adds flags
+	$(PY) reproduce.py --preset $(PRESET) --jobs $(JOBS) $(REPRODUCE)
 
 report: setup  ## the page figures/report.html, docs/REPORT.md and benchmarks/RESULTS.md, from the logs
 	$(PY) report.py
 
-test: setup  ## the tests, four minutes on two cores
+test: setup  ## the tests, minutes on two cores; ends in any case
 	$(PY) -m pytest
 
 soak: setup  ## all tests, and the long forms of the fault campaign, the fuzz tests and the quick preset

@@ -46,6 +46,7 @@ def train(run: str, folder: Path, **more: object) -> None:
     script, options, _ = SCRIPTS[run]
     roots = {"log_root": folder / "logs", "figure_root": folder / "figures", "data_root": folder / "data"}
     named = {"run_name": run.split("/")[1], "dataset": "synthetic", "device": "cpu", "epochs": 1}
+    named["precision"] = "fp32"  # the same on every CPU
     script.main(script.Options(**options | named | roots | more))
 
 
@@ -91,7 +92,8 @@ def all_scripts(folder: str) -> None:
 def gradients() -> None:
     """The mean of the processes' gradients is the gradient on the union of their batches."""
     patch()
-    runtime, one = start(ScriptOptions(device="cpu")), Runtime(torch.device("cpu"), "fp32")
+    one = Runtime(torch.device("cpu"), "fp32")
+    runtime = start(ScriptOptions(device="cpu", precision="fp32"))
     # The union, and this process's half.
     parts = (one, slice(None)), (runtime, slice(3 * runtime.rank, 3 * runtime.rank + 3))
 
@@ -150,7 +152,11 @@ ENDS |= {"stopped": (SEARCH, signal.SIGTERM, 0, 1)}
 @pytest.mark.parametrize("command, number, restarts, status", ENDS.values(), ids=ENDS)
 def test_a_worker_ends(roots, tmp_path, command, number, restarts, status):
     folder = tmp_path / "logs" / command.partition("/")[0] / "a"
-    command = [*command.split(), *"--dataset synthetic --device cpu --epochs 3 --run_name a".split(), *roots]
+    command = [
+        *command.split(),
+        *"--dataset synthetic --device cpu --precision fp32 --epochs 3 --run_name a".split(),
+        *roots,
+    ]
     command = [*TORCHRUN, "--max_restarts", str(restarts), *command]
     torchrun = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     while not (folder / "checkpoints/last.pt").exists():

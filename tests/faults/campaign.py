@@ -176,7 +176,7 @@ def words_of(script: Script, folder: Path, name: str) -> list[str]:
     words = f"{script.question}/{script.file} {script.flags.format(data=folder)} {roots} --run_name {name}"
     state = Row(script.question, name, script.file).state(folder / "logs")
     more = {"cut": ["--resume"], "empty": ["--overwrite"]}.get(state, [])
-    return [*words.split(), "--device", "cpu", *more]
+    return [*words.split(), "--device", "cpu", "--precision", "fp32", *more]  # the same on every CPU
 
 
 def outcome(run: Path) -> dict[str, object]:

@@ -22,7 +22,7 @@ from q3_pix2pix.pix2pix import PatchGAN, UNet
 TRAIN, EVALUATE, PREDICT = "q3_pix2pix/train.py", "q3_pix2pix/evaluate.py", "q3_pix2pix/predict.py"
 LAST = "logs/q3_pix2pix/a/checkpoints/last.pt"
 TINY = "--dataset synthetic --device cpu --epochs 3 --image_size 32 --base_channels 4 --batch_size 4".split()
-TINY += ["--log_every", "2"]
+TINY += ["--log_every", "2", "--precision", "fp32"]  # the same on every CPU
 
 
 ADDED = "--turns --average_weights 0.9 --gradient_penalty 1".split()  # all that the paper does not have
