@@ -148,7 +148,7 @@ def command(main: Callable, options_type: type, description: str) -> None:
     """Reads the command line into `options_type` and calls `main(options)`."""
     sys.stdout.reconfigure(errors="backslashreplace")  # file names that are not UTF-8
     StopSignal.ends_process = True
-    if sys.stderr:
+    with contextlib.suppress(OSError, RuntimeError):  # where stderr is no file, or there is none
         faulthandler.enable()  # a crash in a library says in which line of Python it happened
     with quiet_pipe():
         options = parse(options_type, description)
