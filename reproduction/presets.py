@@ -163,7 +163,7 @@ MAPS_30 = [  # the additions to pix2pix one by one, for a choice on validation
 SMALL_NET = dict(train_pictures=6400, init_channels=8, layers=4, batch_size=32)
 # The alphas' rate is ten times the paper's, for a twentieth of its steps.
 SMALL_SEARCH = CIFAR | SMALL_NET | {"epochs": 10, "arch_learning_rate": "3e-3"}
-SMALL_TRAIN = CIFAR | dict(train_pictures=12800, epochs=5, init_channels=16, layers=5)
+SMALL_TRAIN = CIFAR | dict(train_pictures=12800, epochs=5, init_channels=16, layers=5, precision="fp32")
 SMALL_OMNIGLOT = q2("20w1s", 20, 1, 9, split="small", augment=True, average_weights=0.995, epochs=60)
 SMALL = [
     SMALL_OMNIGLOT,
