@@ -53,7 +53,7 @@ def as_smoke(options: object, **tiny: object) -> object:
         raise UsageError(f"--smoke draws its own small data: it needs no {flag}")
     tiny["run_name"] = options.run_name or tiny["run_name"]
     if options.precision == "auto" and not torch.cuda.is_available():
-        # In bf16 q4's training at four channels ends with a loss that is not finite (torch 2.14.1, AVX512_BF16):
+        # In bf16 q4's training at 4 channels ends with a loss that is not finite (torch 2.14.1, avx512_bf16);
         # two weight gradients are NaN with oneDNN and finite without. The cause is not found yet.
         tiny["precision"] = "fp32"
     return dataclasses.replace(options, dataset="synthetic", **tiny)
