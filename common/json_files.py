@@ -1,4 +1,4 @@
-"""JSON on disk: written whole or not at all, read with an error that names the file."""
+"""JSON and text on disk: written whole or not at all; JSON is read with an error that names the file."""
 
 import json
 import os
@@ -8,13 +8,18 @@ from common.errors import RunError
 
 
 def write_json(path: Path, value: dict) -> None:
-    """Writes JSON by way of a temporary file, fsync and rename.
+    """Writes JSON as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text by way of a temporary file, fsync and rename.
 
     A reader sees the old file or the new one, never half of it, also after a power cut.
     """
-    temporary = path.with_suffix(".json.partial")
+    temporary = path.with_name(f"{path.name}.partial")
     with open(temporary, "w") as file:
-        file.write(json.dumps(value, indent=2, default=str) + "\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

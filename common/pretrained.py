@@ -5,6 +5,7 @@ Finding them needs no torch, so that a wrong name is refused at once.
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,10 @@ def write(
         weights = {name: t.half() if t.is_floating_point() else t for name, t in weights.items()}
     about = {key: value for key, value in state.items() if key in DESCRIPTION} | {"rows": rows}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, {"four_papers": json.dumps(about)})
-    size = path.stat().st_size
+    partial = path.with_name(f"{path.name}.partial")
+    save_file(weights, partial, {"four_papers": json.dumps(about)})
+    size = partial.stat().st_size
     if size > MOST_BYTES:
-        raise RunError(f"{path} has {size:,} bytes, more than {MOST_BYTES:,}: try --half")
+        partial.unlink()
+        raise RunError(f"{path} would have {size:,} bytes, more than {MOST_BYTES:,}: try --half")
+    os.replace(partial, path)

@@ -23,6 +23,7 @@ from torch import nn
 from common import checkpoint, pretrained
 from common.device import Runtime, start
 from common.errors import RunError
+from common.json_files import write_text
 from common.statistics import show_name, show_value
 from reproduction.layouts import LAYOUTS
 from reproduction.markdown import code, escaped, table
@@ -68,7 +69,7 @@ def main(options: Options) -> Path:
     pretrained.write(path, state, weights, [], options.half)
     rows = measure(pretrained.describe(path), options.name, options.data_root, options.device)
     pretrained.write(path, state, weights, rows, options.half)
-    path.with_suffix(".md").write_text(card(options, question, state, rows, path.stat().st_size))
+    write_text(path.with_suffix(".md"), card(options, question, state, rows, path.stat().st_size))
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, and {path.with_suffix('.md').name}")
     return path
 

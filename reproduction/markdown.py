@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import RunError
+from common.json_files import write_text
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
 
@@ -57,4 +58,4 @@ def write_between_marks(file: Path, text: str) -> None:
     _, mark, after = rest.partition("<!-- /results -->")
     if not mark:
         raise RunError(f"{file} has no marks <!-- results --> and <!-- /results -->")
-    file.write_text(f"{before}<!-- results -->\n{text}\n<!-- /results -->{after}")
+    write_text(file, f"{before}<!-- results -->\n{text}\n<!-- /results -->{after}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import plots
+from common.json_files import write_text
 from reproduction import tables
 from reproduction.commands import Row
 from reproduction.front_page import front_table
@@ -55,12 +56,12 @@ def write(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path
     # The page.
     page = options.figure_root / f"{options.page or ('report' if options.official else 'report-choice')}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(html(options, *collected))
+    write_text(page, html(options, *collected))
 
     # The tables.
     text = Path("docs/REPORT.md") if options.official else page.with_suffix(".md")
     text.parent.mkdir(exist_ok=True)
-    text.write_text(report_text(*collected))
+    write_text(text, report_text(*collected))
     if options.official and collected.benchmarks:
         write_between_marks(Path("benchmarks/RESULTS.md"), tables.benchmarks_table(collected.benchmarks))
     if options.write_readmes:

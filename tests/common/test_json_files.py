@@ -6,7 +6,7 @@ import os
 import pytest
 
 from common.errors import RunError
-from common.json_files import read_json, write_json
+from common.json_files import read_json, write_json, write_text
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -30,6 +30,14 @@ def test_a_crash_while_it_is_written_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="power cut"):
         write_json(tmp_path / "a.json", {"new": 1})
     assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
+
+
+def test_a_full_disk_leaves_the_old_text(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_text(tmp_path / "README.md", "new")
+    assert (tmp_path / "README.md").read_text() == "old"
 
 
 DAMAGED = {
