@@ -16,10 +16,9 @@ from common.notices import say_once
 # The endings that Pillow gives to the formats of image_reader.FORMATS.
 ENDINGS = ".apng .avif .avifs .bmp .gif .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg .jpx".split()
 ENDINGS += ".pbm .pfm .pgm .png .pnm .ppm .tif .tiff .webp".split()
-# What systems leave behind, which nobody misses.
-JUNK = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information", "thumbs.db"}
-JUNK |= {"desktop.ini", "cachedir.tag"}
-# The same, among what is hidden.
+# What systems leave behind, which nobody misses: folders, files, and what is hidden.
+JUNK_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "lost+found", "system volume information"}
+JUNK_FILES = {"thumbs.db", "desktop.ini", "cachedir.tag"}
 HIDDEN_JUNK = {".ds_store", ".git", ".svn", ".hg", ".dvc", ".venv", ".cache", ".idea", ".vscode", ".trash"}
 HIDDEN_JUNK |= {".ipynb_checkpoints", ".thumbnails", ".fseventsd", ".trashes", ".temporaryitems"}
 HIDDEN_JUNK |= {".spotlight-v100", ".documentrevisions-v100", ".appledouble"}
@@ -121,7 +120,7 @@ def _entries(folder: Path) -> list[os.DirEntry]:
     """Lists what a folder holds in natural order, without leftovers of systems and caches of our own."""
     try:
         with os.scandir(folder) as inside:
-            seen = [entry for entry in inside if not _is_junk(entry.name.lower())]
+            seen = [entry for entry in inside if not _is_junk(entry)]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -130,9 +129,12 @@ def _entries(folder: Path) -> list[os.DirEntry]:
     return sorted(users, key=lambda entry: natural(entry.name))
 
 
-def _is_junk(name: str) -> bool:
-    """Returns whether a system left a file or folder of this name, in small letters, behind."""
-    return name in JUNK or name in HIDDEN_JUNK or name.startswith("._")
+def _is_junk(entry: os.DirEntry) -> bool:
+    """Returns whether a system left a file or folder behind; a class may be called as such a file."""
+    name = entry.name.lower()
+    if name.startswith("."):
+        return name in HIDDEN_JUNK or name.startswith("._")
+    return name in (JUNK_FOLDERS if _is_folder(entry) else JUNK_FILES)
 
 
 def _is_own_cache(entry: os.DirEntry) -> bool:

@@ -81,6 +81,9 @@ def load(
     dataset = str(state["options"].get("dataset", ""))
     if not re.fullmatch(r"[\w-]*", dataset):  # it becomes a part of paths
         raise RunError(f"{file} is no checkpoint of this project: its data set is called {dataset[:80]!r}")
+    classes = state["facts"].get("classes")
+    if any(re.search("[\x1b\x9b]", str(name)) for name in (classes if isinstance(classes, list) else ())):
+        raise RunError(f"{file} names classes with escape sequences, which could write over the screen")
     return Loaded(
         network=network.eval(),
         architecture=state["architecture"],

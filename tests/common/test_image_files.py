@@ -71,6 +71,11 @@ def test_what_systems_leave_behind_is_passed_over_in_silence(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_class_may_be_called_as_a_file_that_systems_leave_behind(tmp_path):
+    make(tmp_path, "CACHEDIR.TAG/1.png", "Thumbs.db/1.png")
+    assert list(list_classes(tmp_path)) == ["CACHEDIR.TAG", "Thumbs.db"]
+
+
 def test_hidden_pictures_and_folders_are_named(tmp_path, capsys):
     make(tmp_path, "a/1.png", "a/.2.png", ".NET/1.png")
     assert list(list_classes(tmp_path)) == ["a"]

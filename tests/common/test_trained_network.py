@@ -67,6 +67,13 @@ def test_a_data_set_of_a_checkpoint_is_no_path(tmp_path, dataset):
         trained_network.load(tmp_path / "a.pt", "q", linear, "cpu")
 
 
+def test_a_class_of_a_checkpoint_cannot_write_over_the_screen(tmp_path):
+    facts = {"classes": ["cat", "\x1b[2Jdog"]}
+    save(tmp_path / "a.pt", {"width": 2}, model=linear(2).state_dict(), facts=facts)
+    with pytest.raises(RunError, match="a.pt names classes with escape sequences"):
+        trained_network.load(tmp_path / "a.pt", "q", linear, "cpu")
+
+
 def test_a_checkpoint_that_is_not_there_names_what_is():
     with pytest.raises(RunError, match="no checkpoint at nowhere.pt; networks that come .* protonet-"):
         trained_network.read("nowhere.pt", "q2_protonet")
