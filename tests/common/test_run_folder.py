@@ -218,3 +218,9 @@ def test_what_a_run_started_from_need_not_be_said_again(options, tmp_path):
     train(replace(options, start_from=None, resume=True))
     config = json.loads(config_of(options).read_text())
     assert config["options"]["start_from"] == str(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("asked", ["caf\u00e9", "cafe\u0301"])
+def test_a_run_is_found_in_either_unicode_form_of_its_name(options, asked):
+    began = RunFolder("q", replace(options, run_name="caf\u00e9"))
+    assert RunFolder("q", replace(options, run_name=asked)).path == began.path
