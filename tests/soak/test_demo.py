@@ -81,7 +81,7 @@ def test_a_digit_appears_and_the_judge_agrees(page, quick_preset):
 
 def test_a_photo_becomes_its_map(page):
     page.get_by_role("tab", name="Maps").click()
-    page.get_by_role("button", name="a town", exact=True).click()
+    page.get_by_text("a town", exact=True).click()
     pair = draw_town(np.random.default_rng([4_000_000, 0]), 64).astype(np.float32)  # what the example shows
     photo, truth = pair[:3], pair[3:]
     output = np.asarray(fetch(page, page.locator("#map img")), np.float32).transpose(2, 0, 1)
@@ -99,7 +99,7 @@ def test_a_picture_gets_classes(page):
     names = ("dotted disc", "dotted triangle", "striped disc", "striped triangle")
     right = 0
     for name in names:
-        page.get_by_role("button", name=name).click()
+        page.locator("button.example").get_by_text(name, exact=True).click()
         expect(page.locator("#classes h2")).to_be_visible()
         page.wait_for_timeout(2000)
         right += page.locator("#classes h2").inner_text() == name
