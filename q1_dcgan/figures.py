@@ -107,7 +107,10 @@ def plot_samples(sheets: Sequence[Path], folder: Path, figures: Path, title: str
 
     # One class per row.
     config = read_json(folder / "config.json")
-    names = config["classes"] if config["options"]["conditional"] else []
+    digits = [str(digit) for digit in range(10)]
+    names = []
+    if config["options"]["conditional"]:
+        names = config.get("classes", digits)  # the first runs, on MNIST, did not write their names down
     if names:
         middles = SIZE * (np.arange(rows) + 0.5)
         axes[0, 0].set_yticks(middles, [plots.short(names[row % len(names)]) for row in range(rows)])

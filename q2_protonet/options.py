@@ -135,7 +135,13 @@ def resolve(options: TrainOptions) -> TrainOptions:
     """
     if options.smoke:
         options = shrink(
-            options, epochs=2, iterations=5, classes_per_it_tr=20, validation_episodes=20, test_episodes=100
+            options,
+            epochs=2,
+            iterations=5,
+            classes_per_it_tr=20,
+            hidden_channels=16,
+            validation_episodes=20,
+            test_episodes=100,
         )
     check_data(options)
     if options.trainval:
