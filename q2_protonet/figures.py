@@ -40,15 +40,16 @@ CURVES = {  # panel of curves.png -> column of metrics.csv -> its name in the le
 def redraw(folder: Path, figures: Path) -> None:
     """Draws the figures of a finished run once more, from its log files alone."""
     results = read_json(folder / "results.json")
-    plot_run(folder, figures, f"{folder.name}: {results['title']}", results["best_epoch"])
+    chosen = results["best_epoch"] if results["best_validation_accuracy"] is not None else None
+    plot_run(folder, figures, f"{folder.name}: {results['title']}", chosen)
 
 
-def plot_run(folder: Path, figures: Path, title: str, best_epoch: int) -> None:
+def plot_run(folder: Path, figures: Path, title: str, best_epoch: int | None) -> None:
     """Draws curves.png, episode.png and embedding.png from the files in `folder`.
 
     Args:
         title: of the curves, which names the run.
-        best_epoch: whose network was tested.
+        best_epoch: the one chosen by validation; None with --trainval, where the last one is tested.
     """
     plots.curves(folder / "metrics.csv", figures / "curves.png", title, best_epoch, CURVES)
     plot_episode(folder, figures)

@@ -201,7 +201,8 @@ def finish(training: Training, learner: Learner, parts: dict[str, Characters], o
     )
     if training.writing:
         record_episode(network, test, options.test_episode, options.seed, training.folder)
-        plot_run(training.folder, training.figures, f"{options.run_name}: {title}", best_epoch)
+        chosen = None if options.trainval else best_epoch
+        plot_run(training.folder, training.figures, f"{options.run_name}: {title}", chosen)
 
     return training.finish(
         {
