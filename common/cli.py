@@ -24,6 +24,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 import tyro
 
+from common.cli_types import registry
 from common.errors import RunError, Stopped, UsageError
 
 OptionsType = TypeVar("OptionsType")
@@ -125,7 +126,12 @@ def parse(
     described = re.sub(r"\n+ *(?=(python|torchrun) )", "\n    ", description or "")  # tyro would join them
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     options: Any = tyro.cli(
-        options_type, args=words, description=described, use_underscores=True, config=config
+        options_type,
+        args=words,
+        description=described,
+        use_underscores=True,
+        config=config,
+        registry=registry,
     )
     for field in dataclasses.fields(options):
         setattr(options, field.name, expand_user(getattr(options, field.name)))
