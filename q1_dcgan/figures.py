@@ -68,7 +68,17 @@ def plot_sheet(images: np.ndarray, columns: int, path: Path, title: str, names: 
 
 def redraw(folder: Path, figures: Path) -> None:
     """Draws the figures of a finished run once more, from its log files alone."""
-    plot_run(folder, figures, f"{folder.name}: {read_json(folder / 'results.json')['title']}")
+    plot_run(folder, figures, read_title(folder))
+
+
+def redraw_curves(folder: Path, figures: Path) -> None:
+    """Draws curves.png of a finished run once more."""
+    plot_curves(folder, figures, read_title(folder))
+
+
+def read_title(folder: Path) -> str:
+    """Returns the title of a finished run's figures, which names the run."""
+    return f"{folder.name}: {read_json(folder / 'results.json')['title']}"
 
 
 def plot_run(folder: Path, figures: Path, title: str) -> None:

@@ -39,20 +39,32 @@ CURVES = {  # panel of curves.png -> column of metrics.csv -> its name in the le
 
 def redraw(folder: Path, figures: Path) -> None:
     """Draws the figures of a finished run once more, from its log files alone."""
+    redraw_curves(folder, figures)
+    plot_episode(folder, figures)
+
+
+def redraw_curves(folder: Path, figures: Path) -> None:
+    """Draws curves.png of a finished run once more."""
     results = read_json(folder / "results.json")
-    chosen = results["best_epoch"] if results["best_validation_accuracy"] is not None else None
-    plot_run(folder, figures, f"{folder.name}: {results['title']}", chosen)
+    validated = results.get("best_validation_accuracy") is not None
+    chosen = results["best_epoch"] if validated else None
+    plot_curves(folder, figures, f"{folder.name}: {results['title']}", chosen)
 
 
 def plot_run(folder: Path, figures: Path, title: str, best_epoch: int | None) -> None:
-    """Draws curves.png, episode.png and embedding.png from the files in `folder`.
+    """Draws curves.png, episode.png and embedding.png from the files in `folder`, as `plot_curves` does."""
+    plot_curves(folder, figures, title, best_epoch)
+    plot_episode(folder, figures)
+
+
+def plot_curves(folder: Path, figures: Path, title: str, best_epoch: int | None) -> None:
+    """Draws curves.png from metrics.csv.
 
     Args:
-        title: of the curves, which names the run.
+        title: which names the run.
         best_epoch: the one chosen by validation; None with --trainval, where the last one is tested.
     """
     plots.curves(folder / "metrics.csv", figures / "curves.png", title, best_epoch, CURVES)
-    plot_episode(folder, figures)
 
 
 # A test episode ---------------------------------------------------------------------------------------------

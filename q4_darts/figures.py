@@ -35,13 +35,25 @@ def redraw(folder: Path, figures: Path) -> None:
     results = read_json(folder / "results.json")
     options = read_json(folder / "config.json")["options"]
     genotype = from_lists(results["genotype"])
+    title = read_title(folder)
     if "partial_channels" in options:
-        told = (options[name] for name in ("partial_channels", "order", "dataset", "seed"))
-        title = f"{folder.name}: {search_title(*told)}"
         draw_search(folder, figures, genotype, results["epochs"], title)
     else:
-        title = f"{folder.name}: {results['title']}"
         draw_training(folder, figures, genotype, shown_name(options["genotype"]), title)
+
+
+def redraw_curves(folder: Path, figures: Path) -> None:
+    """Draws curves.png of a finished run once more."""
+    plots.curves(folder / "metrics.csv", figures / "curves.png", read_title(folder), panels=CURVES)
+
+
+def read_title(folder: Path) -> str:
+    """Returns the title of a finished run's figures, which names the run."""
+    options = read_json(folder / "config.json")["options"]
+    if "partial_channels" in options:
+        told = (options[name] for name in ("partial_channels", "order", "dataset", "seed"))
+        return f"{folder.name}: {search_title(*told)}"
+    return f"{folder.name}: {read_json(folder / 'results.json')['title']}"
 
 
 def draw_training(folder: Path, figures: Path, genotype: Genotype, name: str, title: str) -> None:

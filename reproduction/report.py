@@ -6,7 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-from common import plots
 from common.json_files import write_text
 from reproduction import tables
 from reproduction.commands import Row
@@ -89,10 +88,7 @@ def redraw_curves(run: Run, options: Options) -> None:
     if not metrics.exists() or (curves.exists() and not options.redraw):
         return
     figures = import_module(f"{run.question}.figures")
-    if hasattr(figures, "plot_curves"):  # with panels of its own
-        figures.plot_curves(run.folder, curves.parent, run.title)
-    else:
-        plots.curves(metrics, curves, run.title, run.results.get("best_epoch"))
+    figures.redraw_curves(run.folder, curves.parent)
 
 
 def write_readmes(questions: Runs) -> None:
