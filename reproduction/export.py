@@ -81,6 +81,19 @@ def network_of(question: str, file: Path, runtime: Runtime) -> nn.Module:
     return getattr(ready, part)
 
 
+def legend_line(facts: dict) -> str:
+    """Returns the colours of a mapper's maps and their shares as one more line of its card."""
+    colors = facts.get("legend") or []
+    told = []
+    for color in colors:
+        red, green, blue = color["color"]
+        told.append(f"{color['name']} rgb({red}, {green}, {blue}) {100 * color['share']:.1f} %".strip())
+    if not told:
+        return ""
+    nameless = "" if any(color["name"] for color in colors) else " (the data set has no names for them)"
+    return f"\n- Colours of the training maps and their shares{nameless}: {', '.join(told)}"
+
+
 def card(options: Options, question: str, state: dict, rows: list[dict], size: int) -> str:
     """Returns the model card in Markdown."""
     config = options.checkpoint.absolute().parent.parent / "config.json"
@@ -102,7 +115,7 @@ def card(options: Options, question: str, state: dict, rows: list[dict], size: i
 - Architecture: {code(json.dumps(state["architecture"]))}
 - Data: {LICENCES.get(state["options"]["dataset"], "the user's own")}
 - Trained by: {code(command)}, commit {made["commit"][:8]}
-- Limits: {LIMITS[question]}
+- Limits: {LIMITS[question]}{legend_line(state.get("facts", {}))}
 
 {table(("measure", "value", "paper", "measured on"), measures)}
 
