@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from PIL import Image, ImageChops, ImageCms, ImageFile, ImageOps, ImageStat, PngImagePlugin
+from PIL import (
+    Image,
+    ImageChops,
+    ImageCms,
+    ImageFile,
+    ImageOps,
+    ImageStat,
+    PngImagePlugin,
+    UnidentifiedImageError,
+)
 
 from common.errors import RunError
 
@@ -58,6 +67,8 @@ def open_image(path: Path) -> Iterator[ImageFile.ImageFile]:
             yield image
     except RunError:
         raise
+    except UnidentifiedImageError as error:  # whose message repeats the path
+        raise RunError(f"{path} cannot be read as an image (its format is not known)") from error
     except Exception as error:
         raise RunError(f"{path} cannot be read as an image ({str(error) or type(error).__name__})") from error
 

@@ -61,7 +61,7 @@ def find_class(names: list[str], name: str | None, number: int | None) -> int | 
     shown = ", ".join(names[:MOST_SHOWN])
     if len(names) > MOST_SHOWN:
         shown += f" and {len(names) - MOST_SHOWN} more"
-    raise UsageError(f"{flag} {asked}: its classes are {shown}")
+    raise UsageError(f"{flag} {asked}: the network's classes are {shown}")
 
 
 def folder_name(name: str) -> str:

@@ -38,8 +38,8 @@ def test_a_class_is_found_in_either_unicode_form():
 @pytest.mark.parametrize(
     "names, name, number, message",
     [
-        (["a", "b"], "c", None, "--class c: its classes are a, b$"),
-        (["a", "b"], None, 2, "--digit 2: its classes are a, b$"),
+        (["a", "b"], "c", None, "--class c: the network's classes are a, b$"),
+        (["a", "b"], None, 2, "--digit 2: the network's classes are a, b$"),
         (["a", "b"], None, -1, "--digit -1"),
         ([str(i) for i in range(30)], "x", None, "18, 19 and 10 more$"),
         ([], "a", None, "--class a: this generator is not conditional"),

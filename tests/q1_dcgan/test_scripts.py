@@ -187,7 +187,7 @@ def test_classes_are_asked_for_by_name_or_number(own, tmp_path, capsys):
         sample.main(sample.Options(n=3, **asked, **drawn))
         assert np.load(tmp_path / "s.npz")["labels"].tolist() == [label] * 3
         assert f"3 samples of class {label}:" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="--class 12: its classes are 0, 1, 2, 3"):
+    with pytest.raises(UsageError, match="--class 12: the network's classes are 0, 1, 2, 3"):
         sample.main(sample.Options(class_name="12", **drawn))
 
 
@@ -264,7 +264,7 @@ def test_nearest_neighbours_need_labels(flat, cached, tmp_path):
         ({"array": Path("a.txt")}, "--array must be a file that ends in .npz"),
         ({"files": ROOT}, "--files .* not empty"),
         ({"class_name": "a", "digit": 1}, "give only one"),
-        ({"class_name": "ten"}, "--class ten: its classes are 0, 1"),
+        ({"class_name": "ten"}, "--class ten: the network's classes are 0, 1"),
         ({"n": 10**9}, "not enough memory for --n 1000000000"),
         ({"n": 0}, "--n must be 1 or more"),
         ({"seed": 10**20}, "--seed must be 0 or more and below"),
