@@ -47,7 +47,7 @@ def locate(checkpoint: Path | str, question: str | None = None) -> Path:
     folder = question or "<question>"
     raise RunError(
         f"no checkpoint at {path}; networks that come with the project: {known}; train one with "
-        f"{folder}/train.py and give its file, logs/{folder}/<run>/checkpoints/last.pt"
+        f"{folder}/train.py and give one of its files in logs/{folder}/<run>/checkpoints/"
     )
 
 
