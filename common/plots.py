@@ -76,8 +76,15 @@ def printable(name: str) -> str:
 
 
 def write_title(canvas: Figure, title: str) -> None:
-    """Writes a title over the whole figure, in as many lines as its width needs; the figure grows by them."""
-    lines = textwrap.wrap(title, int(8 * canvas.get_figwidth()), break_on_hyphens=False)
+    """Writes a title over the whole figure, in as few lines as its width allows; the figure grows by them."""
+    most = int(8 * canvas.get_figwidth())
+    lines = textwrap.wrap(title, most, break_on_hyphens=False)
+    even = len(title) // max(1, len(lines))
+    for width in range(max(1, even), most):  # lines of one length rather than a last word alone
+        balanced = textwrap.wrap(title, width, break_on_hyphens=False, break_long_words=False)
+        if len(balanced) == len(lines) and max(map(len, balanced), default=0) <= most:
+            lines = balanced
+            break
     canvas.set_figheight(canvas.get_figheight() + 0.25 * (len(lines) - 1))
     canvas.suptitle("\n".join(lines), fontsize=12)
 

@@ -47,7 +47,10 @@ def main(options: Options) -> np.ndarray:
     called = [painter.classes[label] for label in labels.tolist()] if labels is not None else []
     of_class = "" if wanted is None else f" of class {painter.classes[wanted]}"
     shown = f"{len(images)} samples{of_class}"
-    columns = SHEET_COLUMNS if options.interpolate else math.ceil(len(images) ** 0.5)
+    columns = math.ceil(len(images) ** 0.5)
+    if options.interpolate:
+        columns = SHEET_COLUMNS
+        shown = f"{len(images) // columns} walks between latents{of_class}"
     below = called if wanted is None and len(images) <= MOST_NAMED else []
     plot_sheet(images, columns, options.output, f"{shown}: {painter.title}", below)
     written = [options.output]

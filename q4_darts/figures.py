@@ -165,7 +165,7 @@ def plot_predictions(images: np.ndarray, rows: list[dict], network: str) -> Figu
         network: which one classified them.
     """
     shown = min(len(images), MOST_SHOWN)
-    columns = 6
+    columns = max(3, min(6, shown))  # the title needs three
     canvas, axes = plots.figure(-(-shown // columns), columns, (1.5, 1.75))
     for axis in axes.flat:
         axis.axis("off")

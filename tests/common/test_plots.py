@@ -160,3 +160,16 @@ def test_of_many_classes_the_worst_are_shown(tmp_path, canvases):
 )
 def test_a_long_name_keeps_its_beginning_and_its_end(name, expected):
     assert plots.short(name) == expected
+
+
+def test_a_title_has_lines_of_one_length_rather_than_a_last_word_alone():
+    canvas, _ = plots.figure(size=(4, 1))
+    plots.write_title(canvas, "80 samples of the network in pretrained, epoch 15")
+    lines = canvas.get_suptitle().splitlines()
+    assert [len(line) for line in lines] == [25, 23]
+
+
+def test_a_figure_may_have_no_title():
+    canvas, _ = plots.figure(size=(4, 1))
+    plots.write_title(canvas, "")
+    assert canvas.get_suptitle() == ""
