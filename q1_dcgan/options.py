@@ -173,6 +173,7 @@ class Evaluation:
 class EvaluateOptions(CheckpointOptions, Evaluation):
     """Measure the samples of a generator."""
 
+    # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Evaluation.checkpoint
     memory_advice = "--device cpu"
 
@@ -213,6 +214,7 @@ class Sampling:
 class SampleOptions(CheckpointOptions, Sampling):
     """Draw samples from a generator."""
 
+    # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Sampling.checkpoint
     memory_advice = "--device cpu"
 
