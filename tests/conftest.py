@@ -2,13 +2,17 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 import pytest
 import torch
+
+from common.stop_signal import StopSignal
 
 torch.set_num_threads(1)  # two files run at once
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +29,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         slow = item.get_closest_marker("slow") or "soak" in item.path.parts
         if slow and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+@pytest.fixture(autouse=True)
+def signals_are_left_as_they_were() -> Iterator[None]:
+    """Gives the worker its signals back: a script that was stopped ignores them until its process ends."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    ends_process = StopSignal.ends_process
+    yield
+    StopSignal.ends_process = ends_process
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def python(*words: object, status: int = 0, **more: object) -> subprocess.CompletedProcess:

@@ -277,6 +277,7 @@ RUN = "--smoke --device cpu --epochs 1 --iterations 1 --classes_per_it_tr 2 --te
 RUN += "--validation_episodes 1 --hidden_channels 2"
 
 
+@pytest.mark.slow
 def test_a_script_runs_without_assertions_docstrings_and_streams(script, roots, tmp_path):
     words = ["-OO", "q2_protonet/train.py", *RUN.split(), "--data_root", str(tmp_path / "data"), *roots]
     subprocess.run(

@@ -178,7 +178,7 @@ def test_jobs_run_side_by_side_and_what_depends_waits(rows, tmp_path):
     assert (options.log_root / "q2_protonet" / "a.out").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupt_reaches_the_run_once_and_the_same_command_goes_on(script, roots, tmp_path, number):
     words = ["reproduce.py", "--only", "q3_pix2pix", *roots]
     ready = {"cwd": ROOT, "env": ENVIRONMENT, "stdout": -1, "stderr": -1, "text": True}

@@ -109,6 +109,7 @@ def test_a_finished_run_measures_the_same_again(cached):
     assert json.loads((folder / "results.json").read_text())["rows"] == before
 
 
+@pytest.mark.slow
 def test_a_longer_run_trains_on_and_says_what_stands_for_its_middle(cached, tmp_path):
     shutil.copytree(cached / "logs/q1_dcgan/a", tmp_path / "q1_dcgan/a")
     options = options_of(cached, tmp_path, *TINY, "--run_name", "a", "--resume")

@@ -65,6 +65,7 @@ def test_the_metrics_of_a_run(trained):
     assert all(0 < share <= 1 for share in table["validation_accuracy"])
 
 
+@pytest.mark.slow
 def test_kill_9_then_resume_is_the_uninterrupted_run(trained, tmp_path, roots):
     folder = tmp_path / "logs/q2_protonet/a"
     process = begin(roots)

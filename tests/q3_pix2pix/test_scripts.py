@@ -238,6 +238,7 @@ def test_the_discriminators_step_sees_detached_pictures(tmp_path, monkeypatch):
     assert seen == [(False, True), (False, True), (True, False)] * 2
 
 
+@pytest.mark.slow
 def test_smoke(script, roots):
     script(TRAIN, "--smoke", *roots)
 
@@ -373,6 +374,7 @@ def test_curves_have_no_empty_panels_and_no_best_epoch(tmp_path, monkeypatch, ta
     assert len(axis.lines) == 1
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_drawn_again_from_its_log_files(tmp_path, monkeypatch):
     titles = []
     monkeypatch.setattr(figures.plots, "write_title", lambda canvas, title: titles.append(title))

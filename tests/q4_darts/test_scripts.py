@@ -109,6 +109,7 @@ def test_other_searches(finished, tmp_path, flags):
     assert losses[0] != rows(finished / "logs/q4_darts/s/steps.csv")[0]["alpha_loss"]  # second order in fp32
 
 
+@pytest.mark.slow
 def test_the_choice_of_dense_convolutions_belongs_to_the_run(tmp_path, monkeypatch):
     chosen = []
     words = [*DATA, "--epochs", 1, "--train_pictures", 64, "--run_name", "o"]
@@ -122,6 +123,7 @@ def test_the_choice_of_dense_convolutions_belongs_to_the_run(tmp_path, monkeypat
     assert chosen == [8, 5]
 
 
+@pytest.mark.slow
 def test_stop_on_skips(tmp_path, capsys):
     """With alphas that learn 1,000 times faster, skip connections come within the first epochs."""
     flags = ["--epochs", 6, "--arch_learning_rate", 0.5, "--stop_on_skips", 1, "--run_name", "o", "--seed", 4]
@@ -169,6 +171,7 @@ def test_defaults_are_the_papers():
     assert [options.cutout, options.drop_path, options.auxiliary] == [16, 0.2, 0.4]
 
 
+@pytest.mark.slow
 def test_smoke(script, roots, tmp_path):
     script(SEARCH, "--smoke", "--partial_channels", 4, *roots)
     script(TRAIN, "--smoke", "--genotype", tmp_path / "logs/q4_darts/smoke-search/genotype.json", *roots)
@@ -252,6 +255,7 @@ def test_ones_own_pictures_are_classified_and_named(own, script, tmp_path):
     assert output.with_name("p-confusion.png").exists()
 
 
+@pytest.mark.slow
 def test_after_the_data_moved(own, script, tmp_path):
     words = [ROOT / EVALUATE, "--checkpoint", own / "logs/q4_darts/a/checkpoints/last.pt"]
     words += ["--figure_root", tmp_path, "--data_root", tmp_path / "cache"]
