@@ -1,4 +1,4 @@
-"""The non-saturating losses of the original GAN, on logits (Goodfellow et al. 2014, section 3), and R1."""
+"""The non-saturating losses of the original GAN, on logits (Goodfellow et al. 2014, eq. 1), and R1."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """-mean log D(x) - mean log(1 - D(G(z))), the sum of both halves, in nats: 2 log 2 when D knows nothing.
+    """Returns -mean log D(x) - mean log(1 - D(G(z))) in nats (eq. 1): 2 log 2 when D knows nothing.
 
     Args:
         real, fake: logits (n,) of real and of generated pictures; the generated ones must be detached.
@@ -15,7 +15,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """-mean log D(G(z)) in nats, the non-saturating form: its gradient is large where D(G(z)) is near 0.
+    """Returns -mean log D(G(z)) in nats, non-saturating: its gradient is large where D(G(z)) is near 0.
 
     Args:
         fake: logits (n,) of generated pictures.
@@ -24,7 +24,7 @@ def generator_loss(fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(discriminator: nn.Module, real: Tensor, labels: Tensor | None) -> Tensor:
-    """Half the mean of |grad_x D(x)|^2 over real pictures (Mescheder et al. 2018, eq. 9, R1); in fp32.
+    """Returns half the mean of |grad_x D(x)|^2 at real pictures (Mescheder et al. 2018, eq. 9, R1); in fp32.
 
     It keeps the discriminator flat around the data, so that the generator always has a slope to follow.
 

@@ -198,7 +198,7 @@ class SearchCell(nn.Module):
             nodes = edges_from(state)
             x = states[state]
             for node, out in zip(nodes, source(x[:, : self.active], weights[state]).chunk(len(nodes), 1)):
-                totals[node] = out if totals[node] is None else totals[node] + out
+                totals[node] = out if totals[node] is None else totals[node] + out  # eq. 1
             if self.partial > 1:
                 passing = x[:, self.active :] if source.stride == 1 else F.max_pool2d(x[:, self.active :], 2)
                 for node in nodes:
