@@ -63,5 +63,5 @@ bench: setup  ## four races against plain versions; their table goes to benchmar
 	$(PY) report.py
 
 clean:  ## what can be made again; runs, data and figures stay
-	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

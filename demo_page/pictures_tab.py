@@ -10,7 +10,7 @@ from demo_page.door import Door
 from demo_page.example_buttons import Captioned, example_buttons
 from demo_page.figures import rasterise
 from demo_page.words import in_place, introduce, place_for_sentence
-from q4_darts.figures import plot_cells
+from q4_darts.cell_figure import plot_cells
 from q4_darts.namer import Namer
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from common.image_files import find_parts, list_images, list_labelled, scan
+from common.folder_listing import scan
+from common.image_files import find_parts, list_images, list_labelled
 
 
 class Division(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where the drawings' files come from, and which characters train, validate and test."""
+"""Fetches the drawings' files, and divides the characters into training, validation and test."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -24,7 +24,6 @@ ARCHIVES = {  # MD5 and number of drawings
     "images_background_small1": ("e704a628b5459e08445c13499850abc4", 2720),
     "images_background_small2": ("b75a71a51d3b13f821f212756fe481fd", 3120),
 }
-WHOLE = ("images_background", "images_evaluation")
 LIST_MD5 = {  # the list of each part
     "train": "433d1fcc2b20dcee2983ceb524586f7f",
     "val": "78c535fa427b12b6596908376a0b3f34",

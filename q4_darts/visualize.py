@@ -18,7 +18,7 @@ if __name__ == "__main__":  # the command line is answered before torch is impor
     options = cli.read(Options, resolve, __doc__)
 
 from common import plots
-from q4_darts.figures import plot_cells
+from q4_darts.cell_figure import plot_cells
 from q4_darts.genotype_text import read, shown_name
 
 

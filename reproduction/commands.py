@@ -5,8 +5,6 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-Root = Path | str
-
 # The checkpoint that an evaluation measures: ProtoNet's best by validation, the others' last.
 MEASURED = {"q1_dcgan": "last", "q2_protonet": "best", "q3_pix2pix": "last", "q4_darts": "last"}
 # The questions whose evaluation draws figures.
