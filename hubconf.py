@@ -138,28 +138,28 @@ def _trained(question: str, file: str, kind: str, network: str, name: str, optio
 
 
 def dcgan(pretrained: bool = False, name: str = "dcgan-conditional", **options: object) -> torch.nn.Module:
-    """Noise (n, latent_size) and labels (n,) -> digits (n, 1, 28, 28) in [-1, 1]."""
+    """Draws digits: noise (n, latent_size) and labels (n,) -> (n, 1, 28, 28) in [-1, 1]."""
     if pretrained:
         return _trained("q1_dcgan", "painter", "Painter", "generator", name, options)
     return _part("q1_dcgan", "dcgan", "Generator")(**options)
 
 
 def protonet(pretrained: bool = False, name: str = "protonet-1shot", **options: object) -> torch.nn.Module:
-    """Drawings (n, 1, 28, 28), ink 1 on 0 -> embeddings (n, 64), pretrained (n, 256); squared distances."""
+    """Embeds drawings (n, 1, 28, 28), ink 1 on 0 -> (n, 64), pretrained (n, 256); for squared distances."""
     if pretrained:
         return _trained("q2_protonet", "few_shot", "FewShot", "network", name, options)
     return _part("q2_protonet", "protonet", "ProtoNet")(**options)
 
 
 def pix2pix(pretrained: bool = False, name: str = "pix2pix-aerial", **options: object) -> torch.nn.Module:
-    """Photos (n, 3, size, size) in [-1, 1] -> maps of the same shape and range."""
+    """Turns photos (n, 3, size, size) in [-1, 1] into maps of the same shape and range."""
     if pretrained:
         return _trained("q3_pix2pix", "mapper", "Mapper", "generator", name, options)
     return _part("q3_pix2pix", "pix2pix", "UNet")(**options)
 
 
 def darts(pretrained: bool = False, name: str = "darts-cifar10", **options: object) -> torch.nn.Module:
-    """Pictures (n, 3, 32, 32), normalised as q4_darts/cifar10_dataset.py does -> logits (n, classes), None.
+    """Classifies pictures (n, 3, 32, 32) -> logits (n, classes), None; q4_darts/cifar10_dataset.py normalises.
 
     Without `pretrained`, genotype="DARTS_V2" by default: what `train.py --genotype` takes, or a Genotype. In
     training with auxiliary=True the auxiliary head's logits stand in place of None.

@@ -14,14 +14,14 @@ OptionsType = TypeVar("OptionsType", bound="RaceOptions")
 
 @dataclass
 class Choice:
-    """Which race, the first word of the command line."""
+    """Names the race, the first word of the command line."""
 
     name: tyro.conf.Positional[Literal["protonet", "dcgan", "pix2pix", "darts"]]
 
 
 @dataclass
 class RaceOptions(ScriptOptions):
-    """What every race takes."""
+    """Holds what every race takes."""
 
     # timed steps of each version, ten times as many on a GPU; the versions take turns
     steps: Annotated[int, at_least(1)] = 1

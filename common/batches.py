@@ -1,4 +1,4 @@
-"""How one epoch is cut into steps, and each step over the processes of torchrun."""
+"""Cuts one epoch into steps, and each step over the processes of torchrun."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""How the command line reads numbers, texts and paths, and what its help and errors call them."""
+"""Reads numbers, texts and paths of a command line, and names them in its help and errors."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where and how a script computes: device, precision, seed."""
+"""Chooses where and how a script computes: device, precision, seed."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ SLOW_BF16 = (
 
 @dataclass
 class Runtime(Processes):
-    """Where and how a script computes.
+    """Says where and how a script computes.
 
     device, rank, world: as in Processes.
     precision: "fp32", "tf32" or "bf16"; a run that is resumed sets it to the one it began with.

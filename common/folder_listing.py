@@ -1,4 +1,4 @@
-"""What a folder holds: image files, subfolders, and what is neither, which is named on the screen.
+"""Lists what a folder holds: image files, subfolders, and what is neither, which is named on the screen.
 
 Nothing here imports Pillow or torch: a script refuses a wrong folder before it loads either.
 """
@@ -40,7 +40,7 @@ HIDDEN = Reason("hidden picture or folder", "hidden pictures or folders")
 
 
 class Listing(NamedTuple):
-    """What a folder holds, in natural order.
+    """Lists what a folder holds, in natural order.
 
     images: its image files, told by their endings.
     folders: its subfolders.

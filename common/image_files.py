@@ -1,4 +1,4 @@
-"""Which image files a user gives: classes, parts and inputs. Whatever is left out is named on the screen."""
+"""Finds the image files a user gives: classes, parts, inputs. What is left out is named on the screen."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

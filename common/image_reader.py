@@ -157,7 +157,7 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 class Depth:
-    """What the integers of a data set's deep files (more than 8 bits) are divided by: one limit for all.
+    """Finds the one limit that the integers of a data set's deep files (more than 8 bits) are divided by.
 
     `limit` is the smallest of LIMITS that is not below the largest value in any of the files. They are looked
     through when the first deep one is read, so a set of 8-bit files costs nothing; until then `found` is 0.

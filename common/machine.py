@@ -1,4 +1,4 @@
-"""What this machine gives a process: the cores it may use, and a CPU that computes in bf16 or not.
+"""Tells what this machine gives a process: the cores it may use, and a CPU that computes in bf16 or not.
 
 Imports nothing heavy, so that it can be asked before torch is loaded.
 """

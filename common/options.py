@@ -23,7 +23,7 @@ class GivenFlags:
 
 @dataclass
 class ScriptOptions(GivenFlags):
-    """What every script takes."""
+    """Holds what every script takes."""
 
     # cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     device: Annotated[str, FREE_ON_RESUME] = "auto"
@@ -40,14 +40,14 @@ class ScriptOptions(GivenFlags):
 
 @dataclass
 class CheckpointOptions(ScriptOptions):
-    """What every script takes that uses a trained network."""
+    """Holds what every script takes that uses a trained network."""
 
     checkpoint: Path = Path()  # the name of a network in pretrained/, or a checkpoint file
 
 
 @dataclass
 class TrainingOptions(ScriptOptions):
-    """What every training script takes."""
+    """Holds what every training script takes."""
 
     data_root: Annotated[Path, FREE_ON_RESUME] = Path("data")  # folder of the data sets
     log_root: Annotated[Path, FREE_ON_RESUME] = Path("logs")  # folder of the run folders

@@ -1,4 +1,4 @@
-"""Where a number came from: the command, the commit, the versions."""
+"""Records where a number came from: the command, the commit, the versions."""
 
 import os
 import platform

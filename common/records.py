@@ -1,4 +1,4 @@
-"""What a run writes while it trains: metrics.csv, steps.csv, TensorBoard and train.log."""
+"""Writes what a run records while it trains: metrics.csv, steps.csv, TensorBoard and train.log."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -19,7 +19,7 @@ OF_THE_RUN = {"position", "tables", "steps_done", "seconds", "options", "facts",
 
 
 class Saved(NamedTuple):
-    """Where a run goes on; the defaults are where it begins."""
+    """Says where a run goes on; the defaults are where it begins."""
 
     position: dict[str, Any]
     tables: dict[str, int]  # their sizes in bytes

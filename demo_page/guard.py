@@ -1,4 +1,4 @@
-"""What stands before Gradio: which requests it gets at all, and what is in them.
+"""Stands before Gradio: decides which requests it gets at all, and what is in them.
 
 The page is of this machine only. Another site that is open in the same browser must not read it or send it
 anything (a forged form, or a name that leads to 127.0.0.1). Of Gradio's routes only those are open that the

@@ -1,4 +1,4 @@
-"""What the page takes from the machine and gives back: a port, a folder, signals, and no proxy."""
+"""Takes from the machine what the page needs, and gives it back: a port, a folder, signals, and no proxy."""
 
 import contextlib
 import os

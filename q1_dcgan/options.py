@@ -31,7 +31,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp", ".tif", ".tiff")  #
 
 @dataclass
 class Recipe:
-    """What is trained, and how."""
+    """Says what is trained, and how."""
 
     conditional: bool = False  # give both networks the label, so that a digit can be requested
     label_as: Literal["projection", "plane"] = "projection"  # how a conditional discriminator takes the label
@@ -54,7 +54,7 @@ class Recipe:
 
 @dataclass
 class DataOptions:
-    """Which pictures."""
+    """Chooses the pictures."""
 
     # synthetic is drawn on the spot, folder is your own
     dataset: Literal["mnist", "fashion_mnist", "synthetic", "folder"] = "mnist"
@@ -155,7 +155,7 @@ def default_name(options: TrainOptions) -> str:
 
 @dataclass
 class Evaluation:
-    """What is measured."""
+    """Says what is measured."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Path("dcgan-conditional")
@@ -195,7 +195,7 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
 
 @dataclass
 class Sampling:
-    """What is drawn."""
+    """Says what is drawn."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Path("dcgan-conditional")

@@ -1,4 +1,4 @@
-"""Which files are the examples of a class, and which are to be classified. Nothing here imports torch."""
+"""Finds the examples of each class, and what is to be classified. Nothing here imports torch."""
 
 from collections.abc import Container, Sequence
 from pathlib import Path

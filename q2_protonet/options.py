@@ -43,7 +43,7 @@ class Episode(NamedTuple):
 
 @dataclass
 class DataOptions:
-    """Which characters, and how they are divided."""
+    """Chooses the characters, and how they are divided."""
 
     # synthetic is drawn on the spot, folder is your own
     dataset: Literal["omniglot", "synthetic", "folder"] = "omniglot"
@@ -79,7 +79,7 @@ def describe(data: DataOptions) -> str:
 
 @dataclass
 class Recipe:
-    """How the network is trained and tested."""
+    """Says how the network is trained and tested."""
 
     epochs: Annotated[int, at_least(1), FREE_ON_RESUME] = 100  # epochs of `iterations` episodes
     iterations: Annotated[int, at_least(1)] = 100  # training episodes per epoch
@@ -182,7 +182,7 @@ def name_run(options: TrainOptions) -> str:
 
 @dataclass
 class Evaluation:
-    """What is measured, and on which data."""
+    """Says what is measured, and on which data."""
 
     way: Annotated[tuple[int, ...], at_least(1)] = (5, 20)  # classes per episode, one setting for each
     shot: Annotated[tuple[int, ...], at_least(1)] = (1, 5)  # support examples per class, one setting for each
@@ -243,7 +243,7 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
 
 @dataclass
 class Prediction:
-    """What is classified, by which examples."""
+    """Says what is classified, by which examples."""
 
     support: Path | None = None  # folder with one folder per class, each with one or more images
     query: tuple[Path, ...] = ()  # images, or folders of images, to classify

@@ -14,7 +14,7 @@ from q3_pix2pix.maps_dataset import Pairs
 
 
 class Named(NamedTuple):
-    """What results.json calls a measure, and its unit."""
+    """Names a measure as results.json does, with its unit."""
 
     name: str
     unit: str

@@ -34,7 +34,7 @@ Mode = Literal["auto", "paper", "no_dropout", "eval"]
 
 @dataclass
 class DataOptions:
-    """Which pairs, and which half is the input."""
+    """Chooses the pairs, and which half is the input."""
 
     # synthetic is drawn on the spot, folder is your own
     dataset: Literal["maps", "aerial_maps", "synthetic", "folder"] = "maps"
@@ -62,7 +62,7 @@ def check_data(data: DataOptions, data_root: Path) -> None:
 
 @dataclass
 class Recipe:
-    """How both networks are trained."""
+    """Says how both networks are trained."""
 
     epochs: Annotated[int, at_least(1), FREE_ON_RESUME] = 200  # passes over the training pairs
     # of them at a constant rate, which then falls linearly to 0 (-1: half)
@@ -124,7 +124,7 @@ def resolve(options: TrainOptions) -> TrainOptions:
 
 @dataclass
 class Evaluation:
-    """What is measured, and which pairs are drawn."""
+    """Says what is measured, and which pairs are drawn."""
 
     l1_checkpoint: Path | None = None  # the same network trained with --gan_weight 0, as a control
     part: Literal["val", "test"] = "val"  # the pairs it is measured on; nothing is ever chosen by test
@@ -169,7 +169,7 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
 
 @dataclass
 class Prediction:
-    """What is translated, and how."""
+    """Says what is translated, and how."""
 
     input: tuple[Path, ...] = ()  # photos, and folders of photos
     output: Path = Path("predictions")  # folder for the results, or for a single photo a file such as map.png

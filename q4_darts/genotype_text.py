@@ -1,4 +1,4 @@
-"""What --genotype takes: a name, a seed, a file, or the text that published code prints. It is never run."""
+"""Reads what --genotype takes: a name, a seed, a file, or what published code prints, which is never run."""
 
 import ast
 import json

@@ -23,7 +23,7 @@ SIZE = 32  # side of CIFAR-10's pictures, in pixels
 
 @dataclass
 class DataOptions:
-    """Which pictures."""
+    """Chooses the pictures."""
 
     # cifar10_images is data/cifar10-images/{train,test}/<class>/<image>; synthetic is drawn on the
     # spot; folder is your own
@@ -38,7 +38,7 @@ class DataOptions:
 
 @dataclass
 class SearchRecipe:
-    """How a search goes; where a default depends on --partial_channels, it is the paper's."""
+    """Says how a search goes; where a default depends on --partial_channels, it is the paper's."""
 
     # order of the alphas' gradient; second makes a virtual step of the weights first: three times the work
     order: Literal["first", "second"] = "first"
@@ -64,7 +64,7 @@ class SearchRecipe:
 
 @dataclass
 class TrainRecipe:
-    """How the network of a genotype is trained."""
+    """Says how the network of a genotype is trained."""
 
     # a genotype.json, DARTS_V1, DARTS_V2, PC_DARTS, random:SEED, or Genotype(...) as published code prints it
     genotype: str = "DARTS_V2"
@@ -82,7 +82,7 @@ class TrainRecipe:
 
 @dataclass
 class DartsTrainingOptions(TrainingOptions):
-    """What both trainings take."""
+    """Holds what both trainings take."""
 
     log_every: Annotated[int, at_least(1)] = 50  # steps averaged into one row of steps.csv
 
@@ -101,7 +101,7 @@ class TrainOptions(DartsTrainingOptions, DataOptions, TrainRecipe):
 
 @dataclass
 class Evaluation:
-    """What is evaluated, and where the pictures are."""
+    """Says what is evaluated, and where the pictures are."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q4_darts/RUN/checkpoints/last.pt
     checkpoint: Path = Path("darts-cifar10")
@@ -120,7 +120,7 @@ class EvaluateOptions(CheckpointOptions, Evaluation):
 
 @dataclass
 class Prediction:
-    """What is classified, and where the answer goes."""
+    """Says what is classified, and where the answer goes."""
 
     input: tuple[Path, ...] = ()  # pictures, and folders of pictures or of one folder per class
     checkpoint: Path = Path("darts-cifar10")  # of train.py or train_search.py, or a name in pretrained/

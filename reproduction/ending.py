@@ -1,4 +1,4 @@
-"""How a command ended, in words: its exit status, or the signal it died of and where."""
+"""Tells how a command ended, in words: its exit status, or the signal it died of and where."""
 
 import signal
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the tables and the page show of each question, as named fields; the numbers are read from the logs.
+"""Lays out what tables and page show of each question, as named fields; the numbers are read from the logs.
 
 Names of rows of results.json may hold *, which stands for anything.
 """
@@ -16,7 +16,7 @@ class Size(NamedTuple):
 
 
 class Control(NamedTuple):
-    """What stands beside a result: a floor, or a network that should do worse."""
+    """Stands beside a result: a floor, or a network that should do worse."""
 
     name: str
     row: str = ""  # of the control's run; "" where `name` says it all

@@ -33,7 +33,7 @@ class Picture(NamedTuple):
 
 
 class Section(NamedTuple):
-    """What the page says of a question.
+    """Holds what the page says of a question.
 
     best: the experiment that is shown open.
     others: seeds, variants and ablations, which are folded.

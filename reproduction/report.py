@@ -21,7 +21,7 @@ from reproduction.runs import Missing, Run, Runs
 
 
 class Collected(NamedTuple):
-    """What the page and the tables are made of, besides pictures."""
+    """Holds what the page and the tables are made of, besides pictures."""
 
     questions: Runs
     missing: dict[str, list[Missing]]

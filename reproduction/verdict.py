@@ -1,4 +1,4 @@
-"""What four words on the front page say of a reproduction, by one rule for all papers.
+"""Sums up a reproduction for the front page in one of four words, by one rule for all papers.
 
 A number has bounds: its 95% interval, or mean ± standard deviation of several seeds. It beats its control
 where their bounds do not meet, or, where both were measured on the same pairs, where those of the difference

@@ -1,4 +1,4 @@
-"""What the tables and the page show of DCGAN."""
+"""Lays out what the tables and the page show of DCGAN."""
 
 from q1_dcgan import paper
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words

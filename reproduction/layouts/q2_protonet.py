@@ -1,4 +1,4 @@
-"""What the tables and the page show of ProtoNet."""
+"""Lays out what the tables and the page show of ProtoNet."""
 
 from q2_protonet import paper
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words

@@ -1,4 +1,4 @@
-"""What the tables and the page show of pix2pix."""
+"""Lays out what the tables and the page show of pix2pix."""
 
 from q3_pix2pix import paper
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words

@@ -1,4 +1,4 @@
-"""What the tables and the page show of DARTS."""
+"""Lays out what the tables and the page show of DARTS."""
 
 from q4_darts import paper
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words
