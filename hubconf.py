@@ -159,8 +159,9 @@ def pix2pix(pretrained: bool = False, name: str = "pix2pix-aerial", **options: o
 
 
 def darts(pretrained: bool = False, name: str = "darts-cifar10", **options: object) -> torch.nn.Module:
-    """Classifies pictures (n, 3, 32, 32) -> logits (n, classes), None; q4_darts/cifar10_dataset.py normalises.
+    """Classifies pictures (n, 3, 32, 32) -> logits (n, classes), None.
 
+    They are normalised as q4_darts/cifar10_dataset.py does it.
     Without `pretrained`, genotype="DARTS_V2" by default: what `train.py --genotype` takes, or a Genotype. In
     training with auxiliary=True the auxiliary head's logits stand in place of None.
     """

@@ -47,7 +47,9 @@ class Generator(nn.Module):
         channels: int = 1,
     ):
         super().__init__()
-        self.latent_size, self.classes, self.channels = latent_size, classes, channels
+        self.latent_size = latent_size
+        self.classes = classes
+        self.channels = channels
         widths, kernels, *_ = LAYOUTS[image_size]
         widths = [width * base_channels for width in widths]
         self.embedding = nn.Embedding(classes, LABEL_SIZE) if classes else None
