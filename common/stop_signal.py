@@ -17,8 +17,9 @@ class StopSignal:
     ends_process = False  # after a stop; set by cli.run
 
     def __enter__(self) -> "StopSignal":
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        heeded = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores SIGHUP
+        heeded = [signal.SIGINT, signal.SIGTERM]  # also where a shell in the background ignores Ctrl-C
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+            heeded.append(signal.SIGHUP)
         self._previous = {number: signal.signal(number, self._handle) for number in heeded}
         return self
 

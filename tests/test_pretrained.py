@@ -17,7 +17,7 @@ from reproduction.options import ExportOptions, VerifyOptions, resolve_export
 from tests.conftest import ROOT
 
 TINY = "--dataset synthetic --device cpu --epochs 1 --iterations 5 --classes_per_it_tr 20".split()
-TINY += "--hidden_channels 6 8 8 12 --residual_convs 1 --test_episodes 50".split()
+TINY += "--hidden_channels 6 8 8 12 --residual_convs 1 --test_episodes 50 --precision fp32".split()
 
 
 @pytest.fixture(scope="module")

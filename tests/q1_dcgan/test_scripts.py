@@ -20,7 +20,8 @@ TRAIN = "q1_dcgan/train.py"
 TINY = (
     "--dataset synthetic --device cpu --epochs 2 --batch_size 128 --latent_size 16 --base_channels 16 "
     "--log_every 4 --synthetic_pictures 2048 --quality_samples 200 --test_samples 200 "
-    "--conditional --average_weights 0.9 --gradient_penalty 0.01"
+    "--conditional --average_weights 0.9 --gradient_penalty 0.01 "
+    "--precision fp32"  # the same on every CPU
 ).split()
 
 

@@ -12,7 +12,8 @@ from q2_protonet.synthetic import draw_characters
 TRAIN = "q2_protonet/train.py"
 TINY = (
     "--dataset synthetic --device cpu --epochs 3 --iterations 6 --classes_per_it_tr 8 --num_support_tr 1 "
-    "--validation_episodes 5 --test_episodes 10 --augment --every_support --average_weights 0.9"
+    "--validation_episodes 5 --test_episodes 10 --augment --every_support --average_weights 0.9 "
+    "--precision fp32"  # the same on every CPU
 ).split()
 
 

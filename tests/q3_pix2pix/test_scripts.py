@@ -31,6 +31,7 @@ TINY = {
     "--base_channels": 4,
     "--batch_size": 4,
     "--log_every": 2,
+    "--precision": "fp32",  # the same on every CPU
 }
 ADDED = "--turns --average_weights 0.9 --gradient_penalty 1".split()  # all that the paper does not have
 
