@@ -144,8 +144,9 @@ def interrupts(jobs: list[Job]) -> Iterator[list[int]]:
     No command outlives an error inside, such as a closed output (`| head`): each saves and stops.
     """
     seen: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    heeded = [each for each in numbers if signal.getsignal(each) != signal.SIG_IGN]  # nohup ignores SIGHUP
+    heeded = [signal.SIGINT, signal.SIGTERM]  # also where a shell in the background ignores Ctrl-C
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+        heeded.append(signal.SIGHUP)
     previous = {each: signal.signal(each, lambda number, _: seen.append(number)) for each in heeded}
     try:
         yield seen
