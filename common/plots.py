@@ -5,7 +5,6 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator
-from PIL import Image
 from torch import Tensor
 
+from common.json_files import read_json
 from common.plot_style import in_our_style
 from common.rows import read_table
 
@@ -41,6 +40,11 @@ def figure(
     """
     canvas = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     return canvas, canvas.subplots(rows, columns, squeeze=False, **keywords)
+
+
+def read_title(folder: Path) -> str:
+    """Returns the title of a finished run's figures, which names the run, from its folder."""
+    return f"{folder.name}: {read_json(folder / 'results.json')['title']}"
 
 
 @in_our_style
@@ -276,29 +280,3 @@ def confusion_table(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
     pairs = torch.bincount(labels * classes + predicted, minlength=classes**2)
     counts = pairs.view(classes, classes).cpu().double()
     return 100 * counts / counts.sum(1, keepdim=True).clamp(min=1)
-
-
-def write_gif(
-    frames: Sequence[Image.Image], path: Path, duration: int = 300, most_bytes: int = 500_000
-) -> Path:
-    """Writes an endless GIF of frames of one size; they are scaled down until it has at most `most_bytes`.
-
-    Args:
-        duration: of a frame in milliseconds; the last one stays five times as long.
-    """
-    durations = [duration] * (len(frames) - 1) + [5 * duration]
-    size = frames[0].size
-    while True:
-        small = []
-        for frame in frames:
-            scaled = frame.convert("RGB").resize(size, Image.Resampling.BOX)
-            small.append(scaled.quantize(48, dither=Image.Dither.NONE))
-        file = BytesIO()
-        small[0].save(file, "GIF", save_all=True, append_images=small[1:], duration=durations, loop=0)
-        if file.tell() <= most_bytes:
-            break
-        width, height = size
-        size = (max(1, int(0.85 * width)), max(1, int(0.85 * height)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(file.getvalue())
-    return path

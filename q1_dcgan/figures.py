@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common import plots
+from common import gif, plots
 from common.json_files import read_json
 from common.labelled_images import LabelledImages
 from common.plot_style import in_our_style
@@ -68,17 +68,12 @@ def plot_sheet(images: np.ndarray, columns: int, path: Path, title: str, names: 
 
 def redraw(folder: Path, figures: Path) -> None:
     """Draws the figures of a finished run once more, from its log files alone."""
-    plot_run(folder, figures, read_title(folder))
+    plot_run(folder, figures, plots.read_title(folder))
 
 
 def redraw_curves(folder: Path, figures: Path) -> None:
     """Draws curves.png of a finished run once more."""
-    plot_curves(folder, figures, read_title(folder))
-
-
-def read_title(folder: Path) -> str:
-    """Returns the title of a finished run's figures, which names the run."""
-    return f"{folder.name}: {read_json(folder / 'results.json')['title']}"
+    plot_curves(folder, figures, plots.read_title(folder))
 
 
 def plot_run(folder: Path, figures: Path, title: str) -> None:
@@ -138,7 +133,7 @@ def animate(sheets: Sequence[Path], path: Path) -> None:
     for file in shown:
         frame = Image.open(file)
         frames.append(frame.resize((2 * frame.width, 2 * frame.height), Image.Resampling.NEAREST))
-    plots.write_gif(frames, path, 400)
+    gif.write_gif(frames, path, 400)
 
 
 def plot_curves(folder: Path, figures: Path, title: str) -> None:

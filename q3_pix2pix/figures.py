@@ -9,8 +9,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
 
-from common import plots
-from common.json_files import read_json
+from common import gif, plots
 from common.plot_style import in_our_style
 from common.rows import read_table
 from q3_pix2pix.legend import Legend
@@ -39,17 +38,12 @@ CURVES = {  # panel of curves.png -> column of metrics.csv -> its name in the le
 
 def redraw(folder: Path, figures: Path) -> None:
     """Draws the figures of a finished run once more, from its log files alone; triplets need the network."""
-    plot_run(folder, figures, read_title(folder))
+    plot_run(folder, figures, plots.read_title(folder))
 
 
 def redraw_curves(folder: Path, figures: Path) -> None:
     """Draws curves.png of a finished run once more."""
-    plot_curves(folder, figures, read_title(folder))
-
-
-def read_title(folder: Path) -> str:
-    """Returns the title of a finished run's figures, which names the run."""
-    return f"{folder.name}: {read_json(folder / 'results.json')['title']}"
+    plot_curves(folder, figures, plots.read_title(folder))
 
 
 def plot_run(folder: Path, figures: Path, title: str) -> None:
@@ -106,7 +100,7 @@ def write_gif(folder: Path, figures: Path) -> Path:
     sheets = sorted((folder / "samples").glob("epoch_*.jpg"))
     stride = -(-len(sheets) // MOST_FRAMES)
     chosen = sheets[::-1][::stride][::-1]
-    return plots.write_gif([Image.open(sheet) for sheet in chosen], figures / "samples.gif", 400)
+    return gif.write_gif([Image.open(sheet) for sheet in chosen], figures / "samples.gif", 400)
 
 
 @in_our_style

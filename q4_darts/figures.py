@@ -9,7 +9,7 @@ from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
-from common import plots
+from common import gif, plots
 from common.json_files import read_json
 from common.plot_style import in_our_style
 from q4_darts.cell_figure import STATES, operation_name, plot_cells
@@ -53,7 +53,7 @@ def read_title(folder: Path) -> str:
     if "partial_channels" in options:
         told = (options[name] for name in ("partial_channels", "order", "dataset", "seed"))
         return f"{folder.name}: {search_title(*told)}"
-    return f"{folder.name}: {read_json(folder / 'results.json')['title']}"
+    return plots.read_title(folder)
 
 
 def draw_training(folder: Path, figures: Path, genotype: Genotype, name: str, title: str) -> None:
@@ -111,7 +111,7 @@ def plot_cells_gif(folder: Path, path: Path, frames: int = 60) -> Path:
         canvas = plot_cells(from_lists(row), f"{folder.name}, after epoch {row['epoch']}")
         canvas.savefig(png, dpi=70)
         images.append(Image.open(png))
-    return plots.write_gif(images, path, duration=400)
+    return gif.write_gif(images, path, duration=400)
 
 
 @in_our_style

@@ -8,18 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from common import plots
+from common import gif, plots
 from common.rows import write_rows
 
 
 @pytest.mark.parametrize("most, size", [(10**6, (200, 120)), (30_000, None)])
 def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path, most, size):
     noise = np.random.default_rng(0).integers(0, 256, (4, 120, 200, 3), dtype=np.uint8)
-    path = plots.write_gif([Image.fromarray(image) for image in noise], tmp_path / "new" / "a.gif", 300, most)
+    path = gif.write_gif([Image.fromarray(image) for image in noise], tmp_path / "new" / "a.gif", 300, most)
     assert path.stat().st_size <= most
-    with Image.open(path) as gif:
-        assert gif.n_frames == 4
-        assert size is None or gif.size == size
+    with Image.open(path) as animation:
+        assert animation.n_frames == 4
+        assert size is None or animation.size == size
 
 
 @pytest.fixture
