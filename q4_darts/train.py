@@ -118,7 +118,7 @@ def train(
         auxiliary=options.auxiliary,
         runtime=training.runtime,
     )
-    step_once = Replayed(step_once, [optimizer], replays(options, training.runtime))
+    replayed_step = Replayed(step_once, [optimizer], replays(options, training.runtime))
 
     for epoch in training.epochs(options.epochs):
         rate = options.learning_rate * (1 + cos(pi * (epoch - 1) / options.epochs)) / 2
@@ -132,7 +132,7 @@ def train(
             keep = None
             if options.drop_path:
                 keep = draw_keep(options.layers, len(index), drop_path, learner.draws)[:, :, batches.own]
-            training.record(*step_once(batch, keep))
+            training.record(*replayed_step(batch, keep))
         row = {"epoch": epoch, **training.means(), "learning_rate": rate, "drop_path": drop_path}
         training.write_epoch(row)
 

@@ -131,7 +131,7 @@ def train(training: Training, search: Search, halves: Halves, batches: Batches, 
     if options.compile:
         model.compile()
     step_once = partial(train_step, model, optimizers, order=options.order, runtime=training.runtime)
-    step_once = Replayed(step_once, optimizers, replays(options, training.runtime))
+    replayed_step = Replayed(step_once, optimizers, replays(options, training.runtime))
 
     low = options.learning_rate_min
     high = options.learning_rate
@@ -146,7 +146,7 @@ def train(training: Training, search: Search, halves: Halves, batches: Batches, 
             batch_a = None
             if searching:
                 batch_a = draw_batch(halves.alphas, batches.of(order_a, step), batches.own, search.draws)
-            training.record(*step_once(batch, batch_a))
+            training.record(*replayed_step(batch, batch_a))
 
         # The epoch's row and its cell.
         row = search_row(epoch, model, halves.alphas, training.means(), rate, training.runtime)
