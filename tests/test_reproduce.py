@@ -215,8 +215,8 @@ def test_seeds_name_their_runs_and_what_a_search_of_the_same_seed_found():
 
 
 COMMANDS = {
-    "quick": "q4_darts/train.py --precision fp32 --dataset synthetic --layers 3 --learning_rate 0.03 "
-    "--epochs 4 --init_channels 4 --batch_size 32 --cutout 0 --drop_path 0 --auxiliary 0 "
+    "quick": "q4_darts/train.py --precision fp32 --dataset synthetic --layers 3 --epochs 4 "
+    "--init_channels 4 --batch_size 32 --learning_rate 0.03 --cutout 0 --drop_path 0 --auxiliary 0 "
     "--genotype L/q4_darts/quick-search-seed1/genotype.json --seed 1 "
     "--run_name quick-found-seed1 --data_root D --log_root L --figure_root F",
     "full": "q3_pix2pix/evaluate.py --l1_checkpoint L/q3_pix2pix/full-aerial-l1/checkpoints/last.pt "

@@ -12,9 +12,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_a_signal_is_kept_until_it_is_asked_for(number):
-    with StopSignal() as stop:
-        os.kill(os.getpid(), number)
-        assert stop.requested
+    before = signal.signal(number, signal.SIG_DFL)  # nohup runs the tests with SIGHUP ignored
+    try:
+        with StopSignal() as stop:
+            os.kill(os.getpid(), number)
+            assert stop.requested
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_second_one_ends_at_once(monkeypatch):
