@@ -238,6 +238,35 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
     return options
 
 
+# lake_difference.py -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class LakeOptions(CheckpointOptions):
+    """Compare Lake's runs with episodes of other characters and of other people."""
+
+    # the name of a network in pretrained/, or a checkpoint: logs/q2_protonet/RUN/checkpoints/best.pt
+    checkpoint: Path = Path("protonet-background")
+    lake_runs: Path = Path("data/omniglot-py/lake-runs")  # the author's all_runs.zip, unpacked
+    episodes: Annotated[int, at_least(1)] = 50  # sampled per run and comparison
+    # average each embedding over all shifts of its image by up to so many pixels
+    shifts: Annotated[int, at_least(0, below=SIZE)] = 0
+    data_root: Path = Path("data")  # folder of the data sets
+
+
+def resolve_lake(options: LakeOptions) -> LakeOptions:
+    """Checks the options of lake_difference.py.
+
+    Raises:
+        UsageError: an option is out of its range, or a folder is not there.
+        RunError: there is no such checkpoint.
+    """
+    check_checkpoint(options, QUESTION)
+    if not options.lake_runs.is_dir():
+        raise UsageError(f"--lake_runs {options.lake_runs} is not a folder")
+    return options
+
+
 # predict.py -------------------------------------------------------------------------------------------------
 
 

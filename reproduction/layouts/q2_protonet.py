@@ -46,7 +46,14 @@ LAYOUT = Layout(
         control=Control("untrained network", SETTINGS[20, 1] + UNTRAINED),
         better="higher",
         paper=paper.PAPER[20, 1],
-        beside=(Control("without additions", SETTINGS[20, 1], "omniglot-20w1s"),),
+        beside=(
+            Control("without additions", SETTINGS[20, 1], "omniglot-20w1s"),
+            Control(
+                f"error on Lake's one-shot runs (people {paper.CHALLENGE['people']})",
+                paper.LAKE_RUNS + SHIFTED,
+                "background-wide",
+            ),
+        ),
     ),
     measures=(
         *(setting(*each) for each in SETTINGS),

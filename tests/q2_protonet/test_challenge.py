@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from common.errors import RunError, UsageError
-from q2_protonet import evaluate, omniglot_files
-from q2_protonet.challenge import WithinAlphabetSampler, lake_row, read_runs, within_alphabet_row
+from q2_protonet import evaluate, lake_difference, omniglot_files
+from q2_protonet.challenge import LakeRun, WithinAlphabetSampler, lake_row, read_runs, within_alphabet_row
 from q2_protonet.measures import embed, run_episodes
 from q2_protonet.omniglot_dataset import Characters, synthetic_characters
 from q2_protonet.options import DataOptions
@@ -131,6 +131,48 @@ def test_a_missing_run_of_lakes_is_named(lake_runs):
     with pytest.raises(RunError, match="run07.*is missing"):
         read_runs(folder)
     labels.write_text(text)
+
+
+# Why Lake's runs are easier ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_of_b(alphabets):
+    """A run of four characters of alphabet B, the support by person 3 and the queries by person 1."""
+    rows = torch.tensor([9, 4, 6, 7])
+    return LakeRun(alphabets.images[rows, 3], alphabets.images[rows, 1]), rows
+
+
+def test_a_runs_drawings_are_found(alphabets, run_of_b):
+    run, rows = run_of_b
+    origin = lake_difference.find_origin(run, alphabets)
+    assert origin.characters.tolist() == rows.tolist()
+    assert origin.alphabet.tolist() == [4, 5, 6, 7, 8, 9]
+    assert origin.people == (3, 1)
+
+
+def test_a_run_of_other_drawings_is_refused(alphabets, run_of_b):
+    run, _ = run_of_b
+    with pytest.raises(RunError, match="not among those of the evaluation alphabets"):
+        lake_difference.find_origin(LakeRun(run.support, 255 - run.query), alphabets)
+    with pytest.raises(RunError, match="several people drew one side"):
+        mixed = torch.cat([run.query[:2], alphabets.images[[6, 7], 2]])
+        lake_difference.find_origin(LakeRun(run.support, mixed), alphabets)
+
+
+def test_the_runs_as_they_are_err_as_a_loop_would_and_the_others_vary(alphabets, model, run_of_b):
+    run, _ = run_of_b
+    origin = lake_difference.find_origin(run, alphabets)
+    rows = lake_difference.compare(embed(model, alphabets.images), [origin], 40, seed=0)
+    assert [row["name"] for row in rows] == [
+        "the runs as they are",
+        "other characters",
+        "other people",
+        "other characters and people",
+    ]
+    assert rows[0]["value"] == pytest.approx(100 * errs(model, *run))
+    assert rows[0]["count"] == "1 episodes"
+    assert all(row["interval"] > 0 and row["count"] == "40 episodes" for row in rows[1:])
 
 
 def test_the_background_split_keeps_alphabets_whole(tmp_path, monkeypatch):

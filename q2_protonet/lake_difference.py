@@ -1,0 +1,126 @@
+"""Shows why Lake's 20 runs are easier than sampled episodes: by their characters, and by their people.
+
+python q2_protonet/lake_difference.py --lake_runs data/omniglot-py/lake-runs --shifts 1
+
+Each run's drawings are found among those of the evaluation alphabets. Then its characters, or the two people
+who drew them, or both, are replaced by others of the same alphabet.
+"""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
+import common  # noqa: F401  # isort: skip
+
+from common import cli
+from q2_protonet.options import DataOptions
+from q2_protonet.options import LakeOptions as Options
+from q2_protonet.options import resolve_lake as resolve
+
+if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
+    options = cli.read(Options, resolve, __doc__)
+
+import torch
+from torch import Tensor
+
+from common.device import start
+from common.errors import RunError
+from common.statistics import mean_row, print_rows
+from q2_protonet.challenge import LakeRun, read_runs
+from q2_protonet.few_shot import FewShot
+from q2_protonet.measures import embed
+from q2_protonet.omniglot_dataset import Characters, load
+from q2_protonet.protonet import ShiftAveraged
+from q2_protonet.prototypical_loss import squared_distances
+
+
+class Origin(NamedTuple):
+    """Where a run's drawings come from.
+
+    characters: (way,) the rows of its characters in the evaluation part.
+    alphabet: (n,) the rows of all characters of their alphabet.
+    people: who drew the support and who the queries, by the number of their drawing.
+    """
+
+    characters: Tensor
+    alphabet: Tensor
+    people: tuple[int, int]
+
+
+def find_origin(run: LakeRun, part: Characters) -> Origin:
+    """Finds the drawings of a run among those of the evaluation alphabets, pixel by pixel.
+
+    Raises:
+        RunError: a drawing is not there, or several people drew the support or the queries.
+    """
+    places = {
+        drawing.numpy().tobytes(): (row, person)
+        for row, drawings in enumerate(part.images)
+        for person, drawing in enumerate(drawings)
+    }
+    found = [[places.get(drawing.numpy().tobytes()) for drawing in side] for side in run]
+    if None in found[0] + found[1]:
+        raise RunError("a drawing of --lake_runs is not among those of the evaluation alphabets")
+    (rows, support_people), (_, query_people) = (zip(*side) for side in found)  # type: ignore[misc]
+    if len(set(support_people)) != 1 or len(set(query_people)) != 1:
+        raise RunError("several people drew one side of a run")
+    alphabet = part.names[rows[0]].rpartition("/")[0]
+    members = [row for row, name in enumerate(part.names) if name.rpartition("/")[0] == alphabet]
+    return Origin(torch.tensor(rows), torch.tensor(members), (support_people[0], query_people[0]))
+
+
+def error(embeddings: Tensor, characters: Tensor, people: tuple[int, int]) -> float:
+    """Returns the error in % of a 1-shot episode: the support by one person, the queries by another.
+
+    Args:
+        embeddings: (classes, drawings, dim).
+        characters: (way,) rows of them.
+        people: the drawings of the support and of the queries.
+    """
+    support, query = (embeddings[characters, person] for person in people)
+    nearest = squared_distances(query, support).argmin(-1)
+    return 100 * float((nearest != torch.arange(len(characters))).double().mean())
+
+
+def compare(embeddings: Tensor, origins: list[Origin], episodes: int, seed: int) -> list[dict]:
+    """Measures the runs, and as many episodes of each with other characters, other people, or both."""
+    draws = torch.Generator().manual_seed(seed)
+    drawings = embeddings.shape[1]
+    rows = []
+    for others in ((), ("characters",), ("people",), ("characters", "people")):
+        errors = []
+        for origin in origins:
+            for _ in range(episodes if others else 1):
+                characters = origin.characters
+                people = origin.people
+                if "characters" in others:
+                    chosen = torch.randperm(len(origin.alphabet), generator=draws)[: len(characters)]
+                    characters = origin.alphabet[chosen]
+                if "people" in others:
+                    people = tuple(torch.randperm(drawings, generator=draws)[:2].tolist())
+                errors.append(error(embeddings, characters, people))
+        name = f"other {' and '.join(others)}" if others else "the runs as they are"
+        rows.append(mean_row(name, torch.tensor(errors), "%", count=f"{len(errors)} episodes"))
+    return rows
+
+
+def main(options: Options) -> list[dict]:
+    options = resolve(options)
+    runtime = start(options)
+    few_shot = FewShot.load(options.checkpoint, runtime)
+    data = DataOptions(dataset="omniglot", split="background", no_rotations=True)
+    with runtime.one_first(options.data_root, data.dataset):
+        part = load(options.data_root, data, 0)["test"]
+    origins = [find_origin(run, part) for run in read_runs(options.lake_runs)]
+
+    network = ShiftAveraged(few_shot.network, options.shifts) if options.shifts else few_shot.network
+    embeddings = embed(network, part.images.to(runtime.device)).cpu()
+    rows = compare(embeddings, origins, options.episodes, options.seed)
+    print(f"error on Lake's runs and on variants of them, {options.checkpoint}, shifts {options.shifts}")
+    print_rows(rows)
+    return rows
+
+
+if __name__ == "__main__":
+    cli.run(main, options)
