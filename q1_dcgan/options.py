@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 
@@ -255,3 +255,36 @@ def _check_targets(options: SampleOptions) -> None:
         raise UsageError(f"--files must be a folder: {files}")
     if any(files.iterdir()):
         raise UsageError(f"--files {files}: the folder is not empty; name a new one")
+
+
+# How a generator's noise may be drawn; "plain" is Gaussian noise, with the averages of BatchNorm.
+Way = Literal[
+    "plain", "batch-statistics", "sobol", "sphere", "radius-0.7", "radius-0.85", "radius-1.15", "radius-1.3"
+]
+
+
+@dataclass
+class WaysOptions(CheckpointOptions):
+    """Compare ways of drawing samples by the error of a nearest-neighbour classifier that knows them."""
+
+    # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
+    checkpoint: Path = Sampling.checkpoint
+    ways: tuple[Way, ...] = get_args(Way)
+    seeds: tuple[int, ...] = (0, 1, 2)  # each way draws once with each
+    samples: Annotated[int, at_least(1)] = 50000  # drawn each time, the classes in turn
+    # the digits that are asked for: the last 10,000 for training, or those for testing
+    part: Literal["train", "test"] = "train"
+    data_root: Path = Path("data")  # folder of the data sets
+    memory_advice = "--device cpu"
+
+
+def resolve_ways(options: WaysOptions) -> WaysOptions:
+    """Checks ranges and the checkpoint.
+
+    Raises:
+        UsageError: an option is out of its range.
+        RunError: there is no such network.
+    """
+    check_checkpoint(options, QUESTION)
+    check_memory("samples", options.samples)
+    return options
