@@ -23,6 +23,7 @@ if __name__ == "__main__":  # the command line is answered before torch is impor
     options = cli.read(RACES[choice.name], resolve, __doc__, sys.argv[2:])
 
 import json
+import os
 import re
 import resource
 import shlex
@@ -37,7 +38,7 @@ from benchmarks.versions import Setup
 from common.device import Runtime, start
 from common.errors import UsageError
 from common.json_files import write_json
-from common.machine import cpu_name
+from common.machine import LIMITS, cpu_name
 from common.provenance import command_line, commit, short
 
 WARM_UP = 3  # steps
@@ -164,10 +165,9 @@ def run(name: str, setup: Setup, options: RaceOptions, runtime: Runtime) -> None
 
 
 def save(name: str, what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> None:
-    """Writes logs/benchmarks/<name>-<device>.json, which report.py reads."""
+    """Writes logs/benchmarks/<name>-<kind of device>.json, which report.py reads."""
     device = runtime.device_name
-    kind = "cpu" if runtime.device.type == "cpu" else re.sub(r"\W+", "-", device.lower())
-    path = Path("logs", "benchmarks", f"{name}-{kind}.json")
+    path = Path("logs", "benchmarks", f"{name}-{device_kind(runtime)}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "name": name,
@@ -181,6 +181,14 @@ def save(name: str, what: str, rows: dict[str, dict[str, float]], runtime: Runti
     }
     write_json(path, record)
     print(f"saved to {path}")
+
+
+def device_kind(runtime: Runtime) -> str:
+    """Returns the kind of device for the name of a file: "nvidia-h200", "cpu", or "cpu-avx2" with its limit."""
+    if runtime.device.type != "cpu":
+        return re.sub(r"\W+", "-", runtime.device_name.lower())
+    limits = [os.environ[name].lower() for name in LIMITS if os.environ.get(name)]
+    return "-".join(["cpu", *limits[:1]])
 
 
 def main(options: RaceOptions) -> None:

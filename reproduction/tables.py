@@ -225,6 +225,6 @@ def benchmarks_table(benchmarks: list[dict]) -> str:
     for race in benchmarks:
         for version, row in race["rows"].items():
             measured = [f"{row['times_faster']:.2f}", f"{row['ms']:,.1f}", f"{row['memory']:,.0f}"]
-            rows.append((race["name"], race["what"], version, *measured, race["device"]))
-    head = "benchmark, setting, version, times faster than plain, ms per step, peak MiB, device"
+            rows.append((race["name"], race["what"], version, *measured, race["device"], race["cpu"]))
+    head = "benchmark, setting, version, times faster than plain, ms per step, peak MiB, device, CPU"
     return table(head.split(", "), rows)

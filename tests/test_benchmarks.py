@@ -14,6 +14,7 @@ from benchmarks.options import RACES, DartsOptions, Pix2pixOptions, RaceOptions,
 from benchmarks.plain_supernet import PlainSupernet, copy_weights, pairs
 from common.device import Runtime
 from common.errors import UsageError
+from common.machine import LIMITS
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.train import train_step as dcgan_step
 from q2_protonet.protonet import ProtoNet
@@ -158,7 +159,14 @@ def test_a_version_that_fails_is_named_and_left_out(script, tmp_path):
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["version", "plain"]
 
 
-def test_a_record_says_where_and_how_it_was_measured(tmp_path, monkeypatch):
+@pytest.fixture
+def unlimited(monkeypatch):
+    """This CPU with all of its instructions."""
+    for limit in LIMITS:
+        monkeypatch.delenv(limit, raising=False)
+
+
+def test_a_record_says_where_and_how_it_was_measured(tmp_path, monkeypatch, unlimited):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["benchmarks/race.py", "dcgan", "--steps", "1", "--save"])
     rows = {"plain fp32": {"ms": 2.0, "times_faster": 1.0, "memory": 3.0}}
@@ -168,6 +176,12 @@ def test_a_record_says_where_and_how_it_was_measured(tmp_path, monkeypatch):
     assert record["cpu"] == race.cpu_name()
     assert record["device"] == RUNTIME.device_name
     assert record["command"].endswith("race.py dcgan --steps 1")
+
+
+def test_a_race_under_a_limit_has_a_record_of_its_own(monkeypatch, unlimited):
+    assert race.device_kind(RUNTIME) == "cpu"
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    assert race.device_kind(RUNTIME) == "cpu-avx2"
 
 
 REFUSED = {
