@@ -184,7 +184,7 @@ def save(name: str, what: str, rows: dict[str, dict[str, float]], runtime: Runti
 
 
 def device_kind(runtime: Runtime) -> str:
-    """Returns the kind of device for the name of a file: "nvidia-h200", "cpu", or "cpu-avx2" with its limit."""
+    """Returns the kind of device, for a file: "nvidia-h200", "cpu", or "cpu-avx2" with its limit."""
     if runtime.device.type != "cpu":
         return re.sub(r"\W+", "-", runtime.device_name.lower())
     limits = [os.environ[name].lower() for name in LIMITS if os.environ.get(name)]

@@ -160,6 +160,20 @@ def _extract_hostile(archive: Path, temporary: str) -> None:
                 raise ValueError(f"its member {member.name[:200]} is neither a plain file nor a folder")
             if count == MOST_MEMBERS:
                 raise ValueError(_too_much())
-            file.extract(member, temporary, filter="data")
+            _extract_member(file, member, Path(temporary, member.name))
         while file.fileobj.read(1 << 16):  # a damaged header is an end to tarfile, but not to gzip's checksum
             pass
+
+
+def _extract_member(file: tarfile.TarFile, member: tarfile.TarInfo, place: Path) -> None:
+    """Writes a plain file or a folder, without the mode and owner that the archive gives it.
+
+    TarFile.extract leaves them out only with a filter, which Python before 3.10.12 and 3.11.4 does not have
+    (PEP 706); Debian 12 comes with 3.11.2.
+    """
+    if member.isdir():
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with file.extractfile(member) as source, place.open("wb") as target:  # type: ignore[union-attr]
+        shutil.copyfileobj(source, target)

@@ -16,6 +16,11 @@ from pathlib import Path
 
 import filelock
 
+try:
+    import fcntl
+except ModuleNotFoundError:
+    fcntl = None  # type: ignore[assignment]
+
 from common.errors import RunError
 
 SAID_AFTER = 2  # seconds of waiting
@@ -100,9 +105,9 @@ def _acquire(lock: filelock.BaseFileLock, seconds: float) -> None:
 
 def _unknown_owner(lock: filelock.BaseFileLock) -> str:
     """Says what to do where a lock's file does not show that its process lives; "" where it lives."""
-    if not isinstance(lock, filelock.SoftFileLock):
-        return ""  # the system knows
     path = Path(lock.lock_file)
+    if _system_locks(path):
+        return ""  # and ends the lock of a process that ended
     try:
         number, host, *_ = path.read_text(errors="replace").splitlines()
         if host == platform.node() and _lives(int(number)):
@@ -111,6 +116,18 @@ def _unknown_owner(lock: filelock.BaseFileLock) -> str:
     except (OSError, ValueError):
         holder = "names no process"
     return f"{path} {holder}: if no such process works there any more, delete that file"
+
+
+def _system_locks(path: Path) -> bool:
+    """Returns whether the system locks this file; else filelock takes the file itself for the lock."""
+    if fcntl is None:  # on Windows it does
+        return True
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:  # such as that another process has it
+        return error.errno not in NO_LOCKS
+    return True
 
 
 def _lives(number: int) -> bool:

@@ -69,7 +69,7 @@ class Job:
         if done == self.before:
             return f"epoch {done}/{total}"
         pace = (time.perf_counter() - self.began) / 60 / (done - self.before)
-        return f"epoch {done}/{total}, {pace * (total - done):.0f} minutes left"
+        return f"epoch {done}/{total}, {in_words(pace * (total - done))} left"
 
 
 # Before ---------------------------------------------------------------------------------------------------
@@ -106,9 +106,18 @@ def estimate(jobs: list[Job], gpu: bool) -> str:
     if len(known) < len(jobs):
         unknown = f"for {len(jobs) - len(known)} of them no time was ever measured"
         return f"{commands}; {unknown}: progress is shown once epochs are done."
-    length = f"{sum(known):.0f} minutes" if sum(known) < 120 else f"{sum(known) / 60:.1f} hours"
     faster = "; a GPU is faster" if gpu else ""
-    return f"{commands}, about {length} one after the other on two CPU cores{faster}."
+    return f"{commands}, about {in_words(sum(known))} one after the other on two CPU cores{faster}."
+
+
+def in_words(minutes: float) -> str:
+    """Returns "less than a minute", "1 minute", "40 minutes" or "2.5 hours"."""
+    whole = round(minutes)
+    if whole < 1:
+        return "less than a minute"
+    if whole == 1:
+        return "1 minute"
+    return f"{whole} minutes" if whole < 120 else f"{minutes / 60:.1f} hours"
 
 
 # While it runs ----------------------------------------------------------------------------------------------
@@ -163,7 +172,7 @@ def finish(job: Job, status: int) -> str:
     return f"{job.label}: {job.ending}"
 
 
-def left(jobs: list[Job]) -> str:
+def left(jobs: list[Job], side_by_side: int) -> str:
     """Tells the time left: measured minutes scaled by what the finished commands took here; "" if unknown."""
     here = [(job.minutes, job.row.minutes) for job in jobs if job.minutes and job.row.minutes]
     to_do = [job.row.minutes for job in jobs if job.state in (*TO_DO, "running")]
@@ -171,4 +180,5 @@ def left(jobs: list[Job]) -> str:
     if not here or not to_do or len(known) < len(to_do):
         return ""
     pace = sum(took for took, _ in here) / sum(measured for _, measured in here)
-    return f"; about {pace * sum(known):.1f} minutes left"
+    at_once = min(side_by_side, len(to_do))
+    return f"; {in_words(pace * sum(known) / at_once)} left"

@@ -83,7 +83,7 @@ def run_all(jobs: list[Job], options: Options, gpus: int, side_by_side: int) -> 
                 if status is None:
                     bar.set_postfix_str(f"{job.row.name}, {job.progress()}")
                 else:
-                    tqdm.write(finish(job, status) + left(jobs))
+                    tqdm.write(finish(job, status) + left(jobs, side_by_side))
                     bar.update(job.state == "done")
             running = [job for job in jobs if job.state == "running"]
 

@@ -241,7 +241,10 @@ def test_the_estimate_knows_only_what_was_measured():
     assert "for 1 of them no time was ever measured" in jobs.estimate([job(30), job()], True)
     done = job(2, "done")
     done.minutes = 4.0
-    assert jobs.left([done, job(3)]) == "; about 6.0 minutes left"
+    assert jobs.left([done, job(3)], 1) == "; 6 minutes left"
+    assert jobs.left([done, job(3)], 2) == "; 6 minutes left"  # the last one runs alone
+    assert jobs.left([done, job(3), job(3)], 2) == "; 6 minutes left"
+    assert jobs.left([done, job(0.1)], 2) == "; less than a minute left"
 
 
 def test_progress_is_read_from_the_run_folder(tmp_path):
@@ -251,7 +254,7 @@ def test_progress_is_read_from_the_run_folder(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
     assert running.progress() == "epoch 2/9"  # of an earlier leg: no pace yet
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n3\n")
-    assert running.progress() == "epoch 3/9, 0 minutes left"
+    assert running.progress() == "epoch 3/9, less than a minute left"
 
 
 OPTIONS = {"train": "TrainOptions", "train_search": "SearchOptions", "evaluate": "EvaluateOptions"}
