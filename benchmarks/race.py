@@ -38,7 +38,7 @@ from benchmarks.versions import Setup
 from common.device import Runtime, start
 from common.errors import UsageError
 from common.json_files import write_json
-from common.machine import LIMITS, cpu_name
+from common.machine import LIMITS, cpu_name, has_fast_bf16
 from common.provenance import command_line, commit, short
 
 WARM_UP = 3  # steps
@@ -148,8 +148,9 @@ def run(name: str, setup: Setup, options: RaceOptions, runtime: Runtime) -> None
         return
 
     # Memory first: on a CPU a process inherits its parent's largest size.
-    memory = measure_all(setup.versions, device)
-    medians = take_turns({each: setup.versions[each] for each in memory}, options.steps, device)
+    versions = worth_racing(setup.versions, device)
+    memory = measure_all(versions, device)
+    medians = take_turns({each: versions[each] for each in memory}, options.steps, device)
 
     # The table.
     print(f"{setup.what}, {runtime.device_name}, {cpu_name()}, torch {torch.__version__}")
@@ -162,6 +163,15 @@ def run(name: str, setup: Setup, options: RaceOptions, runtime: Runtime) -> None
         rows[each] = row
     if options.save:
         save(name, setup.what, rows, runtime)
+
+
+def worth_racing(versions: dict[str, Iterator], device: torch.device) -> dict[str, Iterator]:
+    """Leaves out bf16, with a word, on a CPU without instructions for it, which is many times slower."""
+    if device.type != "cpu" or has_fast_bf16():
+        return versions
+    slow = [name for name in versions if "bf16" in name]
+    print(f"left out, since this CPU has no instructions for bf16: {'; '.join(slow)}", file=sys.stderr)
+    return {name: version for name, version in versions.items() if name not in slow}
 
 
 def save(name: str, what: str, rows: dict[str, dict[str, float]], runtime: Runtime) -> None:

@@ -178,6 +178,17 @@ def test_a_record_says_where_and_how_it_was_measured(tmp_path, monkeypatch, unli
     assert record["command"].endswith("race.py dcgan --steps 1")
 
 
+def test_bf16_is_left_out_with_a_word_on_a_cpu_without_it(monkeypatch, capsys):
+    versions = {"plain fp32": iter(()), "plain bf16, channels_last": iter(()), "ours bf16": iter(())}
+    monkeypatch.setattr(race, "has_fast_bf16", lambda: True)
+    assert race.worth_racing(versions, CPU) == versions
+    monkeypatch.setattr(race, "has_fast_bf16", lambda: False)
+    assert race.worth_racing(versions, torch.device("cuda")) == versions
+    assert capsys.readouterr().err == ""
+    assert list(race.worth_racing(versions, CPU)) == ["plain fp32"]
+    assert "no instructions for bf16: plain bf16, channels_last; ours bf16" in capsys.readouterr().err
+
+
 def test_a_race_under_a_limit_has_a_record_of_its_own(monkeypatch, unlimited):
     assert race.device_kind(RUNTIME) == "cpu"
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
