@@ -147,14 +147,11 @@ def question_tables(question: str, runs: list[Run], report: str) -> str:
         if not lines:  # no run of these measures yet
             continue
         known = known_lines(experiments, layout)
-        parts.append(lines_table(layout, [*known, *(line for line in lines if not line.folded)], lines))
-        sizes = {line.size for line in lines}
-        if len(sizes) == 1:
-            parts.append(f"Size of these runs: {''.join(sizes)}.")
+        parts.append(sized_table(layout, [*known, *(line for line in lines if not line.folded)], lines))
         more = [line for line in lines if line.folded]
         if more:
             summary = f"{len(more)} more rows: variants and ablations"
-            parts.append(folded(summary, lines_table(layout, more, lines)))
+            parts.append(folded(summary, sized_table(layout, more, lines)))
     return "\n\n".join(parts)
 
 
@@ -189,11 +186,23 @@ def run_lines(question: str, experiments: list[Experiment], layout: Table, repor
     return lines
 
 
+def sized_table(layout: Table, shown: list[RunLine], runs: list[RunLine]) -> str:
+    """Returns `lines_table`, with the size below it where all the lines shown have the same."""
+    text = lines_table(layout, shown, runs)
+    sizes = run_sizes(shown)
+    return f"{text}\n\nSize of these runs: {''.join(sizes)}." if len(sizes) == 1 else text
+
+
+def run_sizes(lines: list[RunLine]) -> set[str]:
+    """Returns the sizes of the runs among the lines; known numbers have none."""
+    return {line.size for line in lines if line.size}
+
+
 def lines_table(layout: Table, shown: list[RunLine], runs: list[RunLine]) -> str:
     """Returns a table of some lines: with the columns that any of the runs has something to say in."""
     filled = [any(line.cells[place] for line in runs) for place in range(len(layout.columns))]
     say_seeds = any(line.seeds != "1" for line in runs)
-    say_size = len({line.size for line in runs}) > 1
+    say_size = len(run_sizes(shown)) > 1
     head = ["run", *(name for name, keep in zip(layout.columns, filled) if keep)]
     head += ["seeds"] * say_seeds + ["size"] * say_size
     rows = []

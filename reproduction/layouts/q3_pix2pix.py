@@ -51,8 +51,13 @@ LAYOUT = Layout(
                 "pixel accuracy, %": "pixel accuracy",
                 "on the legend, %": "on the legend",
             },
-            variants={"": TRAIN_MODE, ", eval mode": ", eval mode"},
+            variants={
+                "": TRAIN_MODE,
+                ", eval mode": ", eval mode",
+                ", without averaging the weights": ", without averaging the weights",
+            },
             controls={MEAN_MAP: f", {MEAN_MAP}", "map of the nearest training photo": f", {NEAREST_MAP}"},
+            folded=("*-30-*",),
         ),
     ),
     words=Words(
