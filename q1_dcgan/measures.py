@@ -185,9 +185,13 @@ def nearest_neighbour_rows(
 
 def _neighbour_row(name: str, known: LabelledImages, test: LabelledImages, what: str) -> dict:
     """Returns the error of a 1-nearest-neighbour classifier that knows `known`, as a row."""
+    return share_row(name, neighbour_errors(known, test), len(test)) | {"count": f"{len(known):,} {what}"}
+
+
+def neighbour_errors(known: LabelledImages, test: LabelledImages) -> int:
+    """Returns how many pictures of `test` a 1-nearest-neighbour classifier that knows `known` gets wrong."""
     index, _ = nearest(test.images, known.images)
-    errors = int((known.labels[index] != test.labels).sum())
-    return share_row(name, errors, len(test)) | {"count": f"{len(known):,} {what}"}
+    return int((known.labels[index] != test.labels).sum())
 
 
 def distance_row(name: str, value: float) -> dict:

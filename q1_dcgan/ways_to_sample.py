@@ -29,7 +29,7 @@ from common.device import Runtime, start
 from common.errors import UsageError
 from common.labelled_images import LabelledImages
 from q1_dcgan.dcgan import Generator
-from q1_dcgan.measures import nearest
+from q1_dcgan.measures import neighbour_errors
 from q1_dcgan.mnist_dataset import load
 from q1_dcgan.options import DataOptions
 from q1_dcgan.painter import Painter, generate
@@ -49,8 +49,7 @@ def main(options: Options) -> dict[str, list[float]]:
     runs = [(way, seed) for way in options.ways for seed in options.seeds]
     for way, seed in tqdm(runs, desc="ways", disable=None):
         known = draw(painter, way, options.samples, seed)
-        wrong = known.labels[nearest(asked.images, known.images)[0]] != asked.labels
-        errors.setdefault(way, []).append(100 * float(wrong.double().mean()))
+        errors.setdefault(way, []).append(100 * neighbour_errors(known, asked) / len(asked))
 
     known_and_asked = f"{options.samples:,} samples known, {len(asked):,} {options.part} digits"
     print(f"nearest-neighbour error in %, {known_and_asked}")
@@ -69,9 +68,9 @@ def asked_pictures(options: Options, runtime: Runtime) -> LabelledImages:
 
 
 def draw(painter: Painter, way: str, count: int, seed: int) -> LabelledImages:
-    """Draws samples, the classes in turn, in one of the `WAYS`."""
+    """Draws samples, the classes in turn, in one of the ways of `Way`."""
     generator = painter.generator
-    labels = torch.arange(count, device=painter.device) % generator.classes
+    labels = painter.labels(count)
     noise = latents(way, count, generator, seed).to(painter.device)
     batch = 1000
     if way == "batch-statistics":

@@ -131,9 +131,14 @@ def lake_row(network: nn.Module, runs: list[LakeRun], device: torch.device, shif
     for run in runs:
         support = embed(network, run.support.to(device))  # (way, dim), each the prototype of its class
         query = embed(network, run.query.to(device))  # (way, dim)
-        nearest = squared_distances(query, support).argmin(-1)
-        own = torch.arange(len(nearest), device=device)
-        wrong += int((nearest != own).sum())
-        trials += len(nearest)
+        wrong += wrong_queries(support, query)
+        trials += len(query)
     row = share_row(LAKE_RUNS, wrong, trials, literature=CHALLENGE)
     return row | {"count": f"{trials} trials in {len(runs)} runs", "trials": trials, "shifts": shifts}
+
+
+def wrong_queries(support: Tensor, query: Tensor) -> int:
+    """Returns how many of the queries (way, dim) are nearest to another row of the support (way, dim)."""
+    nearest = squared_distances(query, support).argmin(-1)
+    own = torch.arange(len(nearest), device=nearest.device)
+    return int((nearest != own).sum())

@@ -27,12 +27,11 @@ from torch import Tensor
 from common.device import start
 from common.errors import RunError
 from common.statistics import mean_row, print_rows
-from q2_protonet.challenge import LakeRun, read_runs
+from q2_protonet.challenge import LakeRun, read_runs, wrong_queries
 from q2_protonet.few_shot import FewShot
 from q2_protonet.measures import embed
 from q2_protonet.omniglot_dataset import Characters, load
 from q2_protonet.protonet import ShiftAveraged
-from q2_protonet.prototypical_loss import squared_distances
 
 
 class Origin(NamedTuple):
@@ -48,25 +47,35 @@ class Origin(NamedTuple):
     people: tuple[int, int]
 
 
-def find_origin(run: LakeRun, part: Characters) -> Origin:
-    """Finds the drawings of a run among those of the evaluation alphabets, pixel by pixel.
+def find_origins(runs: list[LakeRun], part: Characters) -> list[Origin]:
+    """Finds the drawings of runs among those of the evaluation alphabets, pixel by pixel.
 
     Raises:
-        RunError: a drawing is not there, or several people drew the support or the queries.
+        RunError: a drawing is not there, or several people drew the support or the queries of a run.
     """
     places = {
         drawing.numpy().tobytes(): (row, person)
         for row, drawings in enumerate(part.images)
         for person, drawing in enumerate(drawings)
     }
+    return [find_origin(run, part.names, places) for run in runs]
+
+
+def find_origin(run: LakeRun, names: list[str], places: dict[bytes, tuple[int, int]]) -> Origin:
+    """Returns where a run comes from; errors as `find_origins`.
+
+    Args:
+        names: of the characters, "<alphabet>/<character>".
+        places: pixels of a drawing -> its row, and who drew it.
+    """
     found = [[places.get(drawing.numpy().tobytes()) for drawing in side] for side in run]
     if None in found[0] + found[1]:
         raise RunError("a drawing of --lake_runs is not among those of the evaluation alphabets")
     (rows, support_people), (_, query_people) = (zip(*side) for side in found)  # type: ignore[misc]
     if len(set(support_people)) != 1 or len(set(query_people)) != 1:
         raise RunError("several people drew one side of a run")
-    alphabet = part.names[rows[0]].rpartition("/")[0]
-    members = [row for row, name in enumerate(part.names) if name.rpartition("/")[0] == alphabet]
+    alphabet = names[rows[0]].rpartition("/")[0]
+    members = [row for row, name in enumerate(names) if name.rpartition("/")[0] == alphabet]
     return Origin(torch.tensor(rows), torch.tensor(members), (support_people[0], query_people[0]))
 
 
@@ -79,8 +88,7 @@ def error(embeddings: Tensor, characters: Tensor, people: tuple[int, int]) -> fl
         people: the drawings of the support and of the queries.
     """
     support, query = (embeddings[characters, person] for person in people)
-    nearest = squared_distances(query, support).argmin(-1)
-    return 100 * float((nearest != torch.arange(len(characters))).double().mean())
+    return 100 * wrong_queries(support, query) / len(characters)
 
 
 def compare(embeddings: Tensor, origins: list[Origin], episodes: int, seed: int) -> list[dict]:
@@ -112,7 +120,7 @@ def main(options: Options) -> list[dict]:
     data = DataOptions(dataset="omniglot", split="background", no_rotations=True)
     with runtime.one_first(options.data_root, data.dataset):
         part = load(options.data_root, data, 0)["test"]
-    origins = [find_origin(run, part) for run in read_runs(options.lake_runs)]
+    origins = find_origins(read_runs(options.lake_runs), part)
 
     network = ShiftAveraged(few_shot.network, options.shifts) if options.shifts else few_shot.network
     embeddings = embed(network, part.images.to(runtime.device)).cpu()

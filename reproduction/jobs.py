@@ -69,7 +69,7 @@ class Job:
         if done == self.before:
             return f"epoch {done}/{total}"
         pace = (time.perf_counter() - self.began) / 60 / (done - self.before)
-        return f"epoch {done}/{total}, {in_words(pace * (total - done))} left"
+        return f"epoch {done}/{total}, {time_in_words(pace * (total - done))} left"
 
 
 # Before ---------------------------------------------------------------------------------------------------
@@ -107,10 +107,10 @@ def estimate(jobs: list[Job], gpu: bool) -> str:
         unknown = f"for {len(jobs) - len(known)} of them no time was ever measured"
         return f"{commands}; {unknown}: progress is shown once epochs are done."
     faster = "; a GPU is faster" if gpu else ""
-    return f"{commands}, about {in_words(sum(known))} one after the other on two CPU cores{faster}."
+    return f"{commands}, about {time_in_words(sum(known))} one after the other on two CPU cores{faster}."
 
 
-def in_words(minutes: float) -> str:
+def time_in_words(minutes: float) -> str:
     """Returns "less than a minute", "1 minute", "40 minutes" or "2.5 hours"."""
     whole = round(minutes)
     if whole < 1:
@@ -181,4 +181,4 @@ def left(jobs: list[Job], side_by_side: int) -> str:
         return ""
     pace = sum(took for took, _ in here) / sum(measured for _, measured in here)
     at_once = min(side_by_side, len(to_do))
-    return f"; {in_words(pace * sum(known) / at_once)} left"
+    return f"; {time_in_words(pace * sum(known) / at_once)} left"

@@ -145,7 +145,7 @@ def run_of_b(alphabets):
 
 def test_a_runs_drawings_are_found(alphabets, run_of_b):
     run, rows = run_of_b
-    origin = lake_difference.find_origin(run, alphabets)
+    [origin] = lake_difference.find_origins([run], alphabets)
     assert origin.characters.tolist() == rows.tolist()
     assert origin.alphabet.tolist() == [4, 5, 6, 7, 8, 9]
     assert origin.people == (3, 1)
@@ -154,15 +154,15 @@ def test_a_runs_drawings_are_found(alphabets, run_of_b):
 def test_a_run_of_other_drawings_is_refused(alphabets, run_of_b):
     run, _ = run_of_b
     with pytest.raises(RunError, match="not among those of the evaluation alphabets"):
-        lake_difference.find_origin(LakeRun(run.support, 255 - run.query), alphabets)
+        lake_difference.find_origins([LakeRun(run.support, 255 - run.query)], alphabets)
     with pytest.raises(RunError, match="several people drew one side"):
         mixed = torch.cat([run.query[:2], alphabets.images[[6, 7], 2]])
-        lake_difference.find_origin(LakeRun(run.support, mixed), alphabets)
+        lake_difference.find_origins([LakeRun(run.support, mixed)], alphabets)
 
 
 def test_the_runs_as_they_are_err_as_a_loop_would_and_the_others_vary(alphabets, model, run_of_b):
     run, _ = run_of_b
-    origin = lake_difference.find_origin(run, alphabets)
+    [origin] = lake_difference.find_origins([run], alphabets)
     rows = lake_difference.compare(embed(model, alphabets.images), [origin], 40, seed=0)
     assert [row["name"] for row in rows] == [
         "the runs as they are",
