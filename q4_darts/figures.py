@@ -148,7 +148,8 @@ def plot_alphas(folder: Path, path: Path, title: str) -> Path:
         axes[row, 0].set_yticks(range(len(edges)), edges, fontsize=8)
         axes[row, 0].set_ylabel(f"edge of the {kind} cell")
     label = f"weight of the operation (softmax; white: 1/{len(PRIMITIVES)})"
-    canvas.colorbar(image, ax=axes, label=label, shrink=0.7)
+    bar = canvas.colorbar(image, ax=axes, label=label, shrink=0.7)
+    bar.ax.set_ylim(weights.min(), weights.max())  # the norm reaches equally far below white, even below 0
     plots.write_title(canvas, title)
     return plots.save(canvas, path)
 

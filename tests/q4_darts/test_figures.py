@@ -65,3 +65,16 @@ def test_a_finished_search_is_drawn_again_from_its_log_files(tmp_path, monkeypat
 def test_a_finished_training_is_drawn_again_from_its_log_files(tmp_path):
     figures.redraw(ROOT / "logs/q4_darts/pc-20-darts-v2", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "cells.png"}
+
+
+def test_the_scale_of_the_alphas_shows_only_weights_that_there_are(tmp_path, monkeypatch):
+    (tmp_path / "genotypes").mkdir()
+    weights = np.full((2, 14, 8), 0.02)
+    weights[:, :, 3] = 0.86  # farther above 1/8 than 0 is below it
+    genotype = random_genotype(0)
+    save(genotype, tmp_path / "genotypes" / "epoch_001.json", epoch=1, weights=weights.tolist())
+    drawn = []
+    monkeypatch.setattr(figures.plots, "save", lambda canvas, path: drawn.append(canvas))
+    figures.plot_alphas(tmp_path, tmp_path / "alphas.png", "a search")
+    bar = drawn[0].axes[-1]
+    assert bar.get_ylim() == (0.02, 0.86)
