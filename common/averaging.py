@@ -11,8 +11,7 @@ class Average(nn.Module):
 
     After t updates it keeps min(decay, (1 + t) / (10 + t)) of itself, so that the random weights it starts
     from are forgotten within the first steps instead of the first 1 / (1 - decay). The first update takes
-    the weights over, up to rounding. torch's AveragedModel counts on the CPU, so that every step would wait
-    for the GPU.
+    the weights over. torch's AveragedModel counts on the CPU, so that every step would wait for the GPU.
 
     Args:
         network: it starts as a copy of it.
@@ -37,9 +36,7 @@ class Average(nn.Module):
         new = [weight for weight in weights if weight.is_floating_point()]
         share = (9 / (10 + self.n_averaged)).clamp(min=1 - self.decay)  # of the new weights
         share = share.masked_fill(self.n_averaged == 0, 1)
-        change = torch._foreach_sub(new, old)
-        torch._foreach_mul_(change, share)
-        torch._foreach_add_(old, change)
+        torch._foreach_lerp_(old, new, [share] * len(old))  # in place: no memory for the differences
         for count, now in zip(averages, weights):
             if not count.is_floating_point():
                 count.copy_(now)
