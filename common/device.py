@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from common import machine, torchrun
+from common import machine, memory, torchrun
 from common.errors import UsageError
 from common.options import ScriptOptions, TrainingOptions
 from common.torchrun import Processes
@@ -65,6 +65,8 @@ def start(options: ScriptOptions) -> Runtime:
         torch.backends.cudnn.benchmark = not options.deterministic  # the shapes in training never change
         torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+    else:
+        memory.keep_freed_memory()
     precision = choose_precision(options.precision, device)
     if precision == "bf16" and rank == 0 and not computes_bf16(device):
         print(f"warning: --precision bf16: {SLOW_BF16}; --precision auto takes fp32 here", file=sys.stderr)
