@@ -31,15 +31,32 @@ def results_to_extend(checkpoint: Path, question: str) -> Path | None:
     return path
 
 
-def add_evaluation(path: Path | None, key: str, evaluation: object) -> None:
-    """Adds an evaluation to a run's results.json under its key; one of the same key is replaced."""
+def add_evaluation(path: Path | None, key: str, rows: list[dict], **more: object) -> None:
+    """Adds an evaluation to a run's results.json under its key.
+
+    An earlier one of the same key keeps those of its rows that this one has not measured.
+
+    Args:
+        path: as `results_to_extend` returns it.
+        key: what was measured, and on what.
+        rows: as print_rows shows them, each with a "name" of its own.
+        more: what else is kept; with it the evaluation is a dict that has its rows as "rows".
+    """
     if path is None:
         return
     with locks.one_after_another(path.with_name(".evaluations.lock"), f"adds to {path}"):
         results = read_json(path)
-        results.setdefault("evaluations", {})[key] = evaluation
+        evaluations = results.setdefault("evaluations", {})
+        by_name = {row["name"]: row for row in rows_of(evaluations.get(key, [])) + rows}
+        merged = list(by_name.values())
+        evaluations[key] = {"rows": merged, **more} if more else merged
         write_json(path, results)
     print(f"added to {path}")
+
+
+def rows_of(evaluation: list[dict] | dict) -> list[dict]:
+    """Returns the rows of an evaluation, which is a list of them or has them as "rows"."""
+    return evaluation.get("rows", []) if isinstance(evaluation, dict) else evaluation
 
 
 def trained_folder(trained: dict, now: Path | None, flag: str = "--folder") -> Path | None:

@@ -138,12 +138,25 @@ class RunCheckpoints:
         self._check_weights(network, epoch)
         self._save(name, epoch, model=network.state_dict())
 
-    def load_network(self, name: str, network: nn.Module) -> None:
-        """Loads a network saved by `save_network` into `network`; every rank calls it, after rank 0 saved."""
+    def load_network(self, name: str, network: nn.Module, epoch: int) -> None:
+        """Loads a network saved by `save_network` into `network`; every rank calls it, after rank 0 saved.
+
+        A kill between this file and last.pt leaves a network of steps that the next leg may repeat otherwise,
+        on a GPU, and not keep. The network of `epoch` is then the one before.
+
+        Raises:
+            RunError: neither is of that epoch.
+        """
         self.runtime.barrier()
         path = self.run.last.with_name(f"{name}.pt")
-        saved = checkpoint.load(path, self.run.question, self.architecture, self.runtime.device)
-        checkpoint.load_state(network, saved.get("model"), path)
+        for file in (path, checkpoint.previous(path)):
+            if file == path or file.exists():
+                saved = checkpoint.load(file, self.run.question, self.architecture, self.runtime.device)
+                if saved["epoch"] == epoch:
+                    break
+        else:
+            raise RunError(f"{path} is of another epoch than {epoch}: start again with --overwrite")
+        checkpoint.load_state(network, saved.get("model"), file)
         self.runtime.barrier()  # rank 0 may replace the file from here on
 
     def _save(self, name: str, epoch: int, **state: object) -> None:

@@ -7,6 +7,7 @@ figures/<question>/<run_name>/   the pictures
 config.json holds the options, the facts, and a leg for each time that the run was started or resumed.
 """
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -89,7 +90,7 @@ class RunFolder:
 
         Raises:
             UsageError: it exists and neither --resume nor --overwrite was given; --resume and there is no
-                such run; it belongs to something else.
+                such run; it belongs to something else; its pictures would be mixed with another run's.
             RunError: config.json is damaged, and neither --overwrite nor --resume with a checkpoint can help.
         """
         if self.options.resume and not self.config.exists():
@@ -97,6 +98,7 @@ class RunFolder:
             there = f"the runs there are {', '.join(known)}" if known else "there are no runs in that folder"
             raise UsageError(f"--resume: there is no run {self.path}; {there}")
         if not self._files():
+            self._check_figures()
             return
         if self.damaged:
             ways = "--resume continues the run, whose options are in checkpoints/last.pt, and "
@@ -109,6 +111,15 @@ class RunFolder:
             raise UsageError(
                 f"the run {self.path} exists: --resume continues it, --overwrite starts it again, "
                 "--run_name NAME keeps both"
+            )
+
+    def _check_figures(self) -> None:
+        """Checks that a new run does not write into the pictures of a run in another --log_root."""
+        mixes = self.figures.is_dir() and any(self.figures.iterdir())
+        if mixes and not (self.options.overwrite or self.options.smoke):
+            raise UsageError(
+                f"{self.figures} holds the pictures of a run that is not in {self.options.log_root}: give "
+                "another --figure_root or --run_name, or replace them with --overwrite"
             )
 
     def open(self, runtime: "Runtime", facts: dict) -> None:
@@ -162,6 +173,20 @@ class RunFolder:
         self.afresh = False
         self.before = {}
         self._add_leg()
+
+    @property
+    def evaluations(self) -> dict:
+        """What evaluate.py added to the results of the run, if it is finished."""
+        if not self.results.exists():
+            return {}
+        with contextlib.suppress(RunError):  # damaged results have none to keep
+            return read_json(self.results).get("evaluations", {})
+        return {}
+
+    def write_results(self, results: dict) -> None:
+        """Writes results.json, with the evaluations that it has."""
+        kept = {"evaluations": self.evaluations} if self.evaluations else {}
+        write_json(self.results, results | kept)
 
     def note(self, facts: dict) -> None:
         """Adds facts to config.json."""

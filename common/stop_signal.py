@@ -13,6 +13,7 @@ class StopSignal:
     """
 
     requested = False
+    finishing = False  # no step is left after which it could stop; set by Training
     _since = 0.0  # when it was, on the monotonic clock
     ends_process = False  # after a stop; set by cli.run
 
@@ -35,7 +36,8 @@ class StopSignal:
             raise KeyboardInterrupt
         self.requested = True
         self._since = time.monotonic()
+        what = "Finishing: all steps are done" if self.finishing else "Stopping after this step"
         try:
-            print("\nStopping after this step (again to stop at once) ...", file=sys.stderr, flush=True)
+            print(f"\n{what} (again to stop at once) ...", file=sys.stderr, flush=True)
         except OSError:  # the terminal is gone
             pass

@@ -75,8 +75,8 @@ def load(
     if part == "average" and isinstance(weights, dict):  # which has "module." before each name
         weights = {key[7:]: value for key, value in weights.items() if key.startswith("module.")}
     checkpoint.load_state(network.to(device), weights, file)
-    for key in ("options", "facts"):
-        if not isinstance(state.get(key), dict):
+    for key, kind in (("options", dict), ("facts", dict), ("epoch", int)):
+        if not isinstance(state.get(key), kind):
             raise RunError(f"{file} is no checkpoint of this project: it has no {key}")
     dataset = str(state["options"].get("dataset", ""))
     if not re.fullmatch(r"[\w-]*", dataset):  # it becomes a part of paths

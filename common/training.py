@@ -23,7 +23,7 @@ from common import trained_network
 from common.device import Runtime
 from common.epoch_figures import EpochFigures
 from common.errors import RunError, Stopped, UsageError
-from common.json_files import plain, write_json
+from common.json_files import plain
 from common.options import TrainingOptions
 from common.provenance import resume_command
 from common.records import Records, progress_bar, write_log
@@ -149,6 +149,8 @@ class Training:
     def finish(self, results: dict) -> dict:
         """Writes results.json, which marks a finished run, and shows it; returns what it holds.
 
+        A run that was finished before and had nothing left to train keeps what evaluate.py added.
+
         Args:
             results: "title", "rows" (name, value, interval, unit, count, paper, report) and more.
         """
@@ -160,7 +162,7 @@ class Training:
             "precision": self.runtime.precision,
         }
         if self.writing:
-            write_json(self.run.results, complete)
+            self.run.write_results(complete)
             print_rows(results["rows"])
             best = f", best epoch {results['best_epoch']}" if "best_epoch" in results else ""
             self.log(f"{results['title']}{best}: results in {self.run.results}, figures in {self.figures}")
@@ -200,6 +202,7 @@ class Training:
             at.step = 0
             at.history.zero_()
             self._save_last(stopping=self.runtime.on_any_rank(self.stop_signal.requested))
+        self.stop_signal.finishing = True
 
     def steps(self, count: int, columns: Sequence[str]) -> Iterator[int]:
         """Yields the steps of this epoch still to train, from 0. The body must call `record` once.
@@ -258,8 +261,15 @@ class Training:
 
     def _write(self, table: str, row: Mapping[str, Number]) -> None:
         if self.records:
-            self.run.results.unlink(missing_ok=True)  # a finished run that goes on is not finished
+            self._go_on()
             self.records.write(table, row)
+
+    def _go_on(self) -> None:
+        """Marks a finished run as one that goes on: its results are those of a network that changes now."""
+        if self.run.results.exists():
+            if self.run.evaluations:
+                self.log("the run goes on: what evaluate.py measured before is no longer in results.json")
+            self.run.results.unlink()
 
     @property
     def _steps_done(self) -> int:
@@ -284,14 +294,14 @@ class Training:
         if self.writing:
             self.checkpoints.save_network(name, network, epoch)
 
-    def load_network(self, name: str, network: nn.Module) -> None:
-        """Loads a network saved by `save_network` into `network`, on every rank."""
-        self.checkpoints.load_network(name, network)
+    def load_network(self, name: str, network: nn.Module, epoch: int) -> None:
+        """Loads the network that `save_network` saved at that epoch into `network`, on every rank."""
+        self.checkpoints.load_network(name, network, epoch)
 
     def _save_last(self, stopping: bool) -> None:
         with self.runtime.ending_together():
             if self.records:
-                self.run.results.unlink(missing_ok=True)
+                self._go_on()
                 tables = self.records.sync()
                 self.checkpoints.save_last(self.position, tables, self._steps_done, self.seconds)
         if stopping:

@@ -69,7 +69,7 @@ def main(options: Options) -> dict:
     result = {"classifier": reference.facts, "figures": measured, "rows": rows}
     result["nearest_training_rms"] = distances
     key = f"{options.checkpoint.name}, {options.samples} samples, seed {options.seed}"
-    add_evaluation(extended, key, result)
+    add_evaluation(extended, key, **result)
     return result
 
 

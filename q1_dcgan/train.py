@@ -236,7 +236,7 @@ def finish(training: Training, gan: GAN, reference: Reference) -> dict:
     measured = {}
     epochs = kept_epochs(training)
     for epoch in epochs:
-        training.load_network(f"epoch_{epoch}", gan.drawing)
+        training.load_network(f"epoch_{epoch}", gan.drawing, epoch)
         measured[epoch] = measure_now(gan.drawing)
     last = epochs[-1]
     rows = measures.as_rows(measured[last], floor, options.test_samples, f"epoch {last}")

@@ -173,8 +173,8 @@ def train(training: Training, learner: Learner, parts: dict[str, Characters], op
 def finish(training: Training, learner: Learner, parts: dict[str, Characters], options: Options) -> dict:
     """Tests the best network, and the one before training as a control; writes results and pictures."""
     network = learner.network
-    training.load_network("best", network)
     best_epoch = training.position.best_epoch
+    training.load_network("best", network, best_epoch)
 
     # The limit of predict.py --unknown, from classes that were not trained on.
     if not options.trainval:

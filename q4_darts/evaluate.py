@@ -62,7 +62,7 @@ def main(options: Options) -> dict:
     print_rows([row])
     print("by class: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in by_class.items()))
     print(f"{size}; confusion in {figure}")
-    add_evaluation(results, options.checkpoint.name, result)
+    add_evaluation(results, options.checkpoint.name, **result)
     return result
 
 

@@ -11,6 +11,7 @@ from math import isclose
 from pathlib import Path
 
 from common.errors import RunError
+from common.evaluations import rows_of
 from common.json_files import plain, read_json
 from common.provenance import short
 from common.rows import read_table
@@ -85,8 +86,7 @@ def all_rows(results: dict) -> list[dict]:
     """
     rows = {row["name"]: row for row in results["rows"]}
     for evaluation in results.get("evaluations", {}).values():
-        found = evaluation["rows"] if isinstance(evaluation, dict) else evaluation
-        named = {row["name"]: row for row in found}
+        named = {row["name"]: row for row in rows_of(evaluation)}
         if all(agree(rows[name], named[name]) for name in rows.keys() & named.keys()):
             rows |= {name: row for name, row in named.items() if name not in rows}
     return list(rows.values())

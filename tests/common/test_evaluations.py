@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from common.errors import RunError, UsageError
-from common.evaluations import add_evaluation, check_classes, results_to_extend, trained_folder
+from common.evaluations import add_evaluation, check_classes, results_to_extend, rows_of, trained_folder
 from tests.conftest import ROOT
 
 
@@ -31,15 +31,31 @@ def test_an_evaluation_needs_the_classes_of_the_training(known, there, said):
 def test_an_evaluation_is_added_to_its_runs_results(tmp_path):
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"question": "q", "rows": [1]}))
-    add_evaluation(results_to_extend(tmp_path / "checkpoints" / "last.pt", "q"), "last.pt", [2])
-    assert json.loads(results.read_text()) == {"question": "q", "rows": [1], "evaluations": {"last.pt": [2]}}
+    row = {"name": "error", "value": 2}
+    add_evaluation(results_to_extend(tmp_path / "checkpoints" / "last.pt", "q"), "last.pt", [row])
+    assert json.loads(results.read_text()) == {
+        "question": "q",
+        "rows": [1],
+        "evaluations": {"last.pt": [row]},
+    }
+
+
+@pytest.mark.parametrize("more", [{}, {"parameters": 7}])
+def test_a_second_evaluation_keeps_the_rows_that_it_has_not_measured(tmp_path, more):
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"question": "q"}))
+    add_evaluation(results, "last.pt", [{"name": "a", "value": 1}, {"name": "b", "value": 2}], **more)
+    add_evaluation(results, "last.pt", [{"name": "a", "value": 3}], **more)
+    kept = json.loads(results.read_text())["evaluations"]["last.pt"]
+    assert rows_of(kept) == [{"name": "a", "value": 3}, {"name": "b", "value": 2}]
+    assert not more or kept["parameters"] == 7
 
 
 def test_evaluations_side_by_side_lose_nothing(tmp_path):
     results = tmp_path / "results.json"
     results.write_text(json.dumps({"question": "q"}))
     add = "import sys; from pathlib import Path; from common.evaluations import add_evaluation\n"
-    add += "for i in range(20): add_evaluation(Path(sys.argv[1]), f'{sys.argv[2]}{i}', i)"
+    add += "for i in range(20): add_evaluation(Path(sys.argv[1]), f'{sys.argv[2]}{i}', [])"
     words = [sys.executable, "-c", add, str(results)]
     both = [subprocess.Popen([*words, name], cwd=ROOT, stdout=subprocess.DEVNULL) for name in "ab"]
     assert [each.wait(60) for each in both] == [0, 0]

@@ -104,8 +104,23 @@ def test_a_network_is_saved_and_loaded_by_name(options):
     with enter(options, learner=learner) as training:
         training.save_network("best", learner.network, 1)
         other = Learner(seed=1)
-        training.load_network("best", other.network)
+        training.load_network("best", other.network, 1)
     assert torch.equal(other.network.weight, learner.network.weight)
+
+
+def test_after_a_kill_the_best_network_is_that_of_the_best_epoch(options):
+    first = Learner(seed=1)
+    lost = Learner(seed=2)  # saved by a leg that was killed before last.pt knew of it
+    with enter(options) as training:
+        training.save_network("best", first.network, 1)
+        training.save_network("best", lost.network, 2)
+        found = Learner()
+        training.load_network("best", found.network, 1)
+        assert torch.equal(found.network.weight, first.network.weight)
+        training.load_network("best", found.network, 2)
+        assert torch.equal(found.network.weight, lost.network.weight)
+        with pytest.raises(RunError, match="best.pt is of another epoch than 3"):
+            training.load_network("best", found.network, 3)
 
 
 def test_a_run_that_moves_to_another_device_continues_with_a_warning(options, monkeypatch):
@@ -171,6 +186,6 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(options, make, change
 def test_a_best_network_that_is_not_finite_is_refused(options):
     with enter(options) as training:
         best = training.folder / "checkpoints" / "best.pt"
-        checkpoint.save(best, "q", {"width": 1}, model=INFINITE)
+        checkpoint.save(best, "q", {"width": 1}, epoch=1, model=INFINITE)
         with pytest.raises(RunError, match="best.pt holds weights that are not finite"):
-            training.load_network("best", nn.Linear(1, 1))
+            training.load_network("best", nn.Linear(1, 1), 1)

@@ -119,6 +119,19 @@ def test_overwrite_empties_a_linked_folder_of_figures(options, tmp_path):
     assert list(figures.iterdir()) == []
 
 
+def test_pictures_of_a_run_in_another_log_root_are_not_mixed_with(options, tmp_path):
+    train(options)
+    picture = options.figure_root / "q/a/curves.png"
+    picture.write_bytes(b"of the first")
+    elsewhere = replace(options, log_root=tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="a holds the pictures of a run that is not in .*elsewhere"):
+        train(elsewhere)
+    assert picture.read_bytes() == b"of the first"
+    assert not (tmp_path / "elsewhere/q/a").exists()
+    train(replace(elsewhere, figure_root=tmp_path / "other"))
+    train(replace(elsewhere, run_name="b"))
+
+
 def test_a_smoke_run_does_not_replace_another_run(options):
     folder, _ = train(options)
     with pytest.raises(UsageError, match="exists"):

@@ -1,5 +1,8 @@
 """The loop of a made-up training: exact resume at any step, rows, columns not measured, early ends."""
 
+import json
+import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -8,6 +11,7 @@ import torch
 from common.batches import split_batch
 from common.device import Runtime
 from common.errors import RunError, Stopped, UsageError
+from common.evaluations import add_evaluation
 from common.rows import read_table
 from tests.common.made_up_training import CPU, STEPS, Options, enter, train
 
@@ -100,6 +104,35 @@ def test_a_finished_run_that_goes_on_is_not_finished(options):
         assert (folder / "results.json").exists()  # until it goes on
         training.write_epoch({"epoch": 4, "x": 0.5, "best": 0.5})
         assert not (folder / "results.json").exists()
+
+
+def test_a_finished_run_that_is_finished_again_keeps_its_evaluations(options):
+    folder, _ = train(options)
+    add_evaluation(folder / "results.json", "last.pt", [{"name": "error", "value": 3}])
+    before = (folder / "results.json").read_text()
+    train(replace(options, resume=True))
+    after = json.loads((folder / "results.json").read_text())
+    assert after["evaluations"] == json.loads(before)["evaluations"]
+
+
+def test_a_run_that_goes_on_says_that_its_evaluations_are_gone(options):
+    folder, _ = train(options)
+    add_evaluation(folder / "results.json", "last.pt", [{"name": "error", "value": 3}])
+    train(replace(options, resume=True, epochs=4))
+    assert "evaluations" not in json.loads((folder / "results.json").read_text())
+    lines = (folder / "train.log").read_text().splitlines()
+    assert len([line for line in lines if "evaluate.py measured before" in line]) == 1
+
+
+def test_a_stop_after_the_last_step_is_told_that_the_run_is_finishing(options, capsys):
+    with enter(options) as training:
+        for _ in training.epochs(1):
+            for _ in training.steps(1, ("x",)):
+                training.record(torch.zeros(()))
+        os.kill(os.getpid(), signal.SIGINT)
+        training.finish({"title": "t", "rows": []})
+    assert "Finishing: all steps are done" in capsys.readouterr().err
+    assert (training.folder / "results.json").exists()
 
 
 def test_a_figure_that_is_not_finite_ends_the_run_with_its_step(options):
