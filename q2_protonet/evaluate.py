@@ -25,12 +25,12 @@ from torch import nn
 from common.device import Runtime, start
 from common.errors import UsageError
 from common.evaluations import add_evaluation, results_to_extend, trained_folder
-from common.json_files import read_json
 from common.statistics import print_rows
 from q2_protonet.challenge import LakeRun, lake_row, read_runs, within_alphabet_row
 from q2_protonet.few_shot import FewShot
 from q2_protonet.measures import UNTRAINED, accuracy_rows, add_to_names, beside_paper, embed
 from q2_protonet.omniglot_dataset import Characters, load
+from q2_protonet.omniglot_files import find_omniglot
 from q2_protonet.paper import CHALLENGE
 from q2_protonet.protonet import ShiftAveraged, untrained_network
 
@@ -42,14 +42,16 @@ def choose_data(trained: dict, options: Options) -> DataOptions:
         trained: the options of its training.
 
     Raises:
-        UsageError: its folder has moved; or episodes within the evaluation alphabets, which it has seen.
+        UsageError: its folder has moved, or there is one too many; or episodes within the evaluation
+            alphabets, which it has seen.
     """
     data = DataOptions(
         dataset=options.dataset or trained["dataset"],
         split=options.split or trained["split"],
-        folder=options.folder,
         no_rotations=trained["no_rotations"],
     )
+    if options.folder and data.dataset != "folder":
+        raise UsageError(f"--folder needs --dataset folder, not {data.dataset}")
     if data.dataset == "folder":
         data.folder = trained_folder(trained, options.folder)
         data.skip_small = trained["skip_small"]
@@ -64,13 +66,45 @@ def choose_data(trained: dict, options: Options) -> DataOptions:
     return data
 
 
-def load_part(data: DataOptions, seed: int, options: Options, runtime: Runtime) -> Characters | None:
-    """Loads the part to test on; None where only Lake's runs are asked for."""
+def load_part(data: DataOptions, trained: dict, options: Options, runtime: Runtime) -> Characters | None:
+    """Loads the part to test on; None where only Lake's runs are asked for.
+
+    Raises:
+        UsageError: as `check_unseen`.
+    """
     if options.lake_runs and not options.within_alphabet:
         return None
     with runtime.one_first(options.data_root, data.dataset):
-        parts = load(options.data_root, data, seed)
+        check_unseen(data, trained, options)
+        parts = load(options.data_root, data, trained["seed"])
     return parts[options.part].to(runtime.device)
+
+
+def check_unseen(data: DataOptions, trained: dict, options: Options) -> None:
+    """Checks that no class of the part was trained on, unless it is --part train.
+
+    Raises:
+        UsageError: one was: by another split of Omniglot, or with --trainval.
+    """
+    if options.part == "train":
+        return
+    if options.part == "validation" and trained["trainval"]:
+        raise UsageError(
+            "the network was trained on the validation classes too (--trainval): take --part test"
+        )
+    if trained["dataset"] != "omniglot" or data.dataset != "omniglot" or data.split == trained["split"]:
+        return
+    learned, tested = (
+        find_omniglot(options.data_root, split, trained["seed"]).parts
+        for split in (trained["split"], data.split)
+    )
+    seen = {*learned["train"], *(learned["validation"] if trained["trainval"] else ())}
+    there = tested[options.part]
+    if shared := len(seen.intersection(there)):
+        raise UsageError(
+            f"the network was trained on {shared} of the {len(there)} characters of the {options.part} part "
+            f"of split {data.split}: take its own, --split {trained['split']}"
+        )
 
 
 def measure_challenge(
@@ -114,15 +148,6 @@ def measure_settings(
     return rows
 
 
-def keep_rows(results: Path | None, key: str, rows: list[dict]) -> None:
-    """Adds rows to the results of the checkpoint's run; those of the same names are replaced."""
-    if results is None:
-        return
-    before = read_json(results).get("evaluations", {}).get(key, [])
-    by_name = {row["name"]: row for row in before + rows}
-    add_evaluation(results, key, list(by_name.values()))
-
-
 def main(options: Options) -> list[dict]:
     options = resolve(options)
     results = results_to_extend(options.checkpoint, QUESTION)
@@ -138,7 +163,7 @@ def main(options: Options) -> list[dict]:
     data = choose_data(trained, options)
     where = f"{options.part} part of {describe(data)}"
     print(f"{options.checkpoint}: epoch {few_shot.epoch}, {where}")
-    part = load_part(data, trained["seed"], options, runtime)
+    part = load_part(data, trained, options, runtime)
     runs = read_runs(options.lake_runs) if options.lake_runs else []
     cited = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT and options.part == "test"
 
@@ -160,7 +185,7 @@ def main(options: Options) -> list[dict]:
         others = ", ".join(f"{name} {value} %" for name, value in CHALLENGE.items())
         print(f"Lake et al. 2019, on the 20 runs, trained on all 30 background alphabets: {others}")
     key = f"evaluate.py, {options.checkpoint.name}, {where}, seed {options.seed}"
-    keep_rows(results, key, rows)
+    add_evaluation(results, key, rows)
     return rows
 
 

@@ -136,7 +136,7 @@ def resolve(options: TrainOptions) -> TrainOptions:
     if options.smoke:
         options = shrink(
             options,
-            epochs=2,
+            **({} if options.trainval else {"epochs": 2}),
             iterations=5,
             classes_per_it_tr=20,
             hidden_channels=16,
@@ -145,11 +145,28 @@ def resolve(options: TrainOptions) -> TrainOptions:
         )
     check_data(options)
     if options.trainval:
-        options = replace(options, epochs=best_epoch(options.log_root, options.trainval))
+        options = train_as_long(options)
     if not options.run_name:
         options = replace(options, run_name=name_run(options))
     check_training(options, QUESTION)
     return options
+
+
+def train_as_long(options: TrainOptions) -> TrainOptions:
+    """Gives a run with --trainval as many epochs as were best in that run.
+
+    Raises:
+        UsageError: as `best_epoch`; the command line says otherwise.
+        RunError: as `best_epoch`.
+    """
+    best = best_epoch(options.log_root, options.trainval)
+    asked = options.epochs != TrainOptions.epochs or "epochs" in getattr(options, "given", ())
+    if asked and options.epochs != best:
+        raise UsageError(
+            f"--trainval {options.trainval} trains for {best} epochs, as many as were best in that run: "
+            f"leave --epochs {options.epochs} out"
+        )
+    return replace(options, epochs=best)
 
 
 def best_epoch(log_root: Path, run: str) -> int:
@@ -231,6 +248,8 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
     check_checkpoint(options, QUESTION)
     if options.unknown and (options.challenge or any(options.shifts)):
         raise UsageError("--unknown goes with --way and --shot, as predict.py classifies: without --shifts")
+    if options.untrained and options.challenge:
+        raise UsageError("--untrained goes with --way and --shot: the challenge has no such control")
     if options.lake_runs and not options.lake_runs.is_dir():
         raise UsageError(f"--lake_runs {options.lake_runs} is not a folder")
     if options.folder and not options.folder.is_dir():

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.device import no_tf32
+
 
 def prototypes_and_queries(embeddings: Tensor, shot: int) -> tuple[Tensor, Tensor]:
     """Splits an episode into prototypes and queries.
@@ -21,6 +23,7 @@ def prototypes_and_queries(embeddings: Tensor, shot: int) -> tuple[Tensor, Tenso
     return prototypes, query.flatten(-3, -2)  # (..., way, query, dim) -> (..., way * query, dim)
 
 
+@no_tf32()
 def squared_distances(query: Tensor, prototypes: Tensor) -> Tensor:
     """Returns squared Euclidean distances in fp32: (..., n, dim) and (..., way, dim) -> (..., n, way).
 

@@ -1,9 +1,12 @@
+import contextlib
 import json
 
 import pytest
 
 from common.errors import RunError, UsageError
 from q2_protonet import evaluate
+from q2_protonet.omniglot_files import Division
+from q2_protonet.options import DataOptions, EvaluateOptions
 from tests.q2_protonet.conftest import results_of, run
 
 SETTINGS = ["5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot"]
@@ -34,6 +37,8 @@ def test_shifts_and_another_part_are_named(best, trained):
     [
         (["--way", 300], "300-way episodes need 300 classes"),
         (["--unknown", "--within_alphabet"], "--unknown goes with --way"),
+        (["--untrained", "--within_alphabet"], "--untrained goes with --way"),
+        (["--folder", "."], "--folder needs --dataset folder, not synthetic"),
         (["--lake_runs", "nowhere"], "--lake_runs nowhere is not a folder"),
         (["--shifts", 28], "--shifts must be 0 or more and below 28"),
     ],
@@ -58,3 +63,35 @@ def test_the_untrained_control_is_of_the_run(best, trained):
     own = results["rows"][1]
     again = [row for rows in results["evaluations"].values() for row in rows if row["name"] == own["name"]]
     assert own["name"].endswith("untrained network") and again == [own]
+
+
+PARTS = {
+    "vinyals": {"train": ["A/1", "A/2"], "validation": ["B/1"], "test": ["C/1", "C/2"]},
+    "random": {"train": ["C/1"], "validation": ["A/1"], "test": ["A/2", "B/1", "C/2"]},
+    "background": {"train": ["B/1"], "validation": ["A/1"], "test": ["C/1", "C/2"]},
+}
+
+
+@pytest.mark.parametrize(
+    "trained, split, part, message",
+    [
+        (("vinyals", ""), "vinyals", "test", None),
+        (("vinyals", ""), "background", "test", None),
+        (
+            ("vinyals", ""),
+            "random",
+            "test",
+            "trained on 1 of the 3 characters of the test part of split random",
+        ),
+        (("vinyals", "a"), "random", "test", "trained on 2 of the 3 characters"),
+        (("vinyals", ""), "random", "train", None),
+        (("vinyals", ""), "vinyals", "validation", None),
+        (("vinyals", "a"), "vinyals", "validation", "trained on the validation classes too"),
+    ],
+)
+def test_characters_that_were_trained_on_are_refused(monkeypatch, trained, split, part, message):
+    monkeypatch.setattr(evaluate, "find_omniglot", lambda root, name, seed: Division({}, PARTS[name]))
+    dataset = {"dataset": "omniglot", "split": trained[0], "trainval": trained[1], "seed": 0}
+    data = DataOptions(dataset="omniglot", split=split)
+    with pytest.raises(UsageError, match=message) if message else contextlib.nullcontext():
+        evaluate.check_unseen(data, dataset, EvaluateOptions(part=part))

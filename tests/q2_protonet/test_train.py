@@ -142,7 +142,11 @@ def test_a_second_smoke_run_replaces_the_first(trained, roots, tmp_path):
 def test_trainval_trains_for_the_best_number_of_epochs(trained, roots, tmp_path):
     shutil.copytree(trained / "logs", tmp_path / "logs")
     best = results_of(tmp_path / "logs/q2_protonet/a")["best_epoch"]
-    run(train, *TINY, "--trainval", "a", "--run_name", "both", *roots)
+    where = TINY.index("--epochs")
+    words = [*TINY[:where], *TINY[where + 2 :], "--trainval", "a", "--run_name", "both", *roots]
+    with pytest.raises(UsageError, match=f"--trainval a trains for {best} epochs.*leave --epochs 10 out"):
+        run(train, *words, "--epochs", "10")
+    run(train, *words)
     both = tmp_path / "logs/q2_protonet/both"
     results = results_of(both)
     assert results["epochs"] == results["best_epoch"] == best
