@@ -92,25 +92,41 @@ def error(embeddings: Tensor, characters: Tensor, people: tuple[int, int]) -> fl
 
 
 def compare(embeddings: Tensor, origins: list[Origin], episodes: int, seed: int) -> list[dict]:
-    """Measures the runs, and as many episodes of each with other characters, other people, or both."""
+    """Measures the runs, and as many episodes of each with other characters, other people, or both.
+
+    Other characters are drawn from the run's alphabet at random. Six runs come from alphabets of 25 or 26
+    characters, where most of the 20 are then the same. Other people are never those of the run. Intervals
+    are over the means of the runs: episodes of one run are not independent.
+    """
     draws = torch.Generator().manual_seed(seed)
     drawings = embeddings.shape[1]
     rows = []
     for others in ((), ("characters",), ("people",), ("characters", "people")):
-        errors = []
+        means = []
         for origin in origins:
+            errors = []
             for _ in range(episodes if others else 1):
-                characters = origin.characters
-                people = origin.people
-                if "characters" in others:
-                    chosen = torch.randperm(len(origin.alphabet), generator=draws)[: len(characters)]
-                    characters = origin.alphabet[chosen]
-                if "people" in others:
-                    people = tuple(torch.randperm(drawings, generator=draws)[:2].tolist())
+                characters = draw_characters(origin, draws) if "characters" in others else origin.characters
+                people = draw_people(origin, drawings, draws) if "people" in others else origin.people
                 errors.append(error(embeddings, characters, people))
+            means.append(sum(errors) / len(errors))
         name = f"other {' and '.join(others)}" if others else "the runs as they are"
-        rows.append(mean_row(name, torch.tensor(errors), "%", count=f"{len(errors)} episodes"))
+        count = f"{len(origins)} runs, {episodes if others else 1} episodes each"
+        rows.append(mean_row(name, torch.tensor(means), "%", count=count))
     return rows
+
+
+def draw_characters(origin: Origin, draws: torch.Generator) -> Tensor:
+    """Draws as many characters from a run's alphabet as the run has."""
+    order = torch.randperm(len(origin.alphabet), generator=draws)
+    return origin.alphabet[order[: len(origin.characters)]]
+
+
+def draw_people(origin: Origin, drawings: int, draws: torch.Generator) -> tuple[int, int]:
+    """Draws two people who are not those of a run."""
+    others = [person for person in range(drawings) if person not in origin.people]
+    first, second = torch.randperm(len(others), generator=draws)[:2].tolist()
+    return others[first], others[second]
 
 
 def main(options: Options) -> list[dict]:

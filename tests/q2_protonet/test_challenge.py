@@ -171,8 +171,15 @@ def test_the_runs_as_they_are_err_as_a_loop_would_and_the_others_vary(alphabets,
         "other characters and people",
     ]
     assert rows[0]["value"] == pytest.approx(100 * errs(model, *run))
-    assert rows[0]["count"] == "1 episodes"
-    assert all(row["interval"] > 0 and row["count"] == "40 episodes" for row in rows[1:])
+    assert rows[0]["count"] == "1 runs, 1 episodes each"
+    assert all(row["count"] == "1 runs, 40 episodes each" for row in rows[1:])
+
+
+def test_other_people_are_never_those_of_the_run():
+    origin = lake_difference.Origin(torch.arange(2), torch.arange(3), people=(0, 3))
+    draws = torch.Generator().manual_seed(0)
+    drawn = {lake_difference.draw_people(origin, 5, draws) for _ in range(100)}
+    assert drawn == {(a, b) for a in (1, 2, 4) for b in (1, 2, 4) if a != b}
 
 
 def test_the_background_split_keeps_alphabets_whole(tmp_path, monkeypatch):
