@@ -56,7 +56,8 @@ class Row(NamedTuple):
     ) -> list[str]:
         """Returns the command as it is typed; a root is named only where it is not the default."""
         first = self.after[0] if self.after else ""
-        words = ["python", self.file, *shlex.split(self.flags.format(log_root=log_root, after=first))]
+        flags = [word.format(log_root=log_root, after=first) for word in shlex.split(self.flags)]
+        words = ["python", self.file, *flags]
         if self.evaluates:
             kept = MEASURED[self.question]
             words += ["--checkpoint", f"{log_root}/{self.question}/{self.name}/checkpoints/{kept}.pt"]

@@ -235,6 +235,13 @@ def test_a_row_is_typed_as_a_command(preset):
     assert f"python {COMMANDS[preset]}" in [" ".join(row.words("L", "F", "D")) for row in rows]
 
 
+def test_a_log_root_with_a_blank_stays_one_word():
+    rows = {row.name: row for row in PRESETS["quick"]}
+    words = rows["quick-found"].words(log_root="my logs")
+    assert words[words.index("--genotype") + 1] == "my logs/q4_darts/quick-search/genotype.json"
+    assert words[words.index("--log_root") + 1] == "my logs"
+
+
 def test_the_estimate_knows_only_what_was_measured():
     assert jobs.estimate([], False) == "Everything is done already."
     assert "2 commands to run, about 40 minutes" in jobs.estimate([job(30), job(10)], False)
