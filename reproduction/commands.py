@@ -1,12 +1,24 @@
 """A command of a preset: how it is typed, what must be finished first, and what became of it."""
 
-import json
 import shlex
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from common.errors import RunError
+from common.json_files import read_json
+from reproduction.results import DAMAGE, evaluated
+
 # The checkpoint that an evaluation measures: ProtoNet's best by validation, the others' last.
 MEASURED = {"q1_dcgan": "last", "q2_protonet": "best", "q3_pix2pix": "last", "q4_darts": "last"}
+# The key in results.json of such an evaluation, on the part and with the seed that nobody has to name.
+KEYS = {
+    "q1_dcgan": "last.pt, 10000 samples, seed 0",
+    "q2_protonet": "evaluate.py, best.pt, test part of *, seed 0",
+    "q3_pix2pix": "last.pt",
+    "q4_darts": "last.pt",
+}
 # The questions whose evaluation draws figures.
 DRAWN = {"q1_dcgan", "q3_pix2pix", "q4_darts"}
 
@@ -22,6 +34,7 @@ class Row(NamedTuple):
     after: runs of the question that must be finished first.
     minutes: measured on two CPU cores, or on one beside another run; None: never.
     repeats: the row that this one repeats with another seed.
+    wanted: rows of results.json that the flags of an evaluation ask for; * stands for anything.
     """
 
     question: str
@@ -32,6 +45,7 @@ class Row(NamedTuple):
     after: tuple[str, ...] = ()
     minutes: float | None = None
     repeats: str = ""
+    wanted: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -84,18 +98,35 @@ class Row(NamedTuple):
     def state(self, log_root: Path) -> str:
         """Returns "done", "cut" (it can be resumed), "empty" (nothing to resume) or "new".
 
-        An evaluation is done when the results of its run hold one, and new otherwise.
+        An evaluation is done when the results of its run hold all that it would add, and new otherwise.
         """
         folder = log_root / self.question / self.name
         results = folder / "results.json"
         if self.evaluates:
-            done = results.exists() and "evaluations" in json.loads(results.read_text())
-            return "done" if done else "new"
+            return "done" if results.exists() and self.is_measured(results) else "new"
         if results.exists():
             return "done"
         if any((folder / "checkpoints").glob("last.pt*")):
             return "cut"
         return "empty" if (folder / "config.json").exists() else "new"
+
+    def is_measured(self, file: Path) -> bool:
+        """Returns whether a results.json holds this evaluation: not one on another part, or without its rows.
+
+        A damaged file holds none: the command itself then names it.
+        """
+        try:
+            evaluations = evaluated(read_json(file))
+            names = {key: [row["name"] for row in rows] for key, rows in evaluations.items()}
+        except (RunError, *DAMAGE):
+            return False
+        of_this_kind = [found for key, found in names.items() if fnmatchcase(key, KEYS[self.question])]
+        return any(all(any_fits(found, pattern) for pattern in self.wanted) for found in of_this_kind)
+
+
+def any_fits(names: Iterable[str], pattern: str) -> bool:
+    """Returns whether one of the names fits the pattern, in which * stands for anything."""
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def train(question: str, name: str, flags: str = "", minutes: float | None = None, seed: int = 0) -> Row:
@@ -103,9 +134,22 @@ def train(question: str, name: str, flags: str = "", minutes: float | None = Non
     return Row(question, name, "train", flags, seed, minutes=minutes)
 
 
-def evaluate(run: Row, flags: str = "", minutes: float | None = None, after: tuple[str, ...] = ()) -> Row:
+class Measures(NamedTuple):
+    """Flags of an evaluation, and the rows of results.json that they ask for; * stands for anything."""
+
+    flags: str = ""
+    rows: tuple[str, ...] = ()
+
+
+USUAL = Measures()
+
+
+def evaluate(
+    run: Row, measures: Measures = USUAL, minutes: float | None = None, after: tuple[str, ...] = ()
+) -> Row:
     """Returns the evaluation of a finished run; `after` is another run measured beside it."""
-    return run._replace(script="evaluate", flags=flags, after=after, minutes=minutes)
+    evaluation = run._replace(script="evaluate", flags=measures.flags, wanted=measures.rows)
+    return evaluation._replace(after=after, minutes=minutes)
 
 
 def on_train_and_validation(run: Row) -> Row:

@@ -7,19 +7,17 @@ import shlex
 import sys
 from dataclasses import asdict
 from functools import cache
-from math import isclose
 from pathlib import Path
 
 from common.errors import RunError
-from common.evaluations import rows_of
 from common.json_files import plain, read_json
 from common.provenance import short
 from common.rows import read_table
 from reproduction.commands import Row
 from reproduction.layouts import LAYOUTS
 from reproduction.presets import PRESETS
+from reproduction.results import DAMAGE, all_rows
 from reproduction.runs import Missing, Run, Runs
-from reproduction.wording import unified
 
 # Options that do not make a run another experiment: runs that differ in these alone are seeds of one.
 NOT_SETTINGS = {
@@ -67,31 +65,6 @@ def scale(question: str, script: str, options: dict) -> tuple[str, str]:
     return ("reduced", ", ".join(less)) if less else ("full size", "")
 
 
-def agree(one: dict, other: dict) -> bool:
-    """Returns whether two rows of one name measured the same: as many of the same things.
-
-    Where a count is not known the values must be equal, to half a percent: that is what another machine or
-    number of threads may change.
-    """
-    counts = [row.get("count") for row in (one, other)]
-    if None not in counts:
-        return unified(counts[0]) == unified(counts[1])
-    return isclose(one["value"], other["value"], rel_tol=0.005)
-
-
-def all_rows(results: dict) -> list[dict]:
-    """Returns the rows of results.json and what its evaluations add to them.
-
-    An evaluation that measured something else, such as validation classes, is left out.
-    """
-    rows = {row["name"]: row for row in results["rows"]}
-    for evaluation in results.get("evaluations", {}).values():
-        named = {row["name"]: row for row in rows_of(evaluation)}
-        if all(agree(rows[name], named[name]) for name in rows.keys() & named.keys()):
-            rows |= {name: row for name, row in named.items() if name not in rows}
-    return list(rows.values())
-
-
 def typed_command(leg: dict) -> list[str]:
     """Returns a leg's command as it begins the run."""
     words = [word for word in shlex.split(leg["command"]) if word not in ("--resume", "--overwrite")]
@@ -112,7 +85,7 @@ def read_run(folder: Path) -> Run:
         read_table(folder / "metrics.csv")
     try:
         return make_run(folder, results, config)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except DAMAGE as error:
         raise RunError(f"{folder} is damaged: {type(error).__name__}: {error}") from error
 
 

@@ -1,6 +1,6 @@
 """The commands of every preset, as data: what reproduce.py runs and what report.py lists as missing."""
 
-from reproduction.commands import Row, evaluate, on_train_and_validation, train, with_seeds
+from reproduction.commands import USUAL, Measures, Row, evaluate, on_train_and_validation, train, with_seeds
 
 # The precision is auto's, but in preset quick: bf16 where the device has instructions for it, as in the
 # committed runs, and fp32 elsewhere. Three seeds of ProtoNet show no difference in accuracy.
@@ -17,9 +17,18 @@ RESIDUAL = f"{WIDE} --residual_convs 1"
 
 # What is measured, and on what ------------------------------------------------------------------------------
 
-ALL_SETTINGS = "--way 5 20 --shot 1 5 --shifts 0 1"
-WITHIN_ALPHABET = "--within_alphabet --shifts 0 1"
-NEIGHBOURS = "--nearest_neighbour 50000"
+FOUR = ("5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot")
+ALL_SETTINGS = Measures(
+    "--way 5 20 --shot 1 5 --shifts 0 1", (*FOUR, *(f"{name}, shifts 1" for name in FOUR))
+)
+WITHIN_ALPHABET = Measures(
+    "--within_alphabet --shifts 0 1",
+    ("20-way 1-shot within an alphabet, error", "20-way 1-shot within an alphabet, error, shifts 1"),
+)
+NEIGHBOURS = Measures("--nearest_neighbour 50000", ("nearest-neighbour error among 50,000",))
+BESIDE_L1 = Measures(
+    "--l1_checkpoint {log_root}/q3_pix2pix/{after}/checkpoints/last.pt", ("L1, minus L1-only network*",)
+)
 CIFAR = "--dataset cifar10_images"
 MAPS_128 = "--dataset aerial_maps --image_size 128 --base_channels 32"
 
@@ -59,17 +68,16 @@ def found(name: str, by: str, flags: str = "", minutes: float | None = None) -> 
     return q4(name, flags, minutes)._replace(after=(by,))
 
 
-def measured(run: Row, flags: str = "", minutes: float | None = None) -> list[Row]:
+def measured(run: Row, measures: Measures = USUAL, minutes: float | None = None) -> list[Row]:
     """Returns a run and its evaluation."""
-    return [run, evaluate(run, flags, minutes)]
+    return [run, evaluate(run, measures, minutes)]
 
 
 def with_l1(name: str, flags: str) -> list[Row]:
     """Returns a pix2pix, the same generator trained with L1 alone, and the evaluation of both."""
     run = q3(name, flags)
     control = q3(f"{name}-l1", f"{flags} --gan_weight 0")
-    beside = "--l1_checkpoint {log_root}/q3_pix2pix/{after}/checkpoints/last.pt"
-    return [run, control, evaluate(run, beside, after=(control.name,))]
+    return [run, control, evaluate(run, BESIDE_L1, after=(control.name,))]
 
 
 def cells(name: str, by: str, flags: str) -> list[Row]:

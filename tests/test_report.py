@@ -18,6 +18,7 @@ from reproduction.options import ReportOptions, resolve_report
 from reproduction.page import html
 from reproduction.presets import PRESETS
 from reproduction.report_text import report_text
+from reproduction.results import all_rows
 from reproduction.runs import over_seeds
 from reproduction.wording import unified
 from tests.conftest import ROOT
@@ -312,7 +313,15 @@ def test_an_evaluation_adds_its_rows_unless_it_measured_something_else(kind):
     own = SAME | {"count": "1000 episodes, 5 queries per class"} if "count" in rows[0] else SAME
     evaluation = {"rows": [*rows, more]} if isinstance(evaluation, dict) else [*rows, more]
     results = {"rows": [own], "evaluations": {"last.pt": evaluation}}
-    assert log_reader.all_rows(results) == ([own, more] if is_added else [own])
+    assert all_rows(results) == ([own, more] if is_added else [own])
+
+
+def test_an_evaluation_is_compared_with_the_one_before_it():
+    """Of another split, whose classes are not the run's, though the run itself has no row of that name."""
+    first = {"name": "5-way 1-shot", "value": 95.0, "unit": "%", "count": "1,000 episodes, 9 classes"}
+    other = [first | {"count": "1,000 episodes, 4 classes"}, {"name": "new", "value": 1.0, "unit": "%"}]
+    results = {"rows": [SAME], "evaluations": {"best.pt": [first], "best.pt, split small": other}}
+    assert all_rows(results) == [SAME, first]
 
 
 def damage_results(folder):

@@ -48,8 +48,9 @@ with open(root / "ran", "a") as file:
 # Stands in for an evaluation: adds what it measured to the results of a finished run.
 EVALUATE = """
 import json, pathlib, sys
+KEY = "evaluate.py, best.pt, test part of synthetic, seed 0"
 results = pathlib.Path(sys.argv[sys.argv.index("--checkpoint") + 1]).parent.parent / "results.json"
-results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": {"last.pt": []}}))
+results.write_text(json.dumps(json.loads(results.read_text()) | {"evaluations": {KEY: []}}))
 """
 
 
@@ -327,10 +328,59 @@ def test_an_evaluation_waits_for_its_run_and_is_done_once(rows, monkeypatch, tmp
     assert runner.main(options) == 0
     files = [options.log_root / "q2_protonet" / name / "results.json" for name in ("run", "other")]
     results, other = (json.loads(file.read_text()) for file in files)
-    assert results["evaluations"] == {"last.pt": []} and results["rows"] and "evaluations" not in other
+    assert len(results["evaluations"]) == 1 and results["rows"] and "evaluations" not in other
     capfd.readouterr()
     assert runner.main(options) == 0
     assert "[1/3] q2_protonet run, evaluation: done" in capfd.readouterr().out
+
+
+TEST_PART = "evaluate.py, best.pt, test part of omniglot, split vinyals, seed 0"
+WHOLE = [
+    f"{way}-way {shot}-shot{shifts}" for way in (5, 20) for shot in (1, 5) for shifts in ("", ", shifts 1")
+]
+KEPT = {
+    "the preset's": (TEST_PART, WHOLE, 1692, "done"),
+    "another part": (
+        TEST_PART.replace("test part", "validation part"),
+        [f"{name}, validation part" for name in WHOLE],
+        688,
+        "new",
+    ),
+    "another checkpoint": (TEST_PART.replace("best", "last"), WHOLE, 1692, "new"),
+    "other draws": (TEST_PART.replace("seed 0", "seed 5"), WHOLE, 1692, "new"),
+    "fewer rows": (TEST_PART, [name for name in WHOLE if "shifts" not in name], 1692, "new"),
+    "other classes": (TEST_PART.replace("vinyals", "small"), WHOLE, 400, "new"),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_an_evaluation_is_done_when_all_its_rows_are_there(tmp_path, kind):
+    key, names, classes, state = KEPT[kind]
+    (row,) = [row for row in PRESETS["evidence"] if row.label == "omniglot-20w1s, evaluation"]
+    rows = [FIRST | {"name": name, "count": f"1000 episodes, {classes} classes"} for name in names]
+    folder = make_run(tmp_path, row.name, rows=[FIRST | {"count": "1000 episodes, 1692 classes"}])
+    assert row.state(tmp_path) == "new"
+    results = json.loads((folder / "results.json").read_text()) | {"evaluations": {key: rows}}
+    (folder / "results.json").write_text(json.dumps(results))
+    assert row.state(tmp_path) == state
+
+
+def test_every_evaluation_that_is_committed_is_done():
+    """So the rows that a preset waits for are those that the scripts write."""
+    checked = 0
+    for row in [row for row in PRESETS["evidence"] if row.evaluates]:
+        results = ROOT / "logs" / row.question / row.name / "results.json"
+        if results.exists() and "evaluations" in json.loads(results.read_text()):
+            assert row.state(ROOT / "logs") == "done", row.label
+            checked += 1
+    assert checked > 20
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"evaluations": {"a": 1}}', '{"rows": [], "evaluations": []}'])
+def test_a_damaged_results_file_holds_no_evaluation(tmp_path, text):
+    row = next(row for row in PRESETS["evidence"] if row.evaluates)
+    (make_run(tmp_path, row.name) / "results.json").write_text(text)
+    assert row.state(tmp_path) == "new"
 
 
 def test_a_time_limit_stops_what_runs_and_the_same_command_goes_on(rows, capsys, tmp_path):
