@@ -61,7 +61,7 @@ class Job:
         try:
             total = json.loads((self.folder / "config.json").read_text())["options"]["epochs"]
             lines = (self.folder / "metrics.csv").read_text().splitlines()
-        except (OSError, ValueError, KeyError):  # nothing written yet
+        except (OSError, ValueError, KeyError, TypeError):  # nothing written yet, or damaged
             return "starting"
         done = max(0, len(lines) - 1)
         if self.before is None:

@@ -16,7 +16,7 @@ from common.rows import read_table
 from reproduction.commands import Row
 from reproduction.layouts import LAYOUTS
 from reproduction.presets import PRESETS
-from reproduction.results import DAMAGE, all_rows
+from reproduction.results import DAMAGE, all_rows, require
 from reproduction.runs import Missing, Run, Runs
 
 # Options that do not make a run another experiment: runs that differ in these alone are seeds of one.
@@ -96,6 +96,10 @@ def make_run(folder: Path, results: dict, config: dict) -> Run:
     leg = config["legs"][-1]
     script = Path(shlex.split(leg["command"])[1]).stem
     mark, less = scale(question, script, options)
+    rows = all_rows(results)
+    require(results, "title", "device", "precision", "epochs", "minutes")
+    for row in rows:
+        require(row, "name", "value", "unit")
 
     # Options at their default say nothing: they may be newer than the run.
     usual = defaults(question, script)
@@ -108,7 +112,7 @@ def make_run(folder: Path, results: dict, config: dict) -> Run:
         name=name,
         folder=folder,
         results=results,
-        rows=all_rows(results),
+        rows=rows,
         mark=mark,
         less=less,
         command=shlex.join(typed_command(leg)),
@@ -145,6 +149,33 @@ def read_runs(log_root: Path, chosen: tuple[str, ...] = ()) -> Runs:
     for runs in questions.values():
         runs.sort(key=lambda run: (bool(run.less), run.place, run.name))
     return {question: runs for question, runs in questions.items() if runs}
+
+
+def read_benchmarks(log_root: Path) -> list[dict]:
+    """Reads the saved benchmarks; a damaged file is named and left out."""
+    races = []
+    for file in sorted(log_root.glob("benchmarks/*.json")):
+        try:
+            races.append(read_benchmark(file))
+        except RunError as error:
+            print(f"warning: {error}; the benchmark is left out", file=sys.stderr)
+    return races
+
+
+def read_benchmark(file: Path) -> dict:
+    """Reads what benchmarks/race.py --save wrote.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    race = read_json(file)
+    try:
+        require(race, "name", "what", "device", "cpu", "versions", "commit", "rows", "command")
+        for row in race["rows"].values():
+            require(row, "times_faster", "ms", "memory")
+    except DAMAGE as error:
+        raise RunError(f"{file} is damaged: {type(error).__name__}: {error}") from error
+    return race
 
 
 def preset_places() -> dict[str, int]:

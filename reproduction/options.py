@@ -43,6 +43,7 @@ class ReproduceOptions:
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures and of the page report-<preset>.html
     device: str = "auto"  # where to compute: cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
+    debug: bool = False  # show the whole traceback of an error
 
 
 def resolve(options: ReproduceOptions) -> ReproduceOptions:
@@ -79,6 +80,7 @@ class ReportOptions:
     write_readmes: bool = False  # also put the tables into README.md and <question>/README.md
     # put the pictures into the page, so that it can be sent around; else it links to the files beside it
     self_contained: bool = False
+    debug: bool = False  # show the whole traceback of an error
 
     @property
     def official(self) -> bool:

@@ -1,6 +1,5 @@
 """The report page and the tables, made from the log files alone."""
 
-import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +9,7 @@ from common.json_files import write_text
 from reproduction import tables
 from reproduction.commands import Row
 from reproduction.front_page import front_table
-from reproduction.log_reader import missing_runs, read_runs
+from reproduction.log_reader import missing_runs, read_benchmarks, read_runs
 from reproduction.markdown import write_between_marks
 from reproduction.options import ReportOptions as Options
 from reproduction.options import resolve_report as resolve
@@ -76,9 +75,7 @@ def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Co
             if preset != "quick":
                 wanted += [(preset, row) for row in rows if not row.repeats]
     missing = missing_runs(options.log_root, options.figure_root, wanted)
-    files = sorted(options.log_root.glob("benchmarks/*.json"))
-    benchmarks = [json.loads(file.read_text()) for file in files]
-    return Collected(read_runs(options.log_root, options.runs), missing, benchmarks)
+    return Collected(read_runs(options.log_root, options.runs), missing, read_benchmarks(options.log_root))
 
 
 def redraw_curves(run: Run, options: Options) -> None:

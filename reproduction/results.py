@@ -1,4 +1,4 @@
-"""Reads the rows of a run's results.json: its own, and those of the evaluations that belong to them."""
+"""Reads results.json: a run's own rows, and those of the evaluations that belong to them."""
 
 from math import isclose
 
@@ -7,6 +7,13 @@ from reproduction.wording import unified
 
 # What it raises to read the fields of a JSON file that somebody has changed.
 DAMAGE = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+
+
+def require(content: dict, *fields: str) -> None:
+    """Raises KeyError where an object of a JSON file lacks fields that tables and page show."""
+    missing = [name for name in fields if name not in content]
+    if missing:
+        raise KeyError(", ".join(missing))
 
 
 def agree(one: dict, other: dict) -> bool:

@@ -233,6 +233,13 @@ def test_the_help_has_a_comment_and_a_default_for_every_flag(name, capfd):
         assert default and len(comment.split()) > 1, f"--{flag}: {words}"
 
 
+@each_script
+def test_the_flag_that_the_message_of_an_unknown_error_names_is_there(name):
+    options_type, _ = options_of(name)
+    assert "--debug" in cli.explain(ZeroDivisionError())
+    assert "debug" in [field.name for field in dataclasses.fields(options_type)]
+
+
 @each_training
 def test_the_help_begins_with_the_papers_options(training, capfd):
     with pytest.raises(SystemExit):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 
 import pytest
 
@@ -344,7 +345,24 @@ def forget_options(folder):
     return "bad is damaged: KeyError"
 
 
-@pytest.mark.parametrize("damage", [damage_results, damage_metrics, remove_config, forget_options])
+def forget_title(folder):
+    results = json.loads((folder / "results.json").read_text())
+    del results["title"]
+    (folder / "results.json").write_text(json.dumps(results))
+    return "bad is damaged: KeyError: 'title'"
+
+
+def forget_a_unit(folder):
+    results = json.loads((folder / "results.json").read_text())
+    del results["rows"][0]["unit"]
+    (folder / "results.json").write_text(json.dumps(results))
+    return "bad is damaged: KeyError: 'unit'"
+
+
+DAMAGES = [damage_results, damage_metrics, remove_config, forget_options, forget_title, forget_a_unit]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_run_is_named_and_left_out(tmp_path, capsys, damage):
     make_run(tmp_path, "good")
     words = damage(make_run(tmp_path, "bad"))
@@ -352,6 +370,33 @@ def test_a_damaged_run_is_named_and_left_out(tmp_path, capsys, damage):
     said = capsys.readouterr().err
     assert words in said
     assert f"the run {tmp_path / 'q2_protonet' / 'bad'} is left out" in said
+
+
+BROKEN = {"": "is damaged (0 bytes", "[]": "holds no JSON object", "{}": "is damaged: KeyError"}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_damaged_benchmark_is_named_and_left_out(tmp_path, capsys, text):
+    folder = tmp_path / "logs" / "benchmarks"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "logs" / "benchmarks" / "dcgan-cpu.json", folder)
+    (folder / "bad.json").write_text(text)
+    make_run(tmp_path / "logs")
+    options = ReportOptions(tmp_path / "logs", tmp_path / "figures")
+    assert [race["name"] for race in report.collect(options).benchmarks] == ["dcgan"]
+    said = capsys.readouterr().err
+    assert f"{folder / 'bad.json'} is damaged" in said
+    assert BROKEN[text] in said
+    assert "the benchmark is left out" in said
+
+
+def test_a_damaged_run_with_an_evaluation_stops_no_report(tmp_path, capsys):
+    make_run(tmp_path / "logs")
+    row = next(row for row in PRESETS["evidence"] if row.evaluates)
+    (make_run(tmp_path / "logs", row.name) / "results.json").write_text("{")
+    page = report.main(ReportOptions(tmp_path / "logs", tmp_path / "figures"))
+    assert "20w1s" in page.read_text()
+    assert "results.json is damaged" in capsys.readouterr().err
 
 
 def test_quick_and_smoke_runs_are_shown_only_when_named(tmp_path):

@@ -258,6 +258,8 @@ def test_the_estimate_knows_only_what_was_measured():
 def test_progress_is_read_from_the_run_folder(tmp_path):
     running = job(folder=tmp_path, began=time.perf_counter())
     assert running.progress() == "starting"
+    (tmp_path / "config.json").write_text("[]")  # damaged
+    assert running.progress() == "starting"
     (tmp_path / "config.json").write_text(json.dumps({"options": {"epochs": 9}}))
     (tmp_path / "metrics.csv").write_text("epoch\n1\n2\n")
     assert running.progress() == "epoch 2/9"  # of an earlier leg: no pace yet
