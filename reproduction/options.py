@@ -86,7 +86,12 @@ class ReportOptions:
     def official(self) -> bool:
         """Whether it is the report that is committed: of all runs in logs/."""
         usual_roots = (self.log_root, self.figure_root) == (ReportOptions.log_root, ReportOptions.figure_root)
-        return usual_roots and not self.page and not self.runs
+        return usual_roots and not self.page and self.whole
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is of all runs there are: then it also sums the papers up and says what is missing."""
+        return not self.runs
 
 
 def resolve_report(options: ReportOptions) -> ReportOptions:

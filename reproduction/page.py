@@ -67,12 +67,11 @@ def html(options: Options, questions: Runs, missing: dict[str, list[Missing]], b
         runs = questions.get(question, [])
         if runs or question in missing:
             sections.append(section(options, layout, runs, missing.get(question, [])))
-    official = not options.page
     thumbnails = {each.layout.question: thumbnail(options, each.layout) for each in sections}
     data: dict[str, Any] = {
         "sections": sections,
-        "front": headline_rows(questions) if official else [],
-        "measures": tables.measure_lines(questions) if official else [],
+        "front": headline_rows(questions) if options.whole else [],
+        "measures": tables.measure_lines(questions) if options.whole else [],
         "thumbnails": thumbnails,
         "benchmarks": benchmarks,
         "today": date.today().isoformat(),

@@ -36,7 +36,8 @@ def write(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path
     """Writes the page and the tables of what is finished.
 
     Args:
-        wanted: (preset, row) to list as missing if not done (default: all but quick and further seeds).
+        wanted: (preset, row) to list as missing if not done (default: all but quick and further seeds, and
+            none beside a choice of runs).
     """
     collected = collect(options, wanted)
     if not collected.questions:
@@ -59,7 +60,7 @@ def write(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path
     # The tables.
     text = Path("docs/REPORT.md") if options.official else page.with_suffix(".md")
     text.parent.mkdir(exist_ok=True)
-    write_text(text, report_text(*collected))
+    write_text(text, report_text(*collected, whole=options.whole))
     if options.official and collected.benchmarks:
         write_between_marks(Path("benchmarks/RESULTS.md"), tables.benchmarks_table(collected.benchmarks))
     if options.write_readmes:
@@ -68,14 +69,15 @@ def write(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path
 
 
 def collect(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Collected:
-    """Reads the finished runs, finds the missing ones, and reads the benchmarks."""
+    """Reads the finished runs, finds the missing ones, and reads the benchmarks; a choice has runs alone."""
     if wanted is None:
         wanted = []
         for preset, rows in PRESETS.items():
-            if preset != "quick":
+            if preset != "quick" and options.whole:
                 wanted += [(preset, row) for row in rows if not row.repeats]
     missing = missing_runs(options.log_root, options.figure_root, wanted)
-    return Collected(read_runs(options.log_root, options.runs), missing, read_benchmarks(options.log_root))
+    benchmarks = read_benchmarks(options.log_root) if options.whole else []
+    return Collected(read_runs(options.log_root, options.runs), missing, benchmarks)
 
 
 def redraw_curves(run: Run, options: Options) -> None:

@@ -6,8 +6,10 @@ from reproduction.runs import MARKS, Missing, Run, Runs
 from reproduction.tables import benchmarks_table, measures_table, results_table
 
 
-def report_text(questions: Runs, missing: dict[str, list[Missing]], benchmarks: list[dict]) -> str:
-    """Returns the whole report in Markdown."""
+def report_text(
+    questions: Runs, missing: dict[str, list[Missing]], benchmarks: list[dict], whole: bool = True
+) -> str:
+    """Returns the whole report in Markdown; of a choice of runs without the table of all measures."""
     parts = ["# Report: every number and the command that made it"]
     parts.append("Written by `python report.py` from the log files alone.")
     parts.append(
@@ -15,7 +17,8 @@ def report_text(questions: Runs, missing: dict[str, list[Missing]], benchmarks: 
         "to the run's command and commit. The first report is the student report this project grew from; "
         "–: it gives no such number."
     )
-    parts.append(measures_table(questions))
+    if whole:
+        parts.append(measures_table(questions))
     parts.append("\n".join(f"- **{mark}**: {meaning}" for mark, meaning in MARKS.items()))
     for question in LAYOUTS:
         parts += question_text(question, questions.get(question, []), missing.get(question, []))

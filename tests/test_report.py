@@ -488,6 +488,28 @@ def test_a_choice_of_runs_leaves_the_committed_report_alone(tmp_path, monkeypatc
     assert (tmp_path / "figures" / "report-choice.md").exists()
 
 
+def test_a_choice_of_runs_says_nothing_of_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "logs" / "benchmarks", tmp_path / "logs" / "benchmarks")
+    make_run(tmp_path / "logs")
+    page = report.main(ReportOptions(runs=("q2_protonet/20w1s",)))
+    for text in (page.read_text(), page.with_suffix(".md").read_text()):
+        assert "20w1s" in text
+        assert "not shown yet" not in text
+        assert "missing" not in text
+        assert "Not run here" not in text
+        assert "q4_darts" not in text
+        assert "benchmarks/race.py" not in text
+
+
+@pytest.mark.parametrize("name", ["", "mine"])
+def test_all_runs_under_another_root_or_name_are_summed_up_too(tmp_path, name):
+    make_run(tmp_path / "logs")
+    page = report.main(ReportOptions(tmp_path / "logs", tmp_path / "figures", name))
+    assert "not shown yet" in page.read_text()
+    assert "Not run here" in page.with_suffix(".md").read_text()
+
+
 def test_all_runs_make_the_report_that_is_committed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_run(tmp_path / "logs")
