@@ -67,9 +67,13 @@ def main(options: Options) -> Path:
     # Written twice: the measures are made with the file as it lies there.
     path = pretrained.FOLDER / f"{options.name}.safetensors"
     pretrained.write(path, state, weights, [], options.half)
-    rows = measure(pretrained.describe(path), options.name, options.data_root, options.device)
-    pretrained.write(path, state, weights, rows, options.half)
-    write_text(path.with_suffix(".md"), card(options, question, state, rows, path.stat().st_size))
+    try:
+        rows = measure(pretrained.describe(path), options.name, options.data_root, options.device)
+        pretrained.write(path, state, weights, rows, options.half)
+        write_text(path.with_suffix(".md"), card(options, question, state, rows, path.stat().st_size))
+    except BaseException:  # Ctrl-C too: no network stays without numbers and card, in the way of the next try
+        path.unlink(missing_ok=True)
+        raise
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, and {path.with_suffix('.md').name}")
     return path
 

@@ -106,6 +106,17 @@ def test_an_export_replaces_no_network(shipped, trained):
         resolve_export(ExportOptions(checkpoint=trained, name="tiny"))
 
 
+@pytest.mark.parametrize("error", [RunError("no data"), KeyboardInterrupt()])
+def test_an_export_that_cannot_be_measured_leaves_nothing(empty, trained, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(export, "measure", fail)
+    with pytest.raises(type(error)):
+        export.main(ExportOptions(checkpoint=trained, name="x", device="cpu"))
+    assert list(empty.iterdir()) == []
+
+
 def test_a_file_that_is_no_checkpoint_is_not_exported(empty):
     torch.save([1], empty / "list.pt")
     with pytest.raises(RunError, match="is not a checkpoint of this project"):
