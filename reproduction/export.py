@@ -4,6 +4,7 @@ python reproduction/export.py --checkpoint logs/q2_protonet/RUN/checkpoints/best
 """
 
 import json
+import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -23,9 +24,10 @@ from torch import nn
 from common import checkpoint, pretrained
 from common.device import Runtime, start
 from common.errors import RunError
-from common.json_files import write_text
+from common.json_files import read_json, write_text
 from common.statistics import show_name, show_value
 from reproduction.layouts import LAYOUTS
+from reproduction.log_reader import typed_command
 from reproduction.markdown import code, escaped, table
 from reproduction.measuring import measure
 
@@ -101,10 +103,12 @@ def legend_line(facts: dict) -> str:
 def card(options: Options, question: str, state: dict, rows: list[dict], size: int) -> str:
     """Returns the model card in Markdown."""
     config = options.checkpoint.absolute().parent.parent / "config.json"
-    made = {"command": "unknown", "commit": "unknown"}
+    command = "unknown"
+    commit = "unknown"
     if config.exists():
-        made = json.loads(config.read_text())["legs"][-1]
-    command = made["command"].replace(" --resume", "")
+        leg = read_json(config)["legs"][-1]
+        command = shlex.join(typed_command(leg))
+        commit = leg["commit"][:8]
     paper = LAYOUTS[question].paper
     measures = []
     for row in rows:
@@ -118,7 +122,7 @@ def card(options: Options, question: str, state: dict, rows: list[dict], size: i
 - Paper: {paper.CITATION}
 - Architecture: {code(json.dumps(state["architecture"]))}
 - Data: {LICENCES.get(state["options"]["dataset"], "the user's own")}
-- Trained by: {code(command)}, commit {made["commit"][:8]}
+- Trained by: {code(command)}, commit {commit}
 - Limits: {LIMITS[question]}{legend_line(state.get("facts", {}))}
 
 {table(("measure", "value", "paper", "measured on"), measures)}

@@ -82,6 +82,18 @@ def test_a_card_says_what_the_network_is_and_how_it_was_made(shipped):
     assert pretrained.read(shipped / "tiny.safetensors")["rows"][0]["name"] in card
 
 
+LEG = {"command": "python q2_protonet/train.py --run_name a --overwrite --resume", "commit": "0123456789"}
+STARTED = {1: "`python q2_protonet/train.py", 4: "`torchrun --nproc_per_node 4 q2_protonet/train.py"}
+
+
+@pytest.mark.parametrize("processes", STARTED)
+def test_a_card_has_the_command_that_begins_the_run(tmp_path, trained, processes):
+    (tmp_path / "config.json").write_text(json.dumps({"legs": [LEG | {"processes": processes}]}))
+    options = ExportOptions(checkpoint=tmp_path / "checkpoints" / "best.pt", name="x")
+    card = export.card(options, "q2_protonet", checkpoint.load(trained, "q2_protonet"), [], 1)
+    assert f"- Trained by: {STARTED[processes]} --run_name a`, commit 01234567\n" in card
+
+
 def test_an_exported_network_predicts_by_its_name(shipped, tmp_path):
     examples = ROOT / "docs" / "examples"
     options = predict.Options(
