@@ -25,6 +25,7 @@ from common import checkpoint, pretrained
 from common.device import Runtime, start
 from common.errors import RunError
 from common.json_files import read_json, write_text
+from common.options import ScriptOptions
 from common.statistics import show_name, show_value
 from reproduction.layouts import LAYOUTS
 from reproduction.log_reader import typed_command
@@ -57,7 +58,7 @@ READY = {
 
 def main(options: Options) -> Path:
     options = resolve(options)
-    runtime = start(options)
+    runtime = start(ScriptOptions(device=options.device))
 
     # The network, as it is used.
     state = checkpoint.read(options.checkpoint)

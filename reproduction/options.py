@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from common import pretrained
 from common.cli import default_shown
 from common.errors import UsageError
 from common.folder_listing import one_form
-from common.options import CheckpointOptions, ScriptOptions, check_checkpoint, check_device, check_script
+from common.options import check_device
 from common.ranges import above, at_least, check_ranges
 from reproduction.commands import with_seeds
 from reproduction.presets import PRESETS
@@ -113,37 +113,49 @@ def resolve_report(options: ReportOptions) -> ReportOptions:
 
 # verify.py and export.py ------------------------------------------------------------------------------------
 
+# How they measure is not an option: in fp32 and with the seed of the committed numbers.
+
 
 @dataclass
-class VerifyOptions(ScriptOptions):
+class VerifyOptions:
     """Measure the shipped networks again."""
 
+    device: str = "auto"  # where to compute: cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     data_root: Path = Path("data")  # folder of the data sets; what is missing is downloaded
     # relative difference that still counts as equal: GPUs and versions round differently
     tolerance: Annotated[float, above(0)] = 0.005
+    debug: bool = False  # show the whole traceback of an error
+
+    memory_advice: ClassVar[str] = "--device cpu"
 
 
 def resolve_verification(options: VerifyOptions) -> VerifyOptions:
     """Checks ranges and the device; raises UsageError."""
-    check_script(options)
+    check_ranges(options)
+    check_device(options.device)
     return options
 
 
 @dataclass
-class ExportOptions(CheckpointOptions):
+class ExportOptions:
     """Put a trained network into pretrained/."""
 
     checkpoint: Path = Path()  # of a finished run, such as logs/q2_protonet/RUN/checkpoints/best.pt
     name: str = ""  # pretrained/<name>.safetensors and <name>.md
     half: bool = False  # fp16: half the size; the measures in the card are made with it
+    device: str = "auto"  # where to measure: cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     data_root: Path = Path("data")  # folder of the data sets, for the measures
+    debug: bool = False  # show the whole traceback of an error
+
+    memory_advice: ClassVar[str] = "--device cpu"
 
 
 def resolve_export(options: ExportOptions) -> ExportOptions:
     """Checks that a checkpoint and a name are given.
 
     Raises:
-        UsageError: one is missing, or --name is no name of a file, or that of a network that is there.
+        UsageError: one is missing, or --name is no name of a file, or that of a network that is there, or
+            --device names no device.
         RunError: there is no such checkpoint.
     """
     if options.checkpoint == Path() or not options.name:
@@ -152,5 +164,6 @@ def resolve_export(options: ExportOptions) -> ExportOptions:
         raise UsageError(f"--name must be a name without a folder: {options.name}")
     if (pretrained.FOLDER / f"{options.name}.safetensors").exists():
         raise UsageError(f"--name {options.name}: there is such a network; give another name, or delete it")
-    check_checkpoint(options)
+    check_device(options.device)
+    pretrained.locate(options.checkpoint)
     return options

@@ -4,6 +4,7 @@ python reproduction/verify.py     # make verify: minutes on a CPU
 """
 
 import sys
+from math import isclose
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's library, installed or not
@@ -20,6 +21,8 @@ from common import pretrained
 from common.errors import RunError, UsageError
 from common.statistics import show_name, show_value
 from reproduction.measuring import measure
+
+NEARLY_0 = 1e-4  # numbers this near to each other are equal: a KL of 2e-05 nats and one of 3e-05
 
 
 def main(options: Options) -> None:
@@ -52,8 +55,7 @@ def main(options: Options) -> None:
 
 def compare(network: str, row: dict, now: dict | None, tolerance: float) -> tuple[str, bool]:
     """Returns the line of one measure, and whether its number is the committed one."""
-    value = row["value"]
-    is_equal = now is not None and abs(now["value"] - value) <= tolerance * max(1, abs(value))
+    is_equal = now is not None and isclose(now["value"], row["value"], rel_tol=tolerance, abs_tol=NEARLY_0)
     shown = f"{show_value(row):36}{show_value(now) if now else 'missing':36}"
     verdict = "" if is_equal else "DIFFERS"
     return f"{network:24}{show_name(row):52}{shown}{verdict}", is_equal

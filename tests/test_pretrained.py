@@ -1,5 +1,6 @@
 """Networks that come with the project: written, found by name, measured again, loaded by torch.hub."""
 
+import dataclasses
 import json
 import shutil
 
@@ -151,6 +152,33 @@ def test_a_number_that_is_not_measured_again_differs(shipped, capsys):
     with pytest.raises(RunError, match=f"1 of {len(state['rows'])} lines are not verified"):
         verify.main(VerifyOptions(device="cpu"))
     assert capsys.readouterr().out.count("DIFFERS") == 1
+
+
+NUMBERS = {
+    (98.0, 98.4): True,
+    (98.0, 98.6): False,
+    (0.126, 0.1262): True,
+    (0.126, 0.130): False,
+    (2e-05, 3e-05): True,
+    (2e-05, 0.004): False,
+    (0.0, 0.0): True,
+    (-0.5, 0.5): False,
+}
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_a_number_is_the_committed_one_to_half_a_percent_of_it(numbers):
+    committed, now = ({"name": "measure", "value": value, "unit": ""} for value in numbers)
+    line, is_equal = verify.compare("network", committed, now, VerifyOptions().tolerance)
+    assert is_equal == NUMBERS[numbers]
+    assert ("DIFFERS" in line) != is_equal
+
+
+@pytest.mark.parametrize("options", [VerifyOptions, ExportOptions])
+def test_how_a_shipped_network_is_measured_is_no_option(options):
+    """The committed numbers are in fp32 and of seed 0."""
+    names = {field.name for field in dataclasses.fields(options)}
+    assert not names & {"precision", "seed", "deterministic"}
 
 
 def refuse_usage():
