@@ -13,9 +13,9 @@ from typing import IO
 
 from common.machine import usable_cores
 from reproduction import ending
-from reproduction.commands import Row, with_seeds
+from reproduction.commands import Row
 from reproduction.options import ReproduceOptions as Options
-from reproduction.presets import PRESETS
+from reproduction.options import asked_rows
 
 TO_DO = ("new", "cut", "empty")
 
@@ -77,14 +77,12 @@ class Job:
 
 def plan(options: Options) -> list[Job]:
     """Returns the jobs of the preset that are asked for, and those they need, in its order."""
-    rows = with_seeds(PRESETS[options.preset], options.seeds)
+    rows = asked_rows(options)
     if options.runs:
         named = [row for row in rows if any(fnmatchcase(row.name, pattern) for pattern in options.runs)]
         rows = [row for row in rows if row in named or any(other.needs(row) for other in named)]
     jobs = []
     for row in rows:
-        if options.only and row.question not in options.only:
-            continue
         state = row.state(options.log_root)
         words = row.words(options.log_root, options.figure_root, options.data_root)
         if options.device != "auto":

@@ -11,7 +11,7 @@ from common.errors import UsageError
 from common.folder_listing import one_form
 from common.options import check_device
 from common.ranges import above, at_least, check_ranges
-from reproduction.commands import with_seeds
+from reproduction.commands import Row, with_seeds
 from reproduction.presets import PRESETS
 
 Preset = Literal["quick", "small", "evidence", "full", "report", "paper"]
@@ -50,16 +50,22 @@ def resolve(options: ReproduceOptions) -> ReproduceOptions:
     """Checks ranges, the device and the names of runs.
 
     Raises:
-        UsageError: an option is out of its range, or --runs names none of the preset's.
+        UsageError: an option is out of its range, or --runs names none of those of --only in the preset.
     """
     check_ranges(options)
     check_device(options.device)
-    rows = with_seeds(PRESETS[options.preset], options.seeds)
-    names = list(dict.fromkeys(row.name for row in rows))
+    names = list(dict.fromkeys(row.name for row in asked_rows(options)))
+    within = f", {' and '.join(options.only)}," if options.only else ""
     for pattern in options.runs:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UsageError(f"--runs {pattern}: preset {options.preset} has only {', '.join(names)}")
+            raise UsageError(f"--runs {pattern}: preset {options.preset}{within} has only {', '.join(names)}")
     return options
+
+
+def asked_rows(options: ReproduceOptions) -> list[Row]:
+    """Returns the rows of the preset with the seeds and of the questions asked for."""
+    rows = with_seeds(PRESETS[options.preset], options.seeds)
+    return [row for row in rows if not options.only or row.question in options.only]
 
 
 # report.py --------------------------------------------------------------------------------------------------

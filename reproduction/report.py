@@ -29,11 +29,17 @@ class Collected(NamedTuple):
 
 def main(options: Options) -> Path | None:
     """Writes the page and the tables; returns where the page is, or None if no run is finished."""
-    return write(resolve(options))
+    options = resolve(options)
+    page = write(options)
+    if page is None:
+        named = f" called {', '.join(options.runs)}" if options.runs else ""
+        message = f"no finished runs (results.json){named} under {options.log_root}"
+        print(f"{message}: python reproduce.py makes them", file=sys.stderr)
+    return page
 
 
 def write(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path | None:
-    """Writes the page and the tables of what is finished.
+    """Writes the page and the tables of what is finished; returns where the page is, or None for nothing.
 
     Args:
         wanted: (preset, row) to list as missing if not done (default: all but quick and further seeds, and
@@ -41,9 +47,6 @@ def write(options: Options, wanted: list[tuple[str, Row]] | None = None) -> Path
     """
     collected = collect(options, wanted)
     if not collected.questions:
-        named = f" called {', '.join(options.runs)}" if options.runs else ""
-        message = f"no finished runs (results.json){named} under {options.log_root}"
-        print(f"{message}: python reproduce.py makes them", file=sys.stderr)
         return None
 
     # Curves, and the results on the screen.

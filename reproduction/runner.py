@@ -49,13 +49,14 @@ def main(options: Options) -> int:
 
 
 def show_results(jobs: list[Job], options: Options, minutes: float) -> None:
-    """Writes the page of a preset, and prints its tables and one line per question."""
+    """Writes the page of a preset, and prints its tables and one line per question, if a run is finished."""
     names = tuple(f"{job.row.question}/{job.row.name}" for job in jobs)
     page_options = ReportOptions(options.log_root, options.figure_root, f"report-{options.preset}", names)
     page = report.write(page_options, [(options.preset, job.row) for job in jobs])
     for line in tables.in_words(read_runs(options.log_root, names), options.figure_root):
         print(line)
-    print(f"{minutes:.1f} minutes. Figures: {options.figure_root}/<question>/<run>. Page: {page}")
+    places = f" Figures: {options.figure_root}/<question>/<run>. Page: {page}" if page else ""
+    print(f"{minutes:.1f} minutes.{places}")
 
 
 def show_failures(jobs: list[Job]) -> None:

@@ -149,6 +149,27 @@ def test_a_name_that_no_run_of_the_preset_has_is_refused(rows):
         resolve(options)
 
 
+def test_a_name_that_only_another_question_has_is_refused():
+    options = ReproduceOptions("evidence", only=("q1_dcgan",), runs=("omniglot-*",))
+    with pytest.raises(UsageError, match=r"--runs omniglot-\*: preset evidence, q1_dcgan, has only mnist, "):
+        resolve(options)
+
+
+def test_only_some_questions_are_planned():
+    options = ReproduceOptions("small", only=("q1_dcgan", "q3_pix2pix"))
+    assert [each.row.name for each in jobs.plan(options)] == ["small-conditional", "small-aerial"]
+
+
+def test_where_every_command_fails_no_page_is_named(rows, capfd):
+    options = rows("bad")
+    assert runner.main(options) == 1
+    out, err = capfd.readouterr()
+    assert re.search(r"^\d+\.\d minutes\.$", out, re.M)
+    assert "Page" not in out
+    assert "FAILED (exit status 3" in err
+    assert "python reproduce.py makes them" not in err
+
+
 def test_a_name_with_a_seed_is_one_of_the_runs_with_that_seed(rows):
     options = rows("a")
     options.runs = ("a-seed3",)
