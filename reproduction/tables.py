@@ -1,6 +1,7 @@
 """The tables of the READMEs and of docs/REPORT.md, made from the runs; reproduction/layouts says what of."""
 
 from fnmatch import fnmatchcase
+from math import floor, log10
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,29 @@ MISSING = "missing"
 
 def number(row: dict, unit: bool = True, seeds: bool = True) -> str:
     """Returns a result: mean ± standard deviation of several seeds, or one value and its 95% interval."""
-    digits: int | None = 2 if abs(row["value"]) >= 2 or row["value"] == 0 else 3
-    if isinstance(row["value"], int):
-        digits = None
     shown_unit = row["unit"].removesuffix(" accuracy") if unit else ""
-    text = show_value(row | {"unit": shown_unit}, digits)
+    text = show_value(row | {"unit": shown_unit}, decimals(row))
     if seeds and row.get("seeds", 1) > 1:
         text += f" ({row['seeds']} seeds)"
     return text
+
+
+def decimals(row: dict) -> int | None:
+    """Returns how many decimals show a result; None: as it is, which is a count.
+
+    Below 0.01 they show two significant digits: of the interval where the result is 0.
+    """
+    value = row["value"]
+    interval = row.get("interval")
+    if isinstance(value, int):
+        return None
+    if value == 0 and not isinstance(interval, list):
+        value = interval or 0.0
+    if value == 0:
+        return 2 if interval else 0
+    if abs(value) < 0.01:
+        return 1 - floor(log10(abs(value)))
+    return 2 if abs(value) >= 2 else 3
 
 
 def find(rows: list[dict], pattern: str) -> dict | None:
@@ -88,9 +104,16 @@ def measure_lines(questions: Runs) -> list[MeasureLine]:
             if measure.control.row:
                 other = experiments.get(measure.control.run) if measure.control.run else experiment
                 beside = find(other.rows, measure.control.row) if other else None
-                control += f" {beside['value']:.2f}" if beside else f" {MISSING}"
+                control += f" {control_number(beside)}" if beside else f" {MISSING}"
             lines.append(MeasureLine(layout, measure, experiment, row, control))
     return lines
+
+
+def control_number(row: dict) -> str:
+    """Returns a control's number without its interval, with two decimals unless it is small."""
+    value = float(row["value"])
+    places = decimals({"value": value}) if abs(value) < 0.01 else 2
+    return f"{value:.{places}f}"
 
 
 def measures_table(questions: Runs) -> str:

@@ -171,6 +171,30 @@ def test_a_small_result_has_three_digits():
     assert tables.number({"value": 0.8962, "interval": None, "unit": "nats"}, unit=False) == "0.896"
 
 
+SMALL = {
+    "0.0016 ± 0.0003": {"value": 0.00158, "interval": 0.00031},
+    "0.000013 ± 0.000006": {"value": 1.33e-05, "interval": 5.8e-06},
+    "0.000010": {"value": 1e-05},
+    "-0.0050": {"value": -0.005},
+    "0.010": {"value": 0.01},
+    "0": {"value": 0.0},
+    "0.0000 ± 0.0042": {"value": 0.0, "interval": 0.0042},
+    "0.00 (0.00 to 0.38)": {"value": 0.0, "interval": [0.0, 0.38]},
+}
+
+
+@pytest.mark.parametrize("shown", SMALL)
+def test_a_result_near_0_has_two_significant_digits(shown):
+    assert tables.number(SMALL[shown] | {"unit": "nats"}, unit=False) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.8862, "0.89"), (0.0042, "0.0042"), (90, "90.00"), (0.0, "0")]
+)
+def test_a_control_near_0_has_two_significant_digits(value, shown):
+    assert tables.control_number({"value": value}) == shown
+
+
 def test_a_count_has_no_digits():
     assert tables.number({"value": 3, "unit": "of 8"}) == "3 of 8"
 
