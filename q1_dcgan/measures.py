@@ -18,7 +18,7 @@ from q1_dcgan.dcgan import Generator
 from q1_dcgan.mnist_dataset import prepare, to_uint8
 from q1_dcgan.mnist_files import SIZE
 from q1_dcgan.painter import generate
-from q1_dcgan.paper import DISTANCE, REAL
+from q1_dcgan.paper import DISTANCE, LABELS, REAL, name_neighbours
 
 
 @dataclass
@@ -176,7 +176,7 @@ def nearest_neighbour_rows(
     train = parts["train"]
     drawn = LabelledImages(*sample(generator, count, seed, train.images.device), train.names)
     real = random_subset(train, count, seed)
-    name = f"nearest-neighbour error among {count:,}"
+    name = name_neighbours(count)
     return [
         _neighbour_row(name, drawn, parts["test"], f"samples known, {epoch}"),
         _neighbour_row(name + REAL, real, parts["test"], "real pictures known"),
@@ -218,5 +218,5 @@ def as_rows(figures: dict[str, float], floor: float, samples: int, epoch: str) -
         if key in figures:
             rows.append({"name": name, "value": round(factor * figures[key], digits), "unit": unit})
     if "label_accuracy" in figures:
-        rows.append(share_row("label accuracy", round(figures["label_accuracy"] * samples), samples))
+        rows.append(share_row(LABELS, round(figures["label_accuracy"] * samples), samples))
     return [row | {"count": f"{samples:,} samples, {epoch}"} for row in rows]

@@ -19,5 +19,12 @@ FIRST_REPORT = (
 # Error in % on the MNIST test set of 1-nearest-neighbour on raw pixels (supplement, table 3).
 PAPER = {"50,000 samples": 2.98, "10,000,000 samples": 1.48, "50,000 real digits": 3.1}
 
+# Names of rows of results.json, which the tables look for.
 DISTANCE = "Frechet distance"
+LABELS = "label accuracy"
 REAL = " of real training pictures (floor)"  # what the name of a measure's floor adds to its own
+
+
+def name_neighbours(count: int) -> str:
+    """Returns how a row calls the nearest-neighbour error among `count` samples."""
+    return f"nearest-neighbour error among {count:,}"

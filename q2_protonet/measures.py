@@ -15,11 +15,10 @@ from common.device import no_tf32
 from common.statistics import mean_row
 from q2_protonet.omniglot_dataset import Characters, prepare
 from q2_protonet.options import Episode
-from q2_protonet.paper import PAPER, REPORT
+from q2_protonet.paper import PAPER, REPORT, name_setting
+from q2_protonet.paper import UNTRAINED as UNTRAINED  # evaluate.py takes it from here
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypes_and_queries, prototypical_loss, squared_distances
-
-UNTRAINED = ", untrained network"  # ends the name of a control's row
 
 
 class Sampler(Protocol):
@@ -110,11 +109,6 @@ def accuracy_rows(
             sampler = PrototypicalBatchSampler(part, way + 1, shot, query, generator)
             rows += unknown_rows(embeddings, sampler, episodes, unknown_distance)
     return rows
-
-
-def name_setting(way: int, shot: int) -> str:
-    """Returns how a row calls a setting."""
-    return f"{way}-way {shot}-shot"
 
 
 def beside_paper(rows: list[dict]) -> list[dict]:

@@ -20,3 +20,12 @@ REPORT = {(5, 1): 97.06, (5, 5): 99.31, (20, 1): 91.47, (20, 5): 97.61}
 CHALLENGE = {"people": 4.5, "BPL": 3.3, "a prototypical network": 13.7}
 WITHIN_ALPHABET = "20-way 1-shot within an alphabet, error"
 LAKE_RUNS = "20-way 1-shot within an alphabet, error on Lake's 20 runs"
+
+# What ends the names of rows of results.json, which the tables look for.
+UNTRAINED = ", untrained network"  # those of the control
+SHIFTED = ", shifts 1"  # those with embeddings averaged over shifts
+
+
+def name_setting(way: int, shot: int) -> str:
+    """Returns how a row calls a setting."""
+    return f"{way}-way {shot}-shot"

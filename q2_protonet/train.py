@@ -29,16 +29,9 @@ from common.json_files import plain
 from common.replay import Replayed, replays
 from common.training import Training
 from q2_protonet.figures import plot_run, record_episode
-from q2_protonet.measures import (
-    UNTRAINED,
-    accuracy_rows,
-    add_to_names,
-    beside_paper,
-    calibrate_unknown,
-    embed,
-    validate,
-)
+from q2_protonet.measures import accuracy_rows, add_to_names, beside_paper, calibrate_unknown, embed, validate
 from q2_protonet.omniglot_dataset import Characters, jitter, load, merge, prepare
+from q2_protonet.paper import UNTRAINED
 from q2_protonet.protonet import ProtoNet, untrained_network
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler, check
 from q2_protonet.prototypical_loss import every_support, prototypical_loss

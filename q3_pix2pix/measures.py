@@ -11,6 +11,8 @@ from common.device import no_tf32
 from common.statistics import mean_row
 from q3_pix2pix.legend import MapColors, on_legend, pixel_accuracy
 from q3_pix2pix.maps_dataset import Pairs
+from q3_pix2pix.paper import INFERENCE as INFERENCE  # evaluate.py takes it from here
+from q3_pix2pix.paper import MEAN_MAP, NEAREST_MAP
 
 
 class Named(NamedTuple):
@@ -27,11 +29,6 @@ NAMES = {
     "sharpness": Named("sharpness", "of the targets'"),
     "pixel_accuracy": Named("pixel accuracy", "%"),
     "on_legend": Named("on the legend", "%"),
-}
-INFERENCE = {  # what results.json calls the ways to run a generator
-    "paper": "train-mode inference (the paper's)",
-    "no_dropout": "own statistics without dropout",
-    "eval": "eval mode",
 }
 PARTS = {"val": "validation pairs", "test": "test pairs"}  # what results.json calls the pairs of a part
 
@@ -94,10 +91,7 @@ def controls(train: Pairs, pairs: Pairs) -> dict[str, Tensor]:
     nearest = torch.cdist(scaled(pairs.photos, 32).flatten(1), scaled(train.photos, 32).flatten(1)).argmin(1)
     total = sum(maps.float().sum(0) for maps in train.maps.split(64))  # (3, load side, load side)
     mean = scaled(total[None] / (255 * len(train)), size).expand(len(pairs), -1, -1, -1)
-    return {
-        "mean training map": mean.contiguous(),
-        "nearest training pair's map": scaled(train.maps[nearest], size) / 255,
-    }
+    return {MEAN_MAP: mean.contiguous(), NEAREST_MAP: scaled(train.maps[nearest], size) / 255}
 
 
 def scaled(images: Tensor, side: int) -> Tensor:

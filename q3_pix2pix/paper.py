@@ -10,3 +10,14 @@ CLAIM = (  # the numbers are from table 4
     "measure for maps."
 )
 FIRST_REPORT = "Ten triplets of photo, true map and generated map, and the loss curves; no numbers."
+
+# What ends the names of rows of results.json, which the tables look for.
+INFERENCE = {  # the ways to run a generator
+    "paper": "train-mode inference (the paper's)",
+    "no_dropout": "own statistics without dropout",
+    "eval": "eval mode",
+}
+L1_ONLY = "L1-only network, train-mode inference"
+MEAN_MAP = "mean training map"
+NEAREST_MAP = "nearest training pair's map"
+RAW_WEIGHTS = "without averaging the weights"

@@ -32,6 +32,7 @@ from q3_pix2pix import figures, measures
 from q3_pix2pix.legend import MapColors, find_colors
 from q3_pix2pix.mapper import translate
 from q3_pix2pix.maps_dataset import Pairs, load, prepare, random_crop_and_mirror, random_crop_and_turn
+from q3_pix2pix.paper import INFERENCE, RAW_WEIGHTS
 from q3_pix2pix.pix2pix import PatchGAN, UNet, seed_dropout
 from q3_pix2pix.pix2pix_loss import (
     L1_WEIGHT,
@@ -230,11 +231,11 @@ def finish(training: Training, gan: GAN, parts: dict[str, Pairs], colors: MapCol
     # The network that is kept, in the paper's way and in eval mode; and the one it is an average of.
     outputs = translate(gan.mapping, validation.photos)
     candidates = {
-        measures.INFERENCE["paper"]: outputs,
-        measures.INFERENCE["eval"]: translate(gan.mapping, validation.photos, "eval"),
+        INFERENCE["paper"]: outputs,
+        INFERENCE["eval"]: translate(gan.mapping, validation.photos, "eval"),
     }
     if gan.average:
-        candidates["without averaging the weights"] = translate(gan.generator, validation.photos)
+        candidates[RAW_WEIGHTS] = translate(gan.generator, validation.photos)
     rows = measures.rows(candidates, parts["train"], validation, colors)
 
     # Figures.

@@ -41,7 +41,7 @@ from q4_darts.figures import draw_search, search_title
 from q4_darts.genotypes import NODES
 from q4_darts.measures import count_parameters, save_cell, search_row
 from q4_darts.model_search import Supernet
-from q4_darts.paper import PAPER, REPORT
+from q4_darts.paper import PAPER, REPORT, SKIPS, SUPERNET
 
 STEP_COLUMNS = ("train_loss", "train_accuracy", "alpha_loss")
 Optimizers = tuple[torch.optim.SGD, torch.optim.Adam]  # of the weights and of the alphas
@@ -184,13 +184,8 @@ def finish(training: Training, search: Search, options: Options) -> dict:
     beside = {}
     if options.dataset.startswith("cifar10"):
         beside = {"paper": PAPER["supernet"], "report": REPORT["supernet"]}
-    accuracy = share_row(f"supernet on the alphas' half, epoch {epoch}", right, count, **beside)
-    collapse = {
-        "name": "skip connections in the normal cell",
-        "value": skips,
-        "unit": f"of {2 * NODES} edges",
-        "count": f"epoch {epoch}",
-    }
+    accuracy = share_row(f"{SUPERNET}, epoch {epoch}", right, count, **beside)
+    collapse = {"name": SKIPS, "value": skips, "unit": f"of {2 * NODES} edges", "count": f"epoch {epoch}"}
 
     # Figures.
     title = search_title(options.partial_channels, options.order, options.dataset, options.seed)

@@ -1,5 +1,9 @@
 """The commands of every preset, as data: what reproduce.py runs and what report.py lists as missing."""
 
+from q1_dcgan.paper import name_neighbours
+from q2_protonet import paper as protonet
+from q2_protonet.paper import SHIFTED
+from q3_pix2pix.paper import L1_ONLY
 from reproduction.commands import USUAL, Measures, Row, evaluate, on_train_and_validation, train, with_seeds
 
 # The precision is auto's, but in preset quick: bf16 where the device has instructions for it, as in the
@@ -17,17 +21,14 @@ RESIDUAL = f"{WIDE} --residual_convs 1"
 
 # What is measured, and on what ------------------------------------------------------------------------------
 
-FOUR = ("5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot")
-ALL_SETTINGS = Measures(
-    "--way 5 20 --shot 1 5 --shifts 0 1", (*FOUR, *(f"{name}, shifts 1" for name in FOUR))
-)
+FOUR = [protonet.name_setting(*setting) for setting in protonet.PAPER]
+ALL_SETTINGS = Measures("--way 5 20 --shot 1 5 --shifts 0 1", (*FOUR, *(f"{name}{SHIFTED}" for name in FOUR)))
 WITHIN_ALPHABET = Measures(
-    "--within_alphabet --shifts 0 1",
-    ("20-way 1-shot within an alphabet, error", "20-way 1-shot within an alphabet, error, shifts 1"),
+    "--within_alphabet --shifts 0 1", (protonet.WITHIN_ALPHABET, protonet.WITHIN_ALPHABET + SHIFTED)
 )
-NEIGHBOURS = Measures("--nearest_neighbour 50000", ("nearest-neighbour error among 50,000",))
+NEIGHBOURS = Measures("--nearest_neighbour 50000", (name_neighbours(50_000),))
 BESIDE_L1 = Measures(
-    "--l1_checkpoint {log_root}/q3_pix2pix/{after}/checkpoints/last.pt", ("L1, minus L1-only network*",)
+    "--l1_checkpoint {log_root}/q3_pix2pix/{after}/checkpoints/last.pt", (f"L1, minus {L1_ONLY}",)
 )
 CIFAR = "--dataset cifar10_images"
 MAPS_128 = "--dataset aerial_maps --image_size 128 --base_channels 32"

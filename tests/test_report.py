@@ -4,10 +4,13 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from common.errors import UsageError
+from q3_pix2pix import evaluate, paper
 from reproduction import log_reader, report, tables
 from reproduction.commands import with_seeds
 from reproduction.front_page import front_table, headline_rows
@@ -22,7 +25,7 @@ from reproduction.report_text import report_text
 from reproduction.results import all_rows
 from reproduction.runs import over_seeds
 from reproduction.wording import unified
-from tests.conftest import ROOT
+from tests.conftest import ENVIRONMENT, ROOT
 
 REPORT = ROOT / "docs" / "REPORT.md"
 FIRST = {"name": "20-way 1-shot", "value": 90.0, "interval": 0.25, "unit": "% accuracy", "paper": 96.0}
@@ -264,6 +267,16 @@ def test_seeds_have_a_column_of_their_own(tmp_path):
     make_run(tmp_path, "omniglot-5w5s", num_support_tr=3)
     text = tables.question_tables("q2_protonet", read_runs(tmp_path)["q2_protonet"], "R.md")
     assert text.splitlines()[0] == "| run | 20-way 1-shot, % | seeds |"
+
+
+def test_the_names_of_rows_are_known_without_torch():
+    """Tables take them from each paper.py, and their scripts do too, so that both change together."""
+    code = "import sys, reproduction.layouts, reproduction.presets; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, check=True)
+
+
+def test_the_evaluations_of_pix2pix_call_the_control_as_the_tables_do():
+    assert evaluate.L1_ONLY == paper.L1_ONLY
 
 
 # Runs -------------------------------------------------------------------------------------------------------

@@ -1,12 +1,10 @@
 """Lays out what the tables and the page show of DCGAN."""
 
 from q1_dcgan import paper
+from q1_dcgan.paper import DISTANCE, LABELS, REAL
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words
 
-FRECHET = "Frechet distance"
-NEIGHBOUR = "nearest-neighbour error among 50,000"
-LABELS = "label accuracy"
-REAL = " of real training pictures (floor)"
+NEIGHBOUR = paper.name_neighbours(50_000)
 ONE_NN = "1-NN error of 50,000 samples, %"
 CONDITIONAL = ("mnist-conditional-penalised", "mnist-conditional")
 
@@ -25,14 +23,14 @@ LAYOUT = Layout(
         beside=(Control("50,000 real digits", NEIGHBOUR + REAL),),
     ),
     measures=(
-        Measure("Fréchet distance", FRECHET, Control("real digits", FRECHET + REAL), ("mnist",)),
+        Measure("Fréchet distance", DISTANCE, Control("real digits", DISTANCE + REAL), ("mnist",)),
         Measure(
             "the same, with R1 and averaged weights",
-            FRECHET,
-            Control("real digits", FRECHET + REAL),
+            DISTANCE,
+            Control("real digits", DISTANCE + REAL),
             ("mnist-penalised",),
         ),
-        Measure("the same, conditional", FRECHET, Control("real digits", FRECHET + REAL), CONDITIONAL),
+        Measure("the same, conditional", DISTANCE, Control("real digits", DISTANCE + REAL), CONDITIONAL),
         Measure("label accuracy, conditional, %", LABELS, Control("chance 10"), CONDITIONAL),
         Measure(
             ONE_NN,
@@ -45,9 +43,9 @@ LAYOUT = Layout(
     tables=(
         Table(
             columns={
-                "Fréchet distance": FRECHET,
-                "after epoch 1": f"{FRECHET} after epoch 1",
-                "after epoch 7": f"{FRECHET} after epoch 7",
+                "Fréchet distance": DISTANCE,
+                "after epoch 1": f"{DISTANCE} after epoch 1",
+                "after epoch 7": f"{DISTANCE} after epoch 7",
                 "rarest class, times uniform": "rarest class",
                 "label accuracy, %": LABELS,
                 ONE_NN: NEIGHBOUR,

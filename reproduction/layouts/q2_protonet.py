@@ -1,11 +1,10 @@
 """Lays out what the tables and the page show of ProtoNet."""
 
 from q2_protonet import paper
+from q2_protonet.paper import SHIFTED, UNTRAINED, name_setting
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words
 
-UNTRAINED = ", untrained network"
-SHIFTED = ", shifts 1"
-SETTINGS = {(way, shot): f"{way}-way {shot}-shot" for way, shot in paper.PAPER}
+SETTINGS = {setting: name_setting(*setting) for setting in paper.PAPER}
 
 
 def setting(way: int, shot: int) -> Measure:

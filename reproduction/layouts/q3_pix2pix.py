@@ -1,12 +1,10 @@
 """Lays out what the tables and the page show of pix2pix."""
 
 from q3_pix2pix import paper
+from q3_pix2pix.paper import INFERENCE, L1_ONLY, MEAN_MAP, NEAREST_MAP, RAW_WEIGHTS
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words
 
-TRAIN_MODE = ", train-mode inference (the paper's)"
-L1_ONLY = ", L1-only network, train-mode inference"
-MEAN_MAP = "mean training map"
-NEAREST_MAP = "nearest training pair's map"
+TRAIN_MODE = f", {INFERENCE['paper']}"
 
 LAYOUT = Layout(
     question="q3_pix2pix",
@@ -23,9 +21,9 @@ LAYOUT = Layout(
         measure="pixels of the right colour on validation maps, %",
         row="pixel accuracy" + TRAIN_MODE,
         run="aerial-128-100",
-        control=Control("L1 alone", "pixel accuracy" + L1_ONLY),
+        control=Control("L1 alone", f"pixel accuracy, {L1_ONLY}"),
         better="higher",
-        difference="pixel accuracy, minus L1-only network, train-mode inference",
+        difference=f"pixel accuracy, minus {L1_ONLY}",
     ),
     measures=(
         Measure(
@@ -53,8 +51,8 @@ LAYOUT = Layout(
             },
             variants={
                 "": TRAIN_MODE,
-                ", eval mode": ", eval mode",
-                ", without averaging the weights": ", without averaging the weights",
+                ", eval mode": f", {INFERENCE['eval']}",
+                ", without averaging the weights": f", {RAW_WEIGHTS}",
             },
             controls={MEAN_MAP: f", {MEAN_MAP}", "map of the nearest training photo": f", {NEAREST_MAP}"},
             folded=("*-30-*",),

@@ -3,7 +3,7 @@
 from q4_darts import paper
 from reproduction.layout import Control, Headline, Layout, Measure, Size, Table, Words
 
-SUPERNET = "supernet on the alphas' half, epoch *"
+SUPERNET = f"{paper.SUPERNET}, epoch *"
 TEST = "test, epoch *"
 SEARCHED = "supernet on the alphas' half, %"
 SKIPS = "skip connections in the normal cell, of 8"
@@ -58,7 +58,7 @@ LAYOUT = Layout(
     ),
     tables=(
         Table(
-            columns={SEARCHED: SUPERNET, SKIPS: "skip connections in the normal cell"},
+            columns={SEARCHED: SUPERNET, SKIPS: paper.SKIPS},
             references={
                 "published code, 50 epochs": {SEARCHED: "88.8 to 89.1"},
                 "first report, 20 epochs": {SEARCHED: "83.81"},
