@@ -125,7 +125,7 @@ def test_a_headline_is_judged_by_its_own_control(tmp_path):
     make_run(tmp_path, headline.run, rows=rows)
     row = headline_rows(read_runs(tmp_path))[1]
     assert (row.verdict, row.ours) == ("reproduced", "97.00 ± 0.20")
-    assert row.controls[0] == "untrained network 40.00 ± 0.20"
+    assert row.controls[0] == "untrained network, without shifts 40.00 ± 0.20"
 
 
 def test_the_paired_difference_stands_beside_its_number(official):
