@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from common.device import Runtime
+from common.device import no_tf32
 from common.labelled_images import LabelledImages
 from common.statistics import share_row
 from q4_darts.cifar10_dataset import augment, normalise
@@ -17,10 +17,13 @@ from q4_darts.model_search import Supernet
 
 
 @torch.inference_mode()
+@no_tf32()
 def predict(
-    model: nn.Module, images: Tensor, runtime: Runtime, draws: torch.Generator | None = None, batch: int = 500
+    model: nn.Module, images: Tensor, draws: torch.Generator | None = None, batch: int = 500
 ) -> Tensor:
-    """Computes the logits (n, classes) in fp32 of uint8 pictures (n, h, w, 3), in eval mode.
+    """Computes the logits (n, classes) of uint8 pictures (n, h, w, 3), in eval mode and in fp32.
+
+    Fp32 whatever the precision of the training: a network's accuracy is the same on every machine.
 
     Args:
         model: a Network or a Supernet; torch.compile is bypassed.
@@ -31,9 +34,8 @@ def predict(
     model.eval()
     logits = []
     for piece in images.split(batch):
-        with runtime.autocast():
-            out = model.forward(augment(piece, draws) if draws else normalise(piece))
-        logits.append((out[0] if isinstance(out, tuple) else out).float())
+        out = model.forward(augment(piece, draws) if draws else normalise(piece))
+        logits.append(out[0] if isinstance(out, tuple) else out)
     model.train(training)
     return torch.cat(logits)
 
@@ -44,7 +46,7 @@ def accuracy_row(name: str, predicted: Tensor, labels: Tensor, **more: object) -
 
 
 def search_row(
-    epoch: int, model: Supernet, half: LabelledImages, means: dict[str, float], rate: float, runtime: Runtime
+    epoch: int, model: Supernet, half: LabelledImages, means: dict[str, float], rate: float
 ) -> dict[str, float]:
     """Measures a search after an epoch and returns its row of metrics.csv.
 
@@ -53,8 +55,8 @@ def search_row(
         means: of the training's columns over the epoch.
         rate: the weights' learning rate.
     """
-    draws = torch.Generator(runtime.device).manual_seed(epoch)
-    logits = predict(model, half.images, runtime, draws)
+    draws = torch.Generator(half.images.device).manual_seed(epoch)
+    logits = predict(model, half.images, draws)
     mixing = model.alphas.detach().softmax(-1)  # (2, 14, 8)
     entropy = torch.special.entr(mixing).sum(-1).mean(1).tolist()  # in nats, at most log 8
     return {

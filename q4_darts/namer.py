@@ -24,13 +24,14 @@ from q4_darts.options import QUESTION
 class Namer:
     """The network of a checkpoint, with the names of its classes.
 
-    network: in eval mode, on the device of `runtime`.
+    network: in eval mode, on `device`.
     classes: their names, in the order of the logits.
     image_size: side of the pictures it was trained on, in pixels.
     depth: what deep files were divided by in its training, 0 for 8 bits.
     trained: the options of its training.
     epoch: after which it was saved.
     name: of its run, or of the network in pretrained/.
+    device: where it computes.
     """
 
     network: Network | Supernet
@@ -40,7 +41,7 @@ class Namer:
     trained: dict[str, Any]
     epoch: int
     name: str
-    runtime: Runtime
+    device: torch.device
 
     @classmethod
     def load(cls, checkpoint: Path | str, runtime: Runtime) -> "Namer":
@@ -58,7 +59,7 @@ class Namer:
             trained=loaded.options,
             epoch=loaded.epoch,
             name=loaded.name,
-            runtime=runtime,
+            device=runtime.device,
         )
 
     @property
@@ -87,7 +88,7 @@ class Namer:
 
     def logits(self, images: Tensor) -> Tensor:
         """Returns the logits (n, classes) in fp32 of uint8 pictures (n, image_size, image_size, 3)."""
-        return predict(self.network, images.to(self.runtime.device), self.runtime)
+        return predict(self.network, images.to(self.device))
 
     def rank(self, files: list[Path], probabilities: Tensor, most: int) -> list[dict[str, str]]:
         """Returns a table's rows: the likeliest classes of each file, at most `most`, with probabilities.

@@ -142,7 +142,7 @@ def finish(
 ) -> dict:
     """Tests the last epoch's weights, here and nowhere else, and writes results.json and the figures."""
     # Test.
-    logits = predict(learner.model, test.images, training.runtime)  # (n, classes)
+    logits = predict(learner.model, test.images)  # (n, classes)
     beside = {}
     if options.dataset.startswith("cifar10"):
         beside["paper"] = PAPER.get(options.genotype.partition(":")[0])

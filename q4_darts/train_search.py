@@ -149,7 +149,7 @@ def train(training: Training, search: Search, halves: Halves, batches: Batches, 
             training.record(*replayed_step(batch, batch_a))
 
         # The epoch's row and its cell.
-        row = search_row(epoch, model, halves.alphas, training.means(), rate, training.runtime)
+        row = search_row(epoch, model, halves.alphas, training.means(), rate)
         training.write_epoch(row)
         if training.writing:
             save_cell(model, training.folder, epoch)
