@@ -12,8 +12,7 @@ def measure(about: dict, name: str, data_root: Path, device: str) -> list[dict]:
         about: what its file says of it, as `pretrained.describe`.
     """
     script = import_module(f"{about['question']}.evaluate")
-    # In fp32, as the committed numbers were measured, whatever `auto` means here.
-    options = script.Options(checkpoint=Path(name), data_root=data_root, device=device, precision="fp32")
+    options = script.Options(checkpoint=Path(name), data_root=data_root, device=device)
     if about["options"].get("split") == "background":  # for the Omniglot challenge
         options.within_alphabet = True
         options.shifts = (0, 1)
