@@ -51,11 +51,16 @@ class Runtime(Processes):
 def start(options: ScriptOptions) -> Runtime:
     """Chooses device and precision and seeds torch; a training script also joins torchrun's processes.
 
+    What is no training computes in fp32.
+
     Raises:
         UsageError: this machine lacks the device or the precision.
     """
-    trains = isinstance(options, TrainingOptions)
-    rank, world = torchrun.read_environment() if trains else (0, 1)
+    asked = "fp32"
+    rank, world = 0, 1
+    if isinstance(options, TrainingOptions):
+        asked = options.precision
+        rank, world = torchrun.read_environment()
     if options.deterministic:  # an operation without such a form raises RuntimeError: cli.explain
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or the order of cuBLAS's sums varies
         torch.use_deterministic_algorithms(True)
@@ -63,11 +68,11 @@ def start(options: ScriptOptions) -> Runtime:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not options.deterministic  # the shapes in training never change
-        torch.backends.cuda.matmul.allow_tf32 = options.precision == "tf32"
-        torch.backends.cudnn.allow_tf32 = options.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = asked == "tf32"
+        torch.backends.cudnn.allow_tf32 = asked == "tf32"
     else:
         memory.keep_freed_memory()
-    precision = choose_precision(options.precision, device)
+    precision = choose_precision(asked, device)
     if precision == "bf16" and rank == 0 and not computes_bf16(device):
         print(f"warning: --precision bf16: {SLOW_BF16}; --precision auto takes fp32 here", file=sys.stderr)
     if "OMP_NUM_THREADS" not in os.environ:  # torch sees the affinity, and not the limit of a control group

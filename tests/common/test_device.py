@@ -6,7 +6,7 @@ import torch
 from common import machine
 from common.device import choose_device, no_tf32, start
 from common.errors import UsageError
-from common.options import ScriptOptions, check_device
+from common.options import ScriptOptions, TrainingOptions, check_device
 
 GPUS_FOUND = [
     ("auto", 0, 1, "cpu"),
@@ -62,18 +62,23 @@ def test_a_name_of_no_device_is_refused(name):
 
 def test_tf32_needs_a_cuda_gpu():
     with pytest.raises(UsageError, match="tf32 needs a CUDA GPU"):
-        start(ScriptOptions(device="cpu", precision="tf32"))
+        start(TrainingOptions(device="cpu", precision="tf32"))
 
 
 @pytest.mark.parametrize("fast, precision", [(True, "bf16"), (False, "fp32")])
 def test_auto_precision_is_bf16_on_a_cpu_with_instructions_for_it(monkeypatch, capsys, fast, precision):
     monkeypatch.setattr(machine, "has_fast_bf16", lambda: fast)
-    assert start(ScriptOptions(device="cpu")).precision == precision
+    assert start(TrainingOptions(device="cpu")).precision == precision
     assert capsys.readouterr().err == ""
 
 
+def test_what_is_no_training_computes_in_fp32(monkeypatch):
+    monkeypatch.setattr(machine, "has_fast_bf16", lambda: True)
+    assert start(ScriptOptions(device="cpu")).precision == "fp32"
+
+
 def test_bf16_computes_products_in_bf16():
-    runtime = start(ScriptOptions(device="cpu", precision="bf16"))
+    runtime = start(TrainingOptions(device="cpu", precision="bf16"))
     with runtime.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
@@ -81,7 +86,7 @@ def test_bf16_computes_products_in_bf16():
 @pytest.mark.parametrize("fast, said", [(True, 0), (False, 1)])
 def test_bf16_where_it_is_slow_is_done_on_request_with_a_warning(monkeypatch, capsys, fast, said):
     monkeypatch.setattr(machine, "has_fast_bf16", lambda: fast)
-    start(ScriptOptions(device="cpu", precision="bf16"))
+    start(TrainingOptions(device="cpu", precision="bf16"))
     assert capsys.readouterr().err.count("7,859 ms instead of 771 in fp32") == said
 
 
