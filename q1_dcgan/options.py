@@ -269,10 +269,11 @@ class WaysOptions(CheckpointOptions):
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Sampling.checkpoint
-    ways: tuple[Way, ...] = get_args(Way)
-    seeds: tuple[int, ...] = (0, 1, 2)  # each way draws once with each
+    ways: tuple[Way, ...] = get_args(Way)  # of drawing noise
+    # each way draws once with each of these seeds
+    seeds: Annotated[tuple[int, ...], at_least(0, below=2**32)] = (0, 1, 2)
     samples: Annotated[int, at_least(1)] = 50000  # drawn each time, the classes in turn
-    # the digits that are asked for: the last 10,000 for training, or those for testing
+    # digits to classify: train = the last 10,000 training digits, test = the test set
     part: Literal["train", "test"] = "train"
     data_root: Path = Path("data")  # folder of the data sets
     memory_advice = "--device cpu"

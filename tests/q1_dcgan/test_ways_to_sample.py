@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from common.errors import UsageError
 from q1_dcgan import ways_to_sample
 from q1_dcgan.dcgan import Generator
+from q1_dcgan.options import WaysOptions, resolve_ways
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,11 @@ def test_sobol_latents_are_normal_and_more_even_than_random_ones(generator):
         cells = (torch.special.ndtr(own.double()) * 256).floor()
         assert all(len(column.unique()) >= 255 for column in cells.T)
         assert own.std(0).sub(1).abs().max() < 0.05
+
+
+def test_a_seed_out_of_range_is_refused():
+    with pytest.raises(UsageError, match="--seeds must be 0 or more and below 4294967296, not -1"):
+        resolve_ways(WaysOptions(seeds=(0, -1)))
 
 
 def test_lengths_of_latents(generator):
