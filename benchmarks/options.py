@@ -89,8 +89,6 @@ def resolve(options: OptionsType) -> OptionsType:
         UsageError: one of them is out of its range, or means nothing here.
     """
     check_script(options)
-    if options.precision != "auto":
-        raise UsageError("--precision: a race times ours in fp32 and in bf16 in any case")
     if isinstance(options, Pix2pixOptions) and options.image_size.bit_count() != 1:
         raise UsageError(f"--image_size must be a power of two, not {options.image_size}")
     if isinstance(options, DartsOptions) and options.partial_channels and options.init_channels % 4:

@@ -11,7 +11,7 @@ import torch
 
 from common import machine, memory, torchrun
 from common.errors import UsageError
-from common.options import ScriptOptions, TrainingOptions
+from common.options import ScriptOptions, SeedOption, TrainingOptions
 from common.torchrun import Processes
 
 SLOW_BF16 = (
@@ -78,7 +78,7 @@ def start(options: ScriptOptions) -> Runtime:
     if "OMP_NUM_THREADS" not in os.environ:  # torch sees the affinity, and not the limit of a control group
         torch.set_num_threads(min(torch.get_num_threads(), machine.usable_cores()))
     torchrun.join(device, rank, world)
-    torch.manual_seed(options.seed)
+    torch.manual_seed(options.seed if isinstance(options, SeedOption) else 0)
     return Runtime(device, rank, world, precision)
 
 

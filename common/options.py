@@ -27,15 +27,18 @@ class ScriptOptions(GivenFlags):
 
     # cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     device: Annotated[str, FREE_ON_RESUME] = "auto"
-    # of training; auto: bf16 autocast on a GPU or CPU with instructions for it (CPU: avx512_bf16, amx_bf16),
-    # fp32 elsewhere; tf32: fp32 whose products keep 10 bits of mantissa, on a GPU only
-    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
-    seed: Annotated[int, at_least(0, below=2**32)] = 0  # seed of every random draw
     deterministic: bool = False  # bit-identical runs on a GPU too, somewhat slower; CPU runs always are
     debug: Annotated[bool, FREE_ON_RESUME] = False  # show the whole traceback of an error
 
     # What to change when the GPU is out of memory, for the message.
     memory_advice: ClassVar[str] = "a smaller batch, or --device cpu"
+
+
+@dataclass
+class SeedOption:
+    """Holds what a script takes that draws at random."""
+
+    seed: Annotated[int, at_least(0, below=2**32)] = 0  # seed of every random draw
 
 
 @dataclass
@@ -46,9 +49,13 @@ class CheckpointOptions(ScriptOptions):
 
 
 @dataclass
-class TrainingOptions(ScriptOptions):
+class TrainingOptions(ScriptOptions, SeedOption):
     """Holds what every training script takes."""
 
+    # of training, while measuring is in fp32; auto: bf16 autocast on a GPU or CPU with instructions for it
+    # (CPU: avx512_bf16, amx_bf16), fp32 elsewhere; tf32: fp32 whose products keep 10 bits of mantissa, on a
+    # GPU only
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     data_root: Annotated[Path, FREE_ON_RESUME] = Path("data")  # folder of the data sets
     log_root: Annotated[Path, FREE_ON_RESUME] = Path("logs")  # folder of the run folders
     figure_root: Annotated[Path, FREE_ON_RESUME] = Path("figures")  # folder of the pictures

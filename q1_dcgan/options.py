@@ -11,6 +11,7 @@ from common.errors import UsageError
 from common.image_files import require_folder_option
 from common.options import (
     CheckpointOptions,
+    SeedOption,
     TrainingOptions,
     check_checkpoint,
     check_output,
@@ -170,7 +171,7 @@ class Evaluation:
 
 
 @dataclass
-class EvaluateOptions(CheckpointOptions, Evaluation):
+class EvaluateOptions(CheckpointOptions, SeedOption, Evaluation):
     """Measure the samples of a generator."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
@@ -211,7 +212,7 @@ class Sampling:
 
 
 @dataclass
-class SampleOptions(CheckpointOptions, Sampling):
+class SampleOptions(CheckpointOptions, SeedOption, Sampling):
     """Draw samples from a generator."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt

@@ -9,6 +9,7 @@ from common.image_files import require_folder_option
 from common.json_files import read_json
 from common.options import (
     CheckpointOptions,
+    SeedOption,
     TrainingOptions,
     check_checkpoint,
     check_output,
@@ -226,7 +227,7 @@ class Evaluation:
 
 
 @dataclass
-class EvaluateOptions(CheckpointOptions, Evaluation):
+class EvaluateOptions(CheckpointOptions, SeedOption, Evaluation):
     """Test a checkpoint of a prototypical network."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q2_protonet/RUN/checkpoints/best.pt
@@ -261,7 +262,7 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
 
 
 @dataclass
-class LakeOptions(CheckpointOptions):
+class LakeOptions(CheckpointOptions, SeedOption):
     """Compare Lake's runs with episodes of other characters and of other people."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q2_protonet/RUN/checkpoints/best.pt

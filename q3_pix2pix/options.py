@@ -131,6 +131,7 @@ class Evaluation:
     # how many triplets of input, ground truth and output to draw
     triplets: Annotated[int, at_least(1)] = 10
     choose: Literal["first", "random", "best"] = "first"  # which pairs; best by L1 (worst.png has the worst)
+    seed: Annotated[int, at_least(0, below=2**32)] = 0  # of --choose random
     data_root: Path = Path("data")  # folder of the data sets
     pairs: Path | None = None  # where the pairs of a run with --dataset folder are now, if they moved
     figure_root: Path = Path("figures")  # folder of the pictures

@@ -197,7 +197,6 @@ def test_a_race_under_a_limit_has_a_record_of_its_own(monkeypatch, unlimited):
 
 REFUSED = {
     "steps": (RaceOptions(steps=0), "--steps"),
-    "precision": (RaceOptions(precision="fp32"), "--precision"),
     "image size": (Pix2pixOptions(image_size=48), "--image_size must be a power of two"),
     "channels": (DartsOptions(init_channels=6, partial_channels=True), "--init_channels"),
 }

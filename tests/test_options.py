@@ -220,14 +220,19 @@ def options_of(name):
     return module.Options, module.__doc__
 
 
-@each_script
-def test_the_help_has_a_comment_and_a_default_for_every_flag(name, capfd):
+@pytest.fixture
+def told(name, capfd):
+    """What a script's help says of each flag."""
     options_type, description = options_of(name)
     with pytest.raises(SystemExit):
         cli.parse(options_type, description, ["--help"])
     entries = re.findall(r"│ --(\w+) (.*?)(?=│ --|╰)", capfd.readouterr().out, re.S)
-    told = {flag: re.sub(r"[│\s]+", " ", words) for flag, words in entries}
-    assert len(told) == len(dataclasses.fields(options_type))
+    return {flag: re.sub(r"[│\s]+", " ", words) for flag, words in entries}
+
+
+@each_script
+def test_the_help_has_a_comment_and_a_default_for_every_flag(name, told):
+    assert len(told) == len(dataclasses.fields(options_of(name)[0]))
     for flag, words in told.items():
         comment, _, default = words.partition("(default: ")
         assert default and len(comment.split()) > 1, f"--{flag}: {words}"
@@ -238,6 +243,23 @@ def test_the_flag_that_the_message_of_an_unknown_error_names_is_there(name):
     options_type, _ = options_of(name)
     assert "--debug" in cli.explain(ZeroDivisionError())
     assert "debug" in [field.name for field in dataclasses.fields(options_type)]
+
+
+SEEDED = {
+    "q1_dcgan/evaluate.py",
+    "q1_dcgan/sample.py",
+    "q2_protonet/evaluate.py",
+    "q2_protonet/lake_difference.py",
+    "q3_pix2pix/evaluate.py",
+}
+
+
+@each_script
+def test_only_trainings_take_a_precision_and_only_what_draws_at_random_a_seed(name):
+    fields = {field.name for field in dataclasses.fields(options_of(name)[0])}
+    trains = "train" in Path(name).stem
+    assert ("precision" in fields) == trains
+    assert ("seed" in fields) == (trains or name in SEEDED)
 
 
 @each_training
