@@ -193,6 +193,10 @@ def default_shown(text: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=f"(default: {text})")
 
 
+# Annotates an option without which a script refuses to work.
+NEEDED = tyro.conf.arg(help_behavior_hint="(needed)")
+
+
 @contextlib.contextmanager
 def one_line_errors(debug: bool, memory_advice: str = "") -> Iterator[None]:
     """Ends the process with one line and the right status instead of a traceback (unless debug).

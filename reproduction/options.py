@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from common import pretrained
-from common.cli import default_shown
+from common.cli import NEEDED, default_shown
 from common.errors import UsageError
 from common.folder_listing import one_form
 from common.options import check_device
@@ -77,9 +77,8 @@ class ReportOptions:
 
     log_root: Path = Path("logs")  # folder of the run folders
     figure_root: Path = Path("figures")  # folder of the pictures and of the page
-    # name of <figure_root>/<page>.html and <page>.md (empty: report, with docs/REPORT.md; for a choice of
-    # runs: report-choice)
-    page: str = ""
+    # name of <figure_root>/<page>.html and <page>.md
+    page: Annotated[str, default_shown("report, with docs/REPORT.md; of chosen runs report-choice")] = ""
     # only these runs, as <question>/<run name>
     runs: Annotated[tuple[str, ...], default_shown("all but quick-... and smoke...")] = ()
     redraw: bool = False  # draw every run's curves.png from its metrics.csv again, even where it exists
@@ -146,8 +145,9 @@ def resolve_verification(options: VerifyOptions) -> VerifyOptions:
 class ExportOptions:
     """Put a trained network into pretrained/."""
 
-    checkpoint: Path = Path()  # of a finished run, such as logs/q2_protonet/RUN/checkpoints/best.pt
-    name: str = ""  # pretrained/<name>.safetensors and <name>.md
+    # of a finished run, such as logs/q2_protonet/RUN/checkpoints/best.pt
+    checkpoint: Annotated[Path, NEEDED] = Path()
+    name: Annotated[str, NEEDED] = ""  # pretrained/<name>.safetensors and <name>.md
     half: bool = False  # fp16: half the size; the measures in the card are made with it
     device: str = "auto"  # where to measure: cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     data_root: Path = Path("data")  # folder of the data sets, for the measures
