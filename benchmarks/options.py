@@ -16,6 +16,7 @@ OptionsType = TypeVar("OptionsType", bound="RaceOptions")
 class Choice:
     """Names the race, the first word of the command line."""
 
+    # the race; race.py NAME --help lists its options
     name: tyro.conf.Positional[Literal["protonet", "dcgan", "pix2pix", "darts"]]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
@@ -33,6 +33,26 @@ def read_plain(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=lambda words: read_value(words[0], kind),
         is_instance=lambda value: value is None or isinstance(value, kind),
         str_from_instance=show_default,
+    )
+
+
+@registry.primitive_rule
+def read_choice(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Returns how to read one of several texts that may be left out, `Literal[...] | None`."""
+    kinds = set(get_args(about.type)) - {NoneType}
+    if get_origin(about.type) not in (Union, UnionType) or len(kinds) != 1:
+        return None
+    [kind] = kinds
+    if get_origin(kind) is not Literal:
+        return None
+    choices = get_args(kind)
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(choices)}}}",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: value is None or value in choices,
+        str_from_instance=show_default,
+        choices=choices,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from common import pretrained
+from common.cli import default_shown
 from common.errors import UsageError
 from common.notices import say
 from common.ranges import FREE_ON_RESUME, at_least, check_ranges
@@ -59,7 +60,8 @@ class TrainingOptions(ScriptOptions, SeedOption):
     data_root: Annotated[Path, FREE_ON_RESUME] = Path("data")  # folder of the data sets
     log_root: Annotated[Path, FREE_ON_RESUME] = Path("logs")  # folder of the run folders
     figure_root: Annotated[Path, FREE_ON_RESUME] = Path("figures")  # folder of the pictures
-    run_name: Annotated[str, FREE_ON_RESUME] = ""  # name of the run folder (empty: made from the settings)
+    # name of the run folder
+    run_name: Annotated[str, FREE_ON_RESUME, default_shown("made from the settings")] = ""
     # continue the run of this name exactly where its last checkpoint was saved
     resume: Annotated[bool, FREE_ON_RESUME] = False
     overwrite: Annotated[bool, FREE_ON_RESUME] = False  # delete the run of this name first

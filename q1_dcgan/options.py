@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 import tyro
 
 from common import machine, pretrained
+from common.cli import default_shown
 from common.errors import UsageError
 from common.image_files import require_folder_option
 from common.options import (
@@ -200,10 +201,10 @@ class Sampling:
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Path("dcgan-conditional")
-    # number of samples; default: 64, and with --interpolate a walk for each class
-    n: Annotated[int | None, at_least(1)] = None
-    # name of the class to draw (conditional generators); default: all in turn
-    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    # number of samples
+    n: Annotated[int | None, at_least(1), default_shown("64, or with --interpolate one walk a class")] = None
+    # name of the class to draw (conditional generators)
+    class_name: Annotated[str | None, tyro.conf.arg(name="class"), default_shown("all in turn")] = None
     digit: int | None = None  # the same as --class, or the number of a class, from 0
     output: Path = Path("samples.png")  # the picture of all samples
     files: Path | None = None  # also write one PNG per sample into this folder, in a folder per class

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
+from common.cli import NEEDED, default_shown
 from common.errors import RunError, UsageError
 from common.image_files import require_folder_option
 from common.json_files import read_json
@@ -23,6 +24,7 @@ QUESTION = "q2_protonet"
 SIZE = 28  # height and width of a drawing in pixels
 WHOLE_OMNIGLOT = ("vinyals", "random")  # the splits whose results stand beside the paper's
 
+Dataset = Literal["omniglot", "synthetic", "folder"]
 Split = Literal["vinyals", "random", "background", "small"]
 
 
@@ -47,7 +49,7 @@ class DataOptions:
     """Chooses the characters, and how they are divided."""
 
     # synthetic is drawn on the spot, folder is your own
-    dataset: Literal["omniglot", "synthetic", "folder"] = "omniglot"
+    dataset: Dataset = "omniglot"
     split: Split = "vinyals"  # of Omniglot; synthetic and folder are split at random
     # for --dataset folder: a tree <class>/<image>, or train/, validation/ and test/ of such trees
     folder: Annotated[Path | None, FREE_ON_RESUME] = None
@@ -219,10 +221,10 @@ class Evaluation:
     # not in the paper
     shifts: Annotated[tuple[int, ...], at_least(0, below=SIZE)] = (0,)
     data_root: Path = Path("data")  # folder of the data sets
-    # default: what the checkpoint was trained on
-    dataset: Literal["", "omniglot", "synthetic", "folder"] = ""
-    # default: what the checkpoint was trained on
-    split: Literal["", "vinyals", "random", "background", "small"] = ""
+    # data set to test on; synthetic is drawn on the spot, folder is your own
+    dataset: Annotated[Dataset | None, default_shown("what the checkpoint was trained on")] = None
+    # of Omniglot; synthetic and folder are split at random
+    split: Annotated[Split | None, default_shown("that of the checkpoint's training")] = None
     folder: Path | None = None  # where the pictures of --dataset folder are now, if they were moved
 
 
@@ -294,8 +296,9 @@ def resolve_lake(options: LakeOptions) -> LakeOptions:
 class Prediction:
     """Says what is classified, by which examples."""
 
-    support: Path | None = None  # folder with one folder per class, each with one or more images
-    query: tuple[Path, ...] = ()  # images, or folders of images, to classify
+    # folder with one folder per class, each with one or more images
+    support: Annotated[Path | None, NEEDED] = None
+    query: Annotated[tuple[Path, ...], NEEDED] = ()  # images, or folders of images, to classify
     # table to write; the picture goes beside it as <name>_picture.png
     output: Path = Path("predictions-characters.csv")
     # yes: light ink on dark, no: dark ink on light, auto: find out image by image

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from common import pretrained
+from common.cli import NEEDED, default_shown
 from common.errors import UsageError
 from common.folder_listing import ENDINGS
 from common.image_files import find_inputs, require_folder_option
@@ -41,7 +42,7 @@ class DataOptions:
     # for --dataset folder: train/ and val/ of side-by-side pairs, or trainA/ trainB/ valA/ valB/
     pairs: Annotated[Path | None, FREE_ON_RESUME] = None
     # how pictures that are not square become square: distorted, with a white border, or cut to the middle
-    resize: Resize | None = None
+    resize: Annotated[Resize | None, default_shown("they are refused")] = None
     direction: Literal["AtoB", "BtoA"] = "AtoB"  # A is the left half (the photo), B the right one (the map)
 
 
@@ -172,13 +173,13 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
 class Prediction:
     """Says what is translated, and how."""
 
-    input: tuple[Path, ...] = ()  # photos, and folders of photos
+    input: Annotated[tuple[Path, ...], NEEDED] = ()  # photos, and folders of photos
     output: Path = Path("predictions")  # folder for the results, or for a single photo a file such as map.png
     # paper: each tile's own statistics, with dropout; no_dropout: without it; eval: the running statistics;
     # auto: paper for a single tile, no_dropout for several
     mode: Mode = "auto"
-    # factor of a photo's sides before translation (None: the training pairs')
-    scale: Annotated[float | None, above(0)] = None
+    # factor of a photo's sides before translation
+    scale: Annotated[float | None, above(0), default_shown("that of the training pairs")] = None
     # share of a tile's side that it has in common with its neighbour
     overlap: Annotated[float, at_least(0, below=0.95)] = 0.5
     side_by_side: bool = False  # write photo and result beside each other

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from common.cli import NEEDED, default_shown
 from common.errors import UsageError
 from common.image_files import find_inputs, require_folder_option
 from common.options import (
@@ -122,7 +123,8 @@ class EvaluateOptions(CheckpointOptions, Evaluation):
 class Prediction:
     """Says what is classified, and where the answer goes."""
 
-    input: tuple[Path, ...] = ()  # pictures, and folders of pictures or of one folder per class
+    # pictures, and folders of pictures or of one folder per class
+    input: Annotated[tuple[Path, ...], NEEDED] = ()
     checkpoint: Path = Path("darts-cifar10")  # of train.py or train_search.py, or a name in pretrained/
     # table with one row per picture; the figures lie beside it, under its name and as <name>-confusion.png
     output: Path = Path("predictions-objects.csv")
@@ -152,7 +154,7 @@ class VisualizeOptions:
 
     genotype: str = "DARTS_V2"  # a genotype.json, DARTS_V1, DARTS_V2, PC_DARTS, random:SEED or Genotype(...)
     output: Path = Path("figures/q4_darts/cells.png")  # the picture: .png, .pdf or .svg
-    title: str = ""  # above the cells (empty: the genotype's name)
+    title: Annotated[str, default_shown("the genotype's name")] = ""  # above the cells
     debug: bool = False  # show the whole traceback of an error
 
 

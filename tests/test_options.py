@@ -234,8 +234,15 @@ def told(name, capfd):
 def test_the_help_has_a_comment_and_a_default_for_every_flag(name, told):
     assert len(told) == len(dataclasses.fields(options_of(name)[0]))
     for flag, words in told.items():
-        comment, _, default = words.partition("(default: ")
-        assert default and len(comment.split()) > 1, f"--{flag}: {words}"
+        found = re.fullmatch(r"(?P<comment>.*) \((default: [^')].*|needed)\) ", words)
+        assert found and len(found["comment"].split()) > 1, f"--{flag}: {words}"
+        assert not re.search(r"\bNone\b|\{,|default:|\(empty", found["comment"]), f"--{flag}: {words}"
+
+
+@each_script
+def test_no_flag_has_the_comment_of_another(name, told):
+    comments = [re.sub(r"^[A-Z]+ |^\{.*?\} |^\[.*?\] |\(default: .*", "", words) for words in told.values()]
+    assert sorted(comments) == sorted(set(comments))
 
 
 @each_script

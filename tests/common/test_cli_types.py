@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,6 +16,7 @@ class Options:
     name: str = ""  # of the run
     file: Path | None = None  # to read
     widths: int | tuple[int, int] = 64  # of the blocks
+    part: Literal["train", "test"] | None = None  # of the data
 
 
 def said(capsys, *words):
@@ -45,3 +47,14 @@ def test_help_shows_what_is_left_out_as_none(capsys):
     assert "--digit INT of the class (default: none)" in text
     assert "--name STR of the run (default: none)" in text
     assert "--file PATH to read (default: none)" in text
+
+
+def test_a_choice_that_may_be_left_out_shows_its_values_alone(capsys):
+    assert "--part {train,test} of the data (default: none)" in said(capsys, "--help")
+    assert cli.parse(Options, "", []).part is None
+    assert cli.parse(Options, "", ["--part", "test"]).part == "test"
+
+
+@pytest.mark.parametrize("word", ["None", "other"])
+def test_another_choice_is_refused_with_those_that_there_are(capsys, word):
+    assert f"invalid choice '{word}' for argument '--part'" in said(capsys, "--part", word)
