@@ -1,7 +1,7 @@
 """The options of the races, a class for each. Imports nothing heavy."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import tyro
 
@@ -41,6 +41,8 @@ class ProtonetOptions(RaceOptions):
     # timed episodes of each version, ten times as many on a GPU
     steps: Annotated[int, at_least(1)] = 20
 
+    memory_advice: ClassVar[str] = "a smaller --way or --query"
+
 
 @dataclass
 class DcganOptions(RaceOptions):
@@ -49,6 +51,8 @@ class DcganOptions(RaceOptions):
     batch_size: Annotated[int, at_least(2)] = 64  # pictures per step
     # timed steps of each version, ten times as many on a GPU
     steps: Annotated[int, at_least(1)] = 15
+
+    memory_advice: ClassVar[str] = "a smaller --batch_size"
 
 
 @dataclass
@@ -59,6 +63,8 @@ class Pix2pixOptions(RaceOptions):
     base_channels: Annotated[int, at_least(1)] = 64  # as in train.py
     # timed steps of each version, ten times as many on a GPU
     steps: Annotated[int, at_least(1)] = 8
+
+    memory_advice: ClassVar[str] = "a smaller --image_size or --base_channels"
 
 
 @dataclass
@@ -73,6 +79,8 @@ class DartsOptions(RaceOptions):
     steps: Annotated[int, at_least(1)] = 3
     second: bool = False  # also time ours in second order
     partial_channels: bool = False  # also time PC-DARTS on a quarter of the channels
+
+    memory_advice: ClassVar[str] = "a smaller --batch_size or --init_channels"
 
 
 RACES: dict[str, type[RaceOptions]] = {

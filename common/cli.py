@@ -202,7 +202,7 @@ def one_line_errors(debug: bool, memory_advice: str = "") -> Iterator[None]:
     """Ends the process with one line and the right status instead of a traceback (unless debug).
 
     Args:
-        memory_advice: what to change when the GPU is out of memory.
+        memory_advice: what to make smaller when there is not enough memory.
     """
     try:
         yield
@@ -232,7 +232,7 @@ def explain(error: Exception, memory_advice: str = "") -> str:
     if isinstance(error, UsageError | RunError):
         return text
     if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be imported
-        return f"the GPU is out of memory. What helps: {memory_advice}"
+        return gpu_is_full(memory_advice)
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else error.strerror or text
@@ -242,9 +242,16 @@ def explain(error: Exception, memory_advice: str = "") -> str:
     if "does not have a deterministic implementation" in text:
         return f"--deterministic: {text.split(',')[0]} on this GPU; without the flag it runs"
     if asked := re.search(r"allocate (?:memory: you tried to allocate )?([\d.]+ \w+)", text):  # torch, numpy
-        return f"there is not enough memory: {asked[1]} were asked for at once. What helps: {memory_advice}"
+        helps = f". What helps: {memory_advice}" if memory_advice else ""
+        return f"there is not enough memory: {asked[1]} were asked for at once{helps}"
     first_line = text.splitlines()[0] if text else ""
     return f"{type(error).__name__}: {first_line} (--debug shows where)"
+
+
+def gpu_is_full(memory_advice: str) -> str:
+    """Says that the GPU is out of memory and what helps; a CPU always has another memory."""
+    helps = f"{memory_advice}, or --device cpu" if memory_advice else "--device cpu"
+    return f"the GPU is out of memory. What helps: {helps}"
 
 
 @contextlib.contextmanager

@@ -31,8 +31,8 @@ class ScriptOptions(GivenFlags):
     deterministic: bool = False  # bit-identical runs on a GPU too, somewhat slower; CPU runs always are
     debug: Annotated[bool, FREE_ON_RESUME] = False  # show the whole traceback of an error
 
-    # What to change when the GPU is out of memory, for the message.
-    memory_advice: ClassVar[str] = "a smaller batch, or --device cpu"
+    # What to make smaller when there is not enough memory, for the message; on a GPU it adds --device cpu.
+    memory_advice: ClassVar[str] = ""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from torch import nn
 
 from common import checkpoint, trained_network
 from common.averaging import Average
+from common.cli import gpu_is_full
 from common.device import Runtime
 from common.errors import RunError
 from common.json_files import plain
@@ -57,7 +58,7 @@ class RunCheckpoints:
 
     def out_of_memory(self, resume_command: str) -> str:
         """Says what helps where the GPU is out of memory, and what is kept."""
-        text = f"the GPU is out of memory. What helps: {self.run.options.memory_advice}"
+        text = gpu_is_full(self.run.options.memory_advice)
         if self.run.last.exists():
             text += (
                 " (start again with --overwrite). What was trained is kept: with room on the GPU, "

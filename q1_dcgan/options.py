@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import tyro
 
@@ -74,7 +74,7 @@ class DataOptions:
 class TrainOptions(TrainingOptions, DataOptions, Recipe):
     """Train a DCGAN on MNIST."""
 
-    memory_advice = "a smaller --batch_size or --base_channels, or --device cpu"
+    memory_advice: ClassVar[str] = "a smaller --batch_size or --base_channels"
 
 
 def resolve(options: TrainOptions) -> TrainOptions:
@@ -130,8 +130,11 @@ def check_data(options: DataOptions) -> None:
         raise UsageError(f"--invert needs --dataset folder, not --dataset {options.dataset}")
 
 
-def check_memory(flag: str, count: int) -> None:
+def check_memory(flag: str, count: int, helps: str = "give a smaller number") -> None:
     """Checks that this machine can hold so many samples.
+
+    Args:
+        helps: what to do where it cannot.
 
     Raises:
         UsageError: it cannot.
@@ -141,7 +144,7 @@ def check_memory(flag: str, count: int) -> None:
     if needed > there:
         raise UsageError(
             f"not enough memory for --{flag} {count}: so many samples take about {needed / 1e9:,.0f} GB, and "
-            f"there are {there / 1e9:,.0f}; draw them in several calls, each with another --seed"
+            f"there are {there / 1e9:,.0f}; {helps}"
         )
 
 
@@ -177,7 +180,7 @@ class EvaluateOptions(CheckpointOptions, SeedOption, Evaluation):
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Evaluation.checkpoint
-    memory_advice = "--device cpu"
+    memory_advice: ClassVar[str] = "a smaller --samples or --nearest_neighbour"
 
 
 def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
@@ -218,7 +221,7 @@ class SampleOptions(CheckpointOptions, SeedOption, Sampling):
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
     checkpoint: Path = Sampling.checkpoint
-    memory_advice = "--device cpu"
+    memory_advice: ClassVar[str] = "a smaller --n"
 
 
 def resolve_sampling(options: SampleOptions) -> SampleOptions:
@@ -230,7 +233,7 @@ def resolve_sampling(options: SampleOptions) -> SampleOptions:
         RunError: there is no such network.
     """
     check_checkpoint(options, QUESTION)
-    check_memory("n", options.n or 0)
+    check_memory("n", options.n or 0, "draw them in several calls, each with another --seed")
     _check_targets(options)
     if options.class_name is not None and options.digit is not None:
         raise UsageError("--class and --digit mean the same: give only one of them")
@@ -278,7 +281,7 @@ class WaysOptions(CheckpointOptions):
     # digits to classify: train = the last 10,000 training digits, test = the test set
     part: Literal["train", "test"] = "train"
     data_root: Path = Path("data")  # folder of the data sets
-    memory_advice = "--device cpu"
+    memory_advice: ClassVar[str] = "a smaller --samples"
 
 
 def resolve_ways(options: WaysOptions) -> WaysOptions:

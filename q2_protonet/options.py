@@ -116,7 +116,7 @@ class Recipe:
 class TrainOptions(TrainingOptions, DataOptions, Recipe):
     """Train a prototypical network on Omniglot."""
 
-    memory_advice: ClassVar[str] = "a smaller --classes_per_it_tr or --num_query_tr, or --device cpu"
+    memory_advice: ClassVar[str] = "a smaller --classes_per_it_tr or --num_query_tr"
 
     @property
     def training_episode(self) -> Episode:

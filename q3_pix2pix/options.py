@@ -87,7 +87,7 @@ class Recipe:
 class TrainOptions(TrainingOptions, DataOptions, Recipe):
     """Train pix2pix."""
 
-    memory_advice: ClassVar[str] = "a smaller --batch_size, --image_size or --base_channels, or --device cpu"
+    memory_advice: ClassVar[str] = "a smaller --batch_size, --image_size or --base_channels"
 
     @property
     def constant(self) -> int:
@@ -191,6 +191,7 @@ class PredictOptions(CheckpointOptions, Prediction):
 
     # the name of a network in pretrained/, or a checkpoint: logs/q3_pix2pix/RUN/checkpoints/last.pt
     checkpoint: Path = Path("pix2pix-aerial")
+    memory_advice: ClassVar[str] = "a smaller --scale"
 
 
 def resolve_prediction(options: PredictOptions) -> PredictOptions:

@@ -87,7 +87,7 @@ class DartsTrainingOptions(TrainingOptions):
 
     log_every: Annotated[int, at_least(1)] = 50  # steps averaged into one row of steps.csv
 
-    memory_advice: ClassVar[str] = "a smaller --batch_size or --init_channels, or --precision bf16"
+    memory_advice: ClassVar[str] = "--precision bf16, or a smaller --batch_size or --init_channels"
 
 
 @dataclass
@@ -136,6 +136,7 @@ class PredictOptions(CheckpointOptions, Prediction):
     """Classify pictures."""
 
     checkpoint: Path = Path("darts-cifar10")  # of train.py or train_search.py, or a name in pretrained/
+    memory_advice: ClassVar[str] = "fewer pictures at once"
 
     @property
     def figure(self) -> Path:

@@ -269,6 +269,13 @@ def test_only_trainings_take_a_precision_and_only_what_draws_at_random_a_seed(na
     assert ("seed" in fields) == (trains or name in SEEDED)
 
 
+@each_script
+def test_advice_on_memory_names_flags_of_the_script(name):
+    options_type, _ = options_of(name)
+    advised = re.findall(r"--(\w+)", getattr(options_type, "memory_advice", ""))
+    assert set(advised) <= {field.name for field in dataclasses.fields(options_type)} - {"device"}
+
+
 @each_training
 def test_the_help_begins_with_the_papers_options(training, capfd):
     with pytest.raises(SystemExit):

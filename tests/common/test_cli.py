@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from common import cli
-from common.cli import one_line_errors, parse
+from common.cli import explain, one_line_errors, parse
 from common.errors import RunError, Stopped, UsageError
 from common.ranges import at_least
 
@@ -97,7 +97,11 @@ ERRORS = [
     (Stopped("saved"), 130, "saved"),
     (OSError(errno.ENOSPC, "No space left", "x.pt"), 1, "the disk is full: x.pt"),
     (KeyError("k"), 1, "KeyError: 'k' (--debug shows where)"),
-    (torch.OutOfMemoryError("CUDA"), 1, "the GPU is out of memory. What helps: a smaller --batch_size"),
+    (
+        torch.OutOfMemoryError("CUDA"),
+        1,
+        "the GPU is out of memory. What helps: a smaller --batch_size, or --device cpu",
+    ),
     (
         RuntimeError("median CUDA does not have a deterministic implementation, but you set ..."),
         1,
@@ -133,7 +137,13 @@ def test_too_little_memory_is_told_in_plain_words(ask, capsys):
             ask()
     said = capsys.readouterr().err
     assert "error: there is not enough memory: " in said
-    assert "What helps: a smaller --n" in said
+    assert said.endswith(" were asked for at once. What helps: a smaller --n\n")
+
+
+def test_without_something_to_make_smaller_only_a_gpu_has_advice():
+    assert explain(torch.OutOfMemoryError("CUDA")) == "the GPU is out of memory. What helps: --device cpu"
+    said = explain(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
+    assert said == "there is not enough memory: 8 bytes were asked for at once"
 
 
 # Streams ----------------------------------------------------------------------------------------------------

@@ -157,10 +157,10 @@ def test_a_batch_larger_than_the_data_is_refused():
 
 def test_out_of_memory_says_what_helps_and_what_is_kept(options, monkeypatch):
     monkeypatch.setattr(Options, "memory_advice", "a smaller --batch_size")
-    with pytest.raises(RunError, match="GPU is out of memory. What helps: a smaller --batch_size$"):
+    with pytest.raises(RunError, match="GPU is out of memory. .*: a smaller --batch_size, or --device cpu$"):
         with enter(options):
             raise torch.OutOfMemoryError("CUDA out of memory")
     train(replace(options, run_name="b", epochs=1))
-    with pytest.raises(RunError, match="smaller --batch_size .*What was trained is kept.*--resume continues"):
+    with pytest.raises(RunError, match="smaller --batch_size, .*What was trained is kept.*--resume"):
         with enter(replace(options, run_name="b", resume=True)):
             raise torch.OutOfMemoryError("CUDA out of memory")
