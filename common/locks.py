@@ -86,7 +86,7 @@ def _wait(lock: filelock.BaseFileLock) -> None:
             return
         owner = _unknown_owner(lock)
         if owner and time.monotonic() - began > GIVEN_UP_AFTER:
-            raise RunError(f"waited in vain: {owner}")
+            raise RunError(f"gave up waiting: {owner}")
 
 
 def _acquire(lock: filelock.BaseFileLock, seconds: float) -> None:

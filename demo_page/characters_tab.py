@@ -109,8 +109,9 @@ def name_drawing(
     if answers.farness is None or answers.farness[0] <= 1:
         return dict(zip(support.names, answers.probabilities[0].tolist())), plot, ""
     nearest = support.names[int(answers.predicted[0])]
-    times = f"{float(answers.farness[0]):.1f} times as far"
-    return "none of these", plot, f"The nearest is {nearest}, but {times} as the network takes for the same."
+    times = f"{float(answers.farness[0]):.1f} times the distance"
+    why = f"The nearest is {nearest}, but at {times} that the network accepts for the same character."
+    return "none of these", plot, why
 
 
 def characters_tab(checkpoint: Path, runtime: Runtime, door: Door) -> None:

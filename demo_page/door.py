@@ -75,13 +75,13 @@ class Door:
         if path is None:
             raise UsageError(UPLOAD)
         if path.stat().st_size > MOST_BYTES:
-            raise UsageError(f"The most for a picture are {MOST_BYTES // 1_000_000} MB.")
+            raise UsageError(f"A picture may have at most {MOST_BYTES // 1_000_000} MB.")
         with open_image(path) as image:
             width, height = image.size
         if min(width, height) < LEAST_SIDE:
             raise UsageError(f"{path.name} has only {width} x {height} pixels.")
         if width * height > MOST_PIXELS:
-            raise UsageError(f"The most for a picture are {MOST_PIXELS // 1_000_000} million pixels.")
+            raise UsageError(f"A picture may have at most {MOST_PIXELS // 1_000_000} million pixels.")
         return path
 
     def drawing(self, sent: object) -> BytesIO:

@@ -30,7 +30,7 @@ def reserve_port(port: int) -> socket.socket:
         own.bind((HOST, port))
     except PermissionError as error:
         own.close()
-        raise UsageError(f"port {port} is not for every user: --port {free_port(7860)}") from error
+        raise UsageError(f"port {port} needs administrator rights: --port {free_port(7860)}") from error
     except OSError as error:
         own.close()
         raise UsageError(f"port {port} is taken: --port {free_port(port + 1)}") from error

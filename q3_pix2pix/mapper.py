@@ -144,7 +144,7 @@ class Mapper:
         if width * height > MOST_PIXELS:
             raise RunError(
                 f"a photo of {photo.width:,} x {photo.height:,} pixels would have {width:,} x {height:,} "
-                f"at the scale of the training, and the most are {MOST_PIXELS:,}: shrink it, or give another "
+                f"at the scale of the training, and the limit is {MOST_PIXELS:,}: shrink it, or give another "
                 "--scale"
             )
         return width, height

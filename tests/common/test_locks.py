@@ -67,7 +67,7 @@ def test_a_left_over_file_ends_the_wait_with_its_name(tmp_path, monkeypatch, qui
     """On a file system without locks, where the file itself is the lock."""
     without_flock(monkeypatch, errno.ENOSYS)
     (tmp_path / ".lock").write_text(content)
-    with pytest.raises(RunError, match=f"waited in vain: {tmp_path}/.lock .*delete that file"):
+    with pytest.raises(RunError, match=f"gave up waiting: {tmp_path}/.lock .*delete that file"):
         with locks.one_after_another(tmp_path / ".lock", "works"):
             pass
 

@@ -119,7 +119,7 @@ def test_a_scribble_is_none_of_these(page):
     draw(page, [points.tolist()])
     page.click("#ask")
     expect(page.locator("#answer h2")).to_have_text("none of these")
-    expect(page.locator("#said-characters")).to_contain_text("times as far")
+    expect(page.locator("#said-characters")).to_contain_text("times the distance")
 
 
 def test_no_box_is_empty_on_arrival(page):
