@@ -162,8 +162,6 @@ def default_name(options: TrainOptions) -> str:
 class Evaluation:
     """Says what is measured."""
 
-    # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
-    checkpoint: Path = Path("dcgan-conditional")
     # samples to draw; the classes in turn when the generator is conditional
     samples: Annotated[int, at_least(LEAST_SAMPLES)] = 10000
     # conditional generators: samples that a nearest-neighbour classifier of the test set is given, 50000 in
@@ -179,7 +177,7 @@ class EvaluateOptions(CheckpointOptions, SeedOption, Evaluation):
     """Measure the samples of a generator."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
-    checkpoint: Path = Evaluation.checkpoint
+    checkpoint: Path = Path("dcgan-conditional")
     memory_advice: ClassVar[str] = "a smaller --samples or --nearest_neighbour"
 
 
@@ -202,8 +200,6 @@ def resolve_evaluation(options: EvaluateOptions) -> EvaluateOptions:
 class Sampling:
     """Says what is drawn."""
 
-    # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
-    checkpoint: Path = Path("dcgan-conditional")
     # number of samples
     n: Annotated[int | None, at_least(1), default_shown("64, or with --interpolate one walk a class")] = None
     # name of the class to draw (conditional generators)
@@ -220,7 +216,7 @@ class SampleOptions(CheckpointOptions, SeedOption, Sampling):
     """Draw samples from a generator."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
-    checkpoint: Path = Sampling.checkpoint
+    checkpoint: Path = Path("dcgan-conditional")
     memory_advice: ClassVar[str] = "a smaller --n"
 
 
@@ -273,7 +269,7 @@ class WaysOptions(CheckpointOptions):
     """Compare ways of drawing samples by the error of a nearest-neighbour classifier that knows them."""
 
     # the name of a network in pretrained/, or a checkpoint: logs/q1_dcgan/RUN/checkpoints/last.pt
-    checkpoint: Path = Sampling.checkpoint
+    checkpoint: Path = Path("dcgan-conditional")
     ways: tuple[Way, ...] = get_args(Way)  # of drawing noise
     # each way draws once with each of these seeds
     seeds: Annotated[tuple[int, ...], at_least(0, below=2**32)] = (0, 1, 2)

@@ -104,8 +104,6 @@ class TrainOptions(DartsTrainingOptions, DataOptions, TrainRecipe):
 class Evaluation:
     """Says what is evaluated, and where the pictures are."""
 
-    # the name of a network in pretrained/, or a checkpoint: logs/q4_darts/RUN/checkpoints/last.pt
-    checkpoint: Path = Path("darts-cifar10")
     data_root: Path = Path("data")  # folder of the data sets
     folder: Path | None = None  # where the pictures of --dataset folder are now, if they were moved
     figure_root: Path = Path("figures")  # folder of the pictures
@@ -125,7 +123,6 @@ class Prediction:
 
     # pictures, and folders of pictures or of one folder per class
     input: Annotated[tuple[Path, ...], NEEDED] = ()
-    checkpoint: Path = Path("darts-cifar10")  # of train.py or train_search.py, or a name in pretrained/
     # table with one row per picture; the figures lie beside it, under its name and as <name>-confusion.png
     output: Path = Path("predictions-objects.csv")
     top_k: Annotated[int, at_least(1)] = 3  # classes named for each picture
