@@ -3,8 +3,17 @@
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
+
+Frame = TypeVar("Frame")
+
+
+def thin(frames: Sequence[Frame], most: int) -> Sequence[Frame]:
+    """Returns every n-th frame, or what it is made from: at most `most`, the last one among them."""
+    every = -(-len(frames) // most)
+    return frames[::-1][::every][::-1]
 
 
 def write_gif(

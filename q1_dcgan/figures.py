@@ -127,10 +127,8 @@ def plot_samples(sheets: Sequence[Path], folder: Path, figures: Path, title: str
 
 def animate(sheets: Sequence[Path], path: Path) -> None:
     """Writes samples.gif: the fixed noise after at most MOST_FRAMES epochs, the last one among them."""
-    every = -(-len(sheets) // MOST_FRAMES)
-    shown = sheets[::-1][::every][::-1]
     frames = []
-    for file in shown:
+    for file in gif.thin(sheets, MOST_FRAMES):
         frame = Image.open(file)
         frames.append(frame.resize((2 * frame.width, 2 * frame.height), Image.Resampling.NEAREST))
     gif.write_gif(frames, path, 400)

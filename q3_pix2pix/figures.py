@@ -96,11 +96,10 @@ def write_samples(path: Path, pairs: Tensor, outputs: Tensor) -> None:
 
 
 def write_gif(folder: Path, figures: Path) -> Path:
-    """Writes samples.gif: the samples of at most 20 epochs, the last one among them."""
+    """Writes samples.gif: the samples of at most MOST_FRAMES epochs, the last one among them."""
     sheets = sorted((folder / "samples").glob("epoch_*.jpg"))
-    stride = -(-len(sheets) // MOST_FRAMES)
-    chosen = sheets[::-1][::stride][::-1]
-    return gif.write_gif([Image.open(sheet) for sheet in chosen], figures / "samples.gif", 400)
+    frames = [Image.open(sheet) for sheet in gif.thin(sheets, MOST_FRAMES)]
+    return gif.write_gif(frames, figures / "samples.gif", 400)
 
 
 @in_our_style

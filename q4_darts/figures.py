@@ -103,10 +103,8 @@ def read_epochs(folder: Path) -> list[dict]:
 @in_our_style
 def plot_cells_gif(folder: Path, path: Path, frames: int = 60) -> Path:
     """Draws the cells after every epoch (every n-th, for at most `frames`), the last one for longer."""
-    epochs = read_epochs(folder)
-    every = -(-len(epochs) // frames)
     images = []
-    for row in epochs[:-1:every] + epochs[-1:]:
+    for row in gif.thin(read_epochs(folder), frames):
         png = BytesIO()
         canvas = plot_cells(from_lists(row), f"{folder.name}, after epoch {row['epoch']}")
         canvas.savefig(png, dpi=70)

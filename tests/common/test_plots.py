@@ -22,6 +22,13 @@ def test_a_gif_keeps_its_size_limit_and_its_frames(tmp_path, most, size):
         assert size is None or animation.size == size
 
 
+@pytest.mark.parametrize(
+    "epochs, kept", [(1, [1]), (4, [1, 2, 3, 4]), (5, [1, 3, 5]), (12, [3, 6, 9, 12]), (13, [1, 5, 9, 13])]
+)
+def test_frames_are_thinned_to_at_most_four_with_the_last(epochs, kept):
+    assert list(gif.thin(range(1, epochs + 1), 4)) == kept
+
+
 @pytest.fixture
 def canvases(monkeypatch):
     """The figures that are saved."""
