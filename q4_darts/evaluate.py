@@ -35,13 +35,14 @@ def main(options: Options) -> dict:
 
     # Network, and the pictures of its data set.
     namer = Namer.load(options.checkpoint, runtime)
-    dataset = namer.trained["dataset"]
-    data = DataOptions(dataset, trained_folder(namer.trained, options.folder), namer.image_size)
+    trained = namer.options
+    dataset = trained["dataset"]
+    data = DataOptions(dataset, trained_folder(trained, options.folder), namer.image_size)
     with runtime.one_first(options.data_root, dataset):
-        parts = load(options.data_root, data, namer.trained["seed"])
+        parts = load(options.data_root, data, trained["seed"])
     test = parts["test"].to(runtime.device)
     check_classes(namer.classes, test.names)
-    shared = count_shared(parts["train"][: namer.trained["train_pictures"] or None], test)
+    shared = count_shared(parts["train"][: trained["train_pictures"] or None], test)
 
     # Test.
     predicted = namer.logits(test.images).argmax(1)

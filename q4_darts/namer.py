@@ -28,7 +28,7 @@ class Namer:
     classes: their names, in the order of the logits.
     image_size: side of the pictures it was trained on, in pixels.
     depth: what deep files were divided by in its training, 0 for 8 bits.
-    trained: the options of its training.
+    options: of its training.
     epoch: after which it was saved.
     name: of its run, or of the network in pretrained/.
     device: where it computes.
@@ -38,7 +38,7 @@ class Namer:
     classes: list[str]
     image_size: int
     depth: int
-    trained: dict[str, Any]
+    options: dict[str, Any]
     epoch: int
     name: str
     device: torch.device
@@ -56,7 +56,7 @@ class Namer:
             classes=loaded.facts["classes"],
             image_size=loaded.options["image_size"],
             depth=loaded.facts["depth"],
-            trained=loaded.options,
+            options=loaded.options,
             epoch=loaded.epoch,
             name=loaded.name,
             device=runtime.device,
@@ -65,7 +65,7 @@ class Namer:
     @property
     def title(self) -> str:
         """The run, its data and its epochs, for a figure or a page."""
-        return f"{self.name}, trained on {self.trained['dataset']}, epoch {self.epoch}"
+        return f"{self.name}, trained on {self.options['dataset']}, epoch {self.epoch}"
 
     @property
     def genotype(self) -> Genotype:
