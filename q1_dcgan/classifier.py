@@ -97,7 +97,7 @@ def trained_classifier(
         pass
 
     # Train, and check that it can judge.
-    fit(classifier, train, runtime)
+    train_judge(classifier, train, runtime)
     accuracy = float((judge(classifier, test.images)[1].argmax(1) == test.labels).float().mean())
     if accuracy < least:
         raise RunError(
@@ -123,7 +123,7 @@ def four_ways_up(pictures: LabelledImages) -> LabelledImages:
 
 
 @no_tf32()
-def fit(classifier: Classifier, train: LabelledImages, runtime: Runtime) -> None:
+def train_judge(classifier: Classifier, train: LabelledImages, runtime: Runtime) -> None:
     """Trains from scratch by the recipe, in fp32, whatever the seed and precision of the run are."""
     devices = [runtime.device] if runtime.device.type == "cuda" else []
     with torch.random.fork_rng(devices):

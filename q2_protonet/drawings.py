@@ -34,7 +34,7 @@ def read_ink(path: Path, invert: Invert = "auto") -> np.ndarray:
     if ink.max() < 1:
         raise RunError(f"{path} has no ink: all of it has one colour")
     stretched = (ink * (255 / ink.max())).round().astype(np.uint8)
-    return shrink(stretched)
+    return pad_and_scale(stretched)
 
 
 def separate_ink(grey: np.ndarray, invert: Invert = "auto") -> np.ndarray:
@@ -85,7 +85,7 @@ def has_light_ink(light: np.ndarray) -> bool:
     return bool(pieces[0] < pieces[1])
 
 
-def shrink(ink: np.ndarray) -> np.ndarray:
+def pad_and_scale(ink: np.ndarray) -> np.ndarray:
     """Pads ink (height, width) uint8 to a square and scales it: (28, 28) uint8."""
     height, width = ink.shape
     side = max(height, width)

@@ -34,11 +34,11 @@ def check_apart(files: dict[str, list[Files]], images: dict[str, Tensor], data_r
     memo = data_root / "cache" / f"apart-{name}.pt"
     if read_cache(memo).get("apart"):
         return
-    train = shrink(images["train"])
+    train = to_small(images["train"])
     for part in files:
         if part == "train":
             continue
-        for i, nearest in find_similar(shrink(images[part]), train):
+        for i, nearest in find_similar(to_small(images[part]), train):
             if are_same(files[part][i], files["train"][nearest]):
                 raise RunError(
                     f"{files[part][i][0]} is the training picture {files['train'][nearest][0]}: "
@@ -47,7 +47,7 @@ def check_apart(files: dict[str, list[Files]], images: dict[str, Tensor], data_r
     write_cache(memo, {"apart": True})
 
 
-def shrink(images: Tensor) -> Tensor:
+def to_small(images: Tensor) -> Tensor:
     """Scales pairs down, (n, 6, side, side) -> (n, 6 * 16 * 16)."""
     pieces = []
     for some in images.split(64):
@@ -59,7 +59,7 @@ def find_similar(small: Tensor, train: Tensor) -> list[tuple[int, int]]:
     """Lists the pairs that are similar to a training pair, each with the nearest one.
 
     Args:
-        small, train: as `shrink` gives them.
+        small, train: as `to_small` gives them.
     """
     spread = (train.view(-1, 6, SMALL**2).var(2, correction=0).sum(1) * SMALL**2).sqrt()
     distances, nearest = torch.cdist(small, train).min(1)

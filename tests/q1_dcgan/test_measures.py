@@ -77,7 +77,7 @@ def test_the_judge_is_checked(judged, digits):
 
 def test_the_judge_is_cached(judged, digits, monkeypatch):
     reference, root = judged
-    monkeypatch.setattr(judge_module, "fit", lambda *_: pytest.fail("the cache was not used"))
+    monkeypatch.setattr(judge_module, "train_judge", lambda *_: pytest.fail("the cache was not used"))
     again, facts = trained_classifier(digits, root, CPU)
     assert facts == reference.facts
     assert torch.equal(judge(again, digits["test"].images)[0], reference.test_features)
