@@ -187,7 +187,7 @@ def read_steps(steps: Path, points: int = 150) -> tuple[dict[str, np.ndarray], d
     return table, {name: np.convolve(values, window, "valid") for name, values in table.items()}
 
 
-def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -> None:
+def show(axis: Axes, image: np.ndarray, below: str = "") -> None:
     """Shows one image without axes, (height, width[, 3]), 0..1 or uint8, and a line of text below."""
     grey: dict[str, Any] = {"cmap": "gray_r", "vmin": 0} if image.ndim == 2 else {}
     axis.imshow(image, interpolation="nearest", **grey)
@@ -195,7 +195,7 @@ def show(axis: Axes, image: np.ndarray, below: str = "", color: str = "black") -
     axis.grid(False)
     axis.spines[:].set_visible(False)
     if below:
-        axis.set_xlabel(below, fontsize=9, color=color, labelpad=2)
+        axis.set_xlabel(below, fontsize=9, color="black", labelpad=2)
 
 
 @in_our_style
