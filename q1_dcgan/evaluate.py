@@ -33,13 +33,13 @@ from q1_dcgan.paper import PAPER
 
 def main(options: Options) -> dict:
     options = resolve(options)
+    extended = results_to_extend(options.checkpoint, QUESTION)
     runtime = start(options)
 
-    # The generator, and the results that its run has.
+    # The generator.
     painter = Painter.load(options.checkpoint, runtime)
     if options.nearest_neighbour and not painter.classes:
         raise UsageError("--nearest_neighbour needs a conditional generator: it draws pictures with labels")
-    extended = results_to_extend(options.checkpoint, QUESTION)
 
     # The pictures it was trained on, and their judge.
     reference = load_reference(painter, options, runtime)

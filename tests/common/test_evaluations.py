@@ -1,6 +1,7 @@
 """Evaluations go into their own run's results only, on the classes that were trained on."""
 
 import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -86,3 +87,15 @@ def test_pictures_that_moved_are_asked_for_by_their_flag(tmp_path):
         trained_folder(trained, None, "--pairs")
     assert trained_folder(trained, tmp_path, "--pairs") == tmp_path
     assert trained_folder(trained, None) is None
+
+
+@pytest.mark.parametrize("question", ["q1_dcgan", "q2_protonet", "q3_pix2pix", "q4_darts"])
+def test_damaged_results_are_refused_before_a_network_is_loaded(question, tmp_path, monkeypatch):
+    evaluate = importlib.import_module(f"{question}.evaluate")
+    monkeypatch.setattr(evaluate, "start", lambda *_: pytest.fail("it began"))
+    (tmp_path / "results.json").write_text("{")
+    checkpoint = tmp_path / "checkpoints" / "last.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    with pytest.raises(RunError, match="results.json"):
+        evaluate.main(evaluate.Options(checkpoint=checkpoint))
