@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from common import pretrained
 from common.cli import NEEDED, default_shown
@@ -131,8 +131,6 @@ class VerifyOptions:
     tolerance: Annotated[float, above(0)] = 0.005
     debug: bool = False  # show the whole traceback of an error
 
-    memory_advice: ClassVar[str] = "--device cpu"
-
 
 def resolve_verification(options: VerifyOptions) -> VerifyOptions:
     """Checks ranges and the device; raises UsageError."""
@@ -152,8 +150,6 @@ class ExportOptions:
     device: str = "auto"  # where to measure: cpu, cuda, cuda:1, mps; auto takes CUDA when there is one
     data_root: Path = Path("data")  # folder of the data sets, for the measures
     debug: bool = False  # show the whole traceback of an error
-
-    memory_advice: ClassVar[str] = "--device cpu"
 
 
 def resolve_export(options: ExportOptions) -> ExportOptions:
