@@ -28,10 +28,10 @@ from common.evaluations import add_evaluation, results_to_extend, trained_folder
 from common.statistics import print_rows
 from q2_protonet.challenge import LakeRun, lake_row, read_runs, within_alphabet_row
 from q2_protonet.few_shot import FewShot
-from q2_protonet.measures import UNTRAINED, accuracy_rows, add_to_names, beside_paper, embed
+from q2_protonet.measures import accuracy_rows, add_to_names, beside_paper, embed
 from q2_protonet.omniglot_dataset import Characters, load
 from q2_protonet.omniglot_files import find_omniglot
-from q2_protonet.paper import CHALLENGE
+from q2_protonet.paper import CHALLENGE, UNTRAINED
 from q2_protonet.protonet import ShiftAveraged, untrained_network
 
 

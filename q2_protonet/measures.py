@@ -16,7 +16,6 @@ from common.statistics import mean_row
 from q2_protonet.omniglot_dataset import Characters, prepare
 from q2_protonet.options import Episode
 from q2_protonet.paper import PAPER, REPORT, name_setting
-from q2_protonet.paper import UNTRAINED as UNTRAINED  # evaluate.py takes it from here
 from q2_protonet.prototypical_batch_sampler import PrototypicalBatchSampler
 from q2_protonet.prototypical_loss import prototypes_and_queries, prototypical_loss, squared_distances
 
@@ -123,7 +122,7 @@ def beside_paper(rows: list[dict]) -> list[dict]:
 
 
 def add_to_names(rows: list[dict], note: str) -> list[dict]:
-    """Returns the rows with a note at the end of their names, such as UNTRAINED."""
+    """Returns the rows with a note at the end of their names, such as paper.UNTRAINED."""
     return [row | {"name": row["name"] + note} for row in rows]
 
 

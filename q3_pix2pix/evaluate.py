@@ -33,9 +33,8 @@ from q3_pix2pix.figures import plot_triplets
 from q3_pix2pix.legend import Legend, find_colors
 from q3_pix2pix.mapper import Mapper, translate
 from q3_pix2pix.maps_dataset import Pairs, load
-from q3_pix2pix.measures import INFERENCE, PARTS
-
-L1_ONLY = "L1-only network, train-mode inference"
+from q3_pix2pix.measures import PARTS
+from q3_pix2pix.paper import INFERENCE, L1_ONLY
 
 
 def main(options: Options) -> list[dict]:

@@ -11,7 +11,6 @@ from common.device import no_tf32
 from common.statistics import mean_row
 from q3_pix2pix.legend import MapColors, on_legend, pixel_accuracy
 from q3_pix2pix.maps_dataset import Pairs
-from q3_pix2pix.paper import INFERENCE as INFERENCE  # evaluate.py takes it from here
 from q3_pix2pix.paper import MEAN_MAP, NEAREST_MAP
 
 

@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from common.errors import UsageError
-from q3_pix2pix import evaluate, paper
 from reproduction import log_reader, report, tables
 from reproduction.commands import with_seeds
 from reproduction.front_page import front_table, headline_rows
@@ -273,10 +272,6 @@ def test_the_names_of_rows_are_known_without_torch():
     """Tables take them from each paper.py, and their scripts do too, so that both change together."""
     code = "import sys, reproduction.layouts, reproduction.presets; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, check=True)
-
-
-def test_the_evaluations_of_pix2pix_call_the_control_as_the_tables_do():
-    assert evaluate.L1_ONLY == paper.L1_ONLY
 
 
 # Runs -------------------------------------------------------------------------------------------------------
