@@ -114,12 +114,14 @@ class RunFolder:
             )
 
     def _check_figures(self) -> None:
-        """Checks that a new run does not write into the pictures of a run in another --log_root."""
-        mixes = self.figures.is_dir() and any(self.figures.iterdir())
-        if mixes and not (self.options.overwrite or self.options.smoke):
+        """Checks that a new run in another --log_root leaves the pictures of the run in logs/ alone."""
+        usual = self.options.figure_root.parent / type(self.options).log_root
+        owner = usual / self.question / self.path.name
+        mixes = self.figures.exists() and (owner / "config.json").exists()
+        if mixes and not self.options.smoke:
             raise UsageError(
-                f"{self.figures} holds the pictures of a run that is not in {self.options.log_root}: give "
-                "another --figure_root or --run_name, or replace them with --overwrite"
+                f"{self.figures} holds the pictures of the run {owner}, which is not in --log_root "
+                f"{self.options.log_root}: give another --figure_root or --run_name"
             )
 
     def open(self, runtime: "Runtime", facts: dict) -> None:

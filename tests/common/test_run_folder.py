@@ -1,6 +1,7 @@
 """A run's folder: what it holds, never mixed into, taken by one process, kept until nothing can refuse."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -124,12 +125,20 @@ def test_pictures_of_a_run_in_another_log_root_are_not_mixed_with(options, tmp_p
     picture = options.figure_root / "q/a/curves.png"
     picture.write_bytes(b"of the first")
     elsewhere = replace(options, log_root=tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="a holds the pictures of a run that is not in .*elsewhere"):
-        train(elsewhere)
+    for asked in (elsewhere, replace(elsewhere, overwrite=True)):
+        with pytest.raises(UsageError, match="a holds the pictures of the run .*logs/q/a"):
+            train(asked)
     assert picture.read_bytes() == b"of the first"
     assert not (tmp_path / "elsewhere/q/a").exists()
     train(replace(elsewhere, figure_root=tmp_path / "other"))
     train(replace(elsewhere, run_name="b"))
+
+
+def test_a_run_whose_logs_were_deleted_can_be_made_again(options):
+    folder, _ = train(options)
+    (options.figure_root / "q/a/curves.png").write_bytes(b"of the first")
+    shutil.rmtree(folder)
+    train(options)
 
 
 def test_a_smoke_run_does_not_replace_another_run(options):
