@@ -104,6 +104,9 @@ def make_run(folder: Path, results: dict, config: dict) -> Run:
     # Options at their default say nothing: they may be newer than the run.
     usual = defaults(question, script)
     settings = {key: value for key, value in options.items() if key not in NOT_SETTINGS}
+    settings["precision"] = results["precision"]  # what auto meant there
+    if options.get("trainval"):
+        del settings["epochs"]  # they follow from another run
     unusual = {key: value for key, value in settings.items() if value != usual.get(key, ...)}
     experiment = f"{name} {leg['processes']} {json.dumps(unusual, sort_keys=True)}"
 

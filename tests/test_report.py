@@ -295,6 +295,20 @@ def test_the_scale_of_a_run_is_said(tmp_path, name):
     assert (run.mark, run.less) == (mark, less)
 
 
+def test_seeds_may_differ_in_how_their_precision_was_asked_for(tmp_path):
+    make_run(tmp_path, precision="auto")
+    make_run(tmp_path, "20w1s-seed1", precision="fp32", seed=1)
+    (experiment,) = over_seeds(read_runs(tmp_path)["q2_protonet"])
+    assert len(experiment.runs) == 2
+
+
+def test_seeds_on_train_and_validation_have_each_the_best_epochs_of_their_own_run(tmp_path):
+    make_run(tmp_path, "20w1s-trainval", trainval="20w1s", epochs=75)
+    make_run(tmp_path, "20w1s-trainval-seed1", trainval="20w1s-seed1", epochs=98, seed=1)
+    (experiment,) = over_seeds(read_runs(tmp_path)["q2_protonet"])
+    assert len(experiment.runs) == 2
+
+
 def test_seeds_of_one_experiment_are_one_row_with_mean_and_deviation(tmp_path):
     for seed, value in enumerate((90.0, 92.0, 91.0)):
         make_run(tmp_path, "20w1s" + (f"-seed{seed}" if seed else ""), value=value, seed=seed)
