@@ -150,15 +150,20 @@ class RunCheckpoints:
         """
         self.runtime.barrier()
         path = self.run.last.with_name(f"{name}.pt")
-        for file in (path, checkpoint.previous(path)):
-            if file == path or file.exists():
-                saved = checkpoint.load(file, self.run.question, self.architecture, self.runtime.device)
-                if saved["epoch"] == epoch:
-                    break
-        else:
+        before = checkpoint.previous(path)
+        file = path
+        saved = self._read(file)
+        if saved["epoch"] != epoch and before.exists():
+            file = before
+            saved = self._read(file)
+        if saved["epoch"] != epoch:
             raise RunError(f"{path} is of another epoch than {epoch}: start again with --overwrite")
         checkpoint.load_state(network, saved.get("model"), file)
         self.runtime.barrier()  # rank 0 may replace the file from here on
+
+    def _read(self, path: Path) -> dict:
+        """Reads a checkpoint of this run; errors as `checkpoint.load`."""
+        return checkpoint.load(path, self.run.question, self.architecture, self.runtime.device)
 
     def _save(self, name: str, epoch: int, **state: object) -> None:
         path = self.run.last.with_name(f"{name}.pt")

@@ -187,8 +187,9 @@ class RunFolder:
 
     def write_results(self, results: dict) -> None:
         """Writes results.json, with the evaluations that it has."""
-        kept = {"evaluations": self.evaluations} if self.evaluations else {}
-        write_json(self.results, results | kept)
+        if evaluations := self.evaluations:
+            results = results | {"evaluations": evaluations}
+        write_json(self.results, results)
 
     def note(self, facts: dict) -> None:
         """Adds facts to config.json."""
