@@ -32,13 +32,27 @@ def read(path: Path | str, question: str, device: torch.device | str = "cpu") ->
     return file, state
 
 
+class Recorded(dict):
+    """Options or facts of a training, as its checkpoint has them; what is missing is a clear error.
+
+    A checkpoint that another program wrote, or an older version, may lack an entry.
+    """
+
+    def __init__(self, file: Path, entries: dict):
+        super().__init__(entries)
+        self.file = file
+
+    def __missing__(self, key: str) -> object:
+        raise RunError(f"{self.file} is no checkpoint of this project: it does not record {key!r}")
+
+
 class Loaded(NamedTuple):
     """A network of a checkpoint, in eval mode, and the rest of the checkpoint."""
 
     network: Any
     architecture: dict
-    options: dict  # of its training
-    facts: dict  # what its training recorded, such as the classes' names
+    options: Recorded  # of its training
+    facts: Recorded  # what else its training recorded, such as the classes' names
     epoch: int
     rows: list[dict]  # its measures, of a network in pretrained/
     name: str  # of its run, or of the network in pretrained/
@@ -87,8 +101,8 @@ def load(
     return Loaded(
         network=network.eval(),
         architecture=state["architecture"],
-        options=state["options"],
-        facts=state["facts"],
+        options=Recorded(file, state["options"]),
+        facts=Recorded(file, state["facts"]),
         epoch=state["epoch"],
         rows=state.get("rows", []),
         name=run_name(Path(path)),

@@ -59,6 +59,15 @@ def test_a_checkpoint_names_its_options_and_facts(tmp_path):
         trained_network.load(tmp_path / "best.pt", "q", linear, "cpu")
 
 
+@pytest.mark.parametrize("part", ["options", "facts"])
+def test_an_entry_that_a_checkpoint_lacks_is_named(tmp_path, part):
+    save(tmp_path / "best.pt", {"width": 2}, model=linear(2).state_dict())
+    loaded = trained_network.load(tmp_path / "best.pt", "q", linear, "cpu")
+    with pytest.raises(RunError, match="best.pt is no checkpoint .*: it does not record 'scale'"):
+        getattr(loaded, part)["scale"]
+    assert getattr(loaded, part).get("legend") is None
+
+
 @pytest.mark.parametrize("dataset", ["../../x", "/etc", "a/b", "a\0"])
 def test_a_data_set_of_a_checkpoint_is_no_path(tmp_path, dataset):
     """Its name becomes that of a lock's file and of a folder."""
