@@ -4,7 +4,7 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,24 +102,21 @@ def short(name: str, most: int = 20) -> str:
 
 
 @in_our_style
-def curves(
-    metrics: Path, path: Path, title: str, best_epoch: int | None = None, panels: Panels | None = None
-) -> None:
+def curves(metrics: Path, path: Path, title: str, panels: Panels, best_epoch: int | None = None) -> None:
     """Draws metrics.csv, if it has anything to draw.
 
     Args:
         metrics: the CSV; its first column is the x axis.
         path: the PNG to write.
         title: above the whole figure.
+        panels: what to draw where it is there. Where a label ends in (%) the values are shares.
         best_epoch: marked by a line.
-        panels: what to draw where it is there (default: one panel per quantity, its `train_` and
-            `validation_` columns together). Where a label ends in (%) the values are shares.
     """
     table = {name: np.array(values) for name, values in read_table(metrics).items()}
     x_name = next(iter(table), "")
     x = table.pop(x_name, np.empty(0))
     there = {}
-    for label, lines in (panels or _panel_per_quantity(table)).items():
+    for label, lines in panels.items():
         drawn = {column: name for column, name in lines.items() if column in table}
         if drawn:
             there[label] = drawn
@@ -140,21 +137,6 @@ def curves(
             axis.legend()
     write_title(canvas, title)
     save(canvas, path)
-
-
-def _panel_per_quantity(columns: Iterable[str]) -> Panels:
-    """Returns a panel for each quantity, with its columns of the parts, such as `train_loss`, in one."""
-    panels: Panels = {}
-    for column in columns:
-        part, _, quantity = column.partition("_")
-        if part not in COLORS:
-            part = ""
-            quantity = column
-        label = quantity.replace("_", " ")
-        if "accuracy" in quantity:
-            label += " (%)"
-        panels.setdefault(label, {})[column] = part
-    return panels
 
 
 def _draw_panel(

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from common import gif, plots
+from common.epoch_files import epoch_files, epoch_of
 from common.json_files import read_json
 from common.labelled_images import LabelledImages
 from common.plot_style import in_our_style
@@ -84,7 +85,7 @@ def plot_run(folder: Path, figures: Path, title: str) -> None:
     """
     plot_curves(folder, figures, title)
     plot_losses(folder, figures, title)
-    sheets = sorted((folder / "samples").glob("epoch_*.png"))
+    sheets = epoch_files(folder / "samples", ".png")
     plot_samples(sheets, folder, figures, title)
     animate(sheets, figures / "samples.gif")
 
@@ -97,7 +98,7 @@ def plot_samples(sheets: Sequence[Path], folder: Path, figures: Path, title: str
         sheets: what `write_sheet` wrote after each epoch, in order.
     """
     # The epochs.
-    epochs = [int(path.stem.removeprefix("epoch_")) for path in sheets]
+    epochs = [epoch_of(sheet) for sheet in sheets]
     chosen = sorted({1, max(1, epochs[-1] // 2), epochs[-1]})
     images = [np.asarray(Image.open(sheets[epochs.index(epoch)])) for epoch in chosen]
     rows = len(images[0]) // SIZE
@@ -136,7 +137,7 @@ def animate(sheets: Sequence[Path], path: Path) -> None:
 
 def plot_curves(folder: Path, figures: Path, title: str) -> None:
     """Draws curves.png from metrics.csv."""
-    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=CURVES)
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, CURVES)
 
 
 @in_our_style

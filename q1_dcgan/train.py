@@ -26,6 +26,7 @@ from torch.optim import Adam, Optimizer
 from common.averaging import Average, averaged
 from common.batches import Batches, split_batch
 from common.device import Runtime, start
+from common.epoch_files import epoch_files, epoch_of
 from common.labelled_images import LabelledImages
 from common.replay import Replayed, replays
 from common.training import Training
@@ -234,7 +235,7 @@ def finish(training: Training, gan: GAN, reference: Reference) -> dict:
 
     # The first, middle and last epoch; `drawing` has the last one's weights again in the end.
     measured = {}
-    epochs = kept_epochs(training)
+    epochs = kept_epochs(training, gan)
     for epoch in epochs:
         training.load_network(f"epoch_{epoch}", gan.drawing, epoch)
         measured[epoch] = measure_now(gan.drawing)
@@ -257,10 +258,17 @@ def finish(training: Training, gan: GAN, reference: Reference) -> dict:
     return training.finish(results)
 
 
-def kept_epochs(training: Training) -> list[int]:
-    """Lists the first, middle and last epoch whose networks were kept; in a longer run, the nearest to it."""
+def kept_epochs(training: Training, gan: GAN) -> list[int]:
+    """Lists the first, middle and last epoch whose networks were kept; in a longer run, the nearest to it.
+
+    A run that is resumed with fewer epochs than it was begun with, all of them done, keeps its last one here.
+    """
+    checkpoints = training.folder / "checkpoints"
+    last = training.options.epochs
+    if not (checkpoints / f"epoch_{last}.pt").exists():
+        training.save_network(f"epoch_{last}", gan.drawing, last)
     training.runtime.barrier()  # until rank 0 has written the last network
-    kept = sorted(int(path.stem[6:]) for path in (training.folder / "checkpoints").glob("epoch_*.pt"))
+    kept = [epoch_of(file) for file in epoch_files(checkpoints, ".pt")]
     wanted = training.options.epochs // 2
     middle = min(kept, key=lambda epoch: abs(epoch - wanted))
     if middle != max(1, wanted):

@@ -64,7 +64,7 @@ def plot_curves(folder: Path, figures: Path, title: str, best_epoch: int | None)
         title: which names the run.
         best_epoch: the one chosen by validation; None with --trainval, where the last one is tested.
     """
-    plots.curves(folder / "metrics.csv", figures / "curves.png", title, best_epoch, CURVES)
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, CURVES, best_epoch)
 
 
 # A test episode ---------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from common import gif, plots
+from common.epoch_files import epoch_files
 from common.plot_style import in_our_style
 from common.rows import read_table
 from q3_pix2pix.legend import Legend
@@ -61,7 +62,7 @@ def plot_curves(folder: Path, figures: Path, title: str) -> None:
     """Draws curves.png from metrics.csv; losses of a discriminator that was not trained are left out."""
     measured = {name for name, values in read_table(folder / "metrics.csv").items() if any(values)}
     panels = {label: lines for label, lines in CURVES.items() if measured & lines.keys()}
-    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=panels)
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels)
 
 
 @in_our_style
@@ -97,7 +98,7 @@ def write_samples(path: Path, pairs: Tensor, outputs: Tensor) -> None:
 
 def write_gif(folder: Path, figures: Path) -> Path:
     """Writes samples.gif: the samples of at most MOST_FRAMES epochs, the last one among them."""
-    sheets = sorted((folder / "samples").glob("epoch_*.jpg"))
+    sheets = epoch_files(folder / "samples", ".jpg")
     frames = [Image.open(sheet) for sheet in gif.thin(sheets, MOST_FRAMES)]
     return gif.write_gif(frames, figures / "samples.gif", 400)
 

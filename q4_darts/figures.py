@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from common import gif, plots
+from common.epoch_files import epoch_files
 from common.json_files import read_json
 from common.plot_style import in_our_style
 from q4_darts.cell_figure import STATES, operation_name, plot_cells
@@ -65,7 +66,7 @@ def draw_training(folder: Path, figures: Path, genotype: Genotype, name: str, ti
         name: of the genotype.
         title: of the curves, which names the run.
     """
-    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=CURVES)
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, CURVES)
     plots.save(plot_cells(genotype, f"{folder.name}: the cells of {name}"), figures / "cells.png")
 
 
@@ -89,7 +90,7 @@ def draw_search(folder: Path, figures: Path, genotype: Genotype, epoch: int, tit
         genotype, epoch: the cell found, and after which epoch.
         title: which names the run.
     """
-    plots.curves(folder / "metrics.csv", figures / "curves.png", title, panels=CURVES)
+    plots.curves(folder / "metrics.csv", figures / "curves.png", title, CURVES)
     plots.save(plot_cells(genotype, f"{title}, after epoch {epoch}"), figures / "cells.png")
     plot_cells_gif(folder, figures / "cells.gif")
     plot_alphas(folder, figures / "alphas.png", title)
@@ -97,7 +98,7 @@ def draw_search(folder: Path, figures: Path, genotype: Genotype, epoch: int, tit
 
 def read_epochs(folder: Path) -> list[dict]:
     """Reads what a search wrote after each epoch: `epoch`, `normal`, `reduce`, and `weights` (2, 14, 8)."""
-    return [json.loads(file.read_text()) for file in sorted((folder / "genotypes").glob("epoch_*.json"))]
+    return [json.loads(file.read_text()) for file in epoch_files(folder / "genotypes", ".json")]
 
 
 @in_our_style

@@ -59,7 +59,7 @@ def test_any_class_can_stand_in_a_confusion_matrix(tmp_path, canvases, name):
 @NAMES
 def test_any_name_can_stand_in_a_title(tmp_path, canvases, name):
     write_rows(tmp_path / "metrics.csv", [{"epoch": i, "loss": i / 3} for i in range(1, 4)])
-    plots.curves(tmp_path / "metrics.csv", tmp_path / "a.png", f"run {name}")
+    plots.curves(tmp_path / "metrics.csv", tmp_path / "a.png", f"run {name}", {"loss": {"loss": ""}})
     assert_all_inside(canvases[0])
 
 
@@ -112,8 +112,15 @@ def write_metrics(path):
     return path
 
 
+PANELS = {
+    "accuracy (%)": {"train_accuracy": "train", "validation_accuracy": "validation"},
+    plots.LEARNING_RATE: {"learning_rate": ""},
+    "kept": {"kept": ""},
+}
+
+
 def test_curves_of_the_parts_share_a_panel_and_shares_are_in_percent(tmp_path, canvases):
-    plots.curves(write_metrics(tmp_path / "metrics.csv"), tmp_path / "a.png", "a run", best_epoch=2)
+    plots.curves(write_metrics(tmp_path / "metrics.csv"), tmp_path / "a.png", "a run", PANELS, best_epoch=2)
     accuracy, rate, kept = canvases[0].axes
     assert [axis.get_ylabel() for axis in canvases[0].axes] == ["accuracy (%)", "learning rate", "kept"]
     assert [text.get_text() for text in accuracy.get_legend().get_texts()] == [
@@ -128,14 +135,14 @@ def test_curves_of_the_parts_share_a_panel_and_shares_are_in_percent(tmp_path, c
 
 def test_panels_choose_the_columns_that_are_there(tmp_path, canvases):
     panels = {"pictures": {"kept": "", "lost": ""}, "nothing": {"absent": ""}}
-    plots.curves(write_metrics(tmp_path / "metrics.csv"), tmp_path / "a.png", "a run", panels=panels)
+    plots.curves(write_metrics(tmp_path / "metrics.csv"), tmp_path / "a.png", "a run", panels)
     assert [axis.get_ylabel() for axis in canvases[0].axes] == ["pictures"]
 
 
 @pytest.mark.parametrize("content", ["", "epoch\n1\n"])
 def test_metrics_without_anything_to_draw_make_no_figure(tmp_path, content):
     (tmp_path / "metrics.csv").write_text(content)
-    plots.curves(tmp_path / "metrics.csv", tmp_path / "a.png", "a run")
+    plots.curves(tmp_path / "metrics.csv", tmp_path / "a.png", "a run", PANELS)
     assert not (tmp_path / "a.png").exists()
 
 

@@ -24,7 +24,7 @@ def drawn(monkeypatch):
 
 def test_curves_show_the_measures_under_plain_names(drawn, tmp_path):
     metrics = ROOT / "logs/q1_dcgan/mnist/metrics.csv"
-    figures.plots.curves(metrics, tmp_path / "curves.png", "DCGAN", panels=figures.CURVES)
+    figures.plots.curves(metrics, tmp_path / "curves.png", "DCGAN", figures.CURVES)
     axes = drawn[0].axes
     labels = [(axis.get_xlabel(), axis.get_ylabel()) for axis in axes]
     assert labels == [("epoch", name) for name in figures.CURVES]

@@ -117,6 +117,10 @@ def test_a_longer_run_trains_on_and_says_what_stands_for_its_middle(cached, tmp_
     results = train.main(replace(options, epochs=4))
     assert results["epochs"] == 4
     assert list(results["figures"]) == [1, 2, 4, "raw generator"]
+    checkpoints = tmp_path / "q1_dcgan/a/checkpoints"
+    (checkpoints / "epoch_4.pt").unlink()  # as of a run of more epochs that is stopped here
+    assert train.main(replace(options, epochs=4))["rows"] == results["rows"]
+    assert (checkpoints / "epoch_4.pt").exists()
     results = train.main(replace(options, epochs=7))  # of 4 epochs the third was not kept
     assert "Frechet distance after epoch 2" in [row["name"] for row in results["rows"]]
     assert "epoch 3 was not kept: epoch 2" in (tmp_path / "q1_dcgan/a/train.log").read_text()
