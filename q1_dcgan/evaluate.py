@@ -54,7 +54,10 @@ def main(options: Options) -> dict:
     print_rows(rows)
     names = reference.parts["train"].names
     if labels is not None:
-        shares = [f"{name} {100 * measured[f'label_accuracy_{c}']:.1f} %" for c, name in enumerate(names)]
+        shares = []
+        for c, name in enumerate(names):
+            if (share := measured.get(f"label_accuracy_{c}")) is not None:  # few samples lack classes
+                shares.append(f"{name} {100 * share:.1f} %")
         print(f"label accuracy by class: {', '.join(shares)}")
 
     # Figures.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from common.device import Runtime, no_tf32
+from common.errors import RunError
 from common.labelled_images import LabelledImages
 from common.statistics import share_row
 from q1_dcgan.classifier import LEAST_ACCURACY, Classifier, judge, trained_classifier
@@ -47,8 +48,13 @@ class Reference:
         """Loads or trains the judge of a data set, and shows it the pictures as samples are seen.
 
         Raises:
-            RunError: the judge of MNIST is not good enough.
+            RunError: the judge of MNIST is not good enough; there are too few test pictures to compare with.
         """
+        if len(parts["test"]) < 2:
+            raise RunError(
+                f"the test part of {dataset} has {len(parts['test'])} picture: samples are compared with the "
+                "distribution of two or more, and a thousand or more make a sound measure"
+            )
         least = LEAST_ACCURACY if dataset == "mnist" else 0
         classifier, facts = trained_classifier(parts, data_root, runtime, least)
         seen = {name: as_sampled(part, image_size) for name, part in parts.items()}
@@ -58,10 +64,14 @@ class Reference:
         """Measures samples (n, 28, 28 [, 3]), as `measure` does."""
         return measure(self.classifier, self.test_features, images, labels)
 
-    def floor(self, samples: int, seed: int) -> float:
-        """Returns the Frechet distance of real training pictures, which perfect samples would get."""
+    def floor(self, samples: int, seed: int) -> dict:
+        """Returns the Frechet distance of real training pictures, which perfect samples would get, as a row.
+
+        There are as many of them as samples, or all where the training part has fewer.
+        """
         real = random_subset(self.parts["train"], samples, seed)
-        return frechet_distance(self.test_features, judge(self.classifier, real.images)[0])
+        distance = frechet_distance(self.test_features, judge(self.classifier, real.images)[0])
+        return distance_row(DISTANCE + REAL, distance) | {"count": f"{len(real):,} real pictures"}
 
 
 def sample(generator: Generator, count: int, seed: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
@@ -132,7 +142,8 @@ def measure(
     if labels is not None:
         right = (predicted == labels).double()
         figures["label_accuracy"] = float(right.mean())
-        figures |= {f"label_accuracy_{c}": float(right[labels == c].mean()) for c in range(classes)}
+        drawn = labels.unique().tolist()  # fewer samples than classes do not have them all
+        figures |= {f"label_accuracy_{c}": float(right[labels == c].mean()) for c in drawn}
     return figures
 
 
@@ -199,7 +210,7 @@ def distance_row(name: str, value: float) -> dict:
     return {"name": name, "value": round(value, 3), "unit": "to the test set"}
 
 
-def as_rows(figures: dict[str, float], floor: float, samples: int, epoch: str) -> list[dict]:
+def as_rows(figures: dict[str, float], floor: dict, samples: int, epoch: str) -> list[dict]:
     """Returns measures as rows of results.json.
 
     Args:
@@ -208,7 +219,7 @@ def as_rows(figures: dict[str, float], floor: float, samples: int, epoch: str) -
         samples: how many were measured.
         epoch: which weights drew the samples, in words.
     """
-    rows = [distance_row(DISTANCE, figures["frechet_distance"]), distance_row(DISTANCE + REAL, floor)]
+    rows = [distance_row(DISTANCE, figures["frechet_distance"]), floor]
     for name, key, factor, digits, unit in (
         ("class histogram, KL to uniform", "kl_to_uniform", 1, 5, "nats"),
         ("rarest class", "rarest_class", 1, 3, "times uniform"),
@@ -219,4 +230,5 @@ def as_rows(figures: dict[str, float], floor: float, samples: int, epoch: str) -
             rows.append({"name": name, "value": round(factor * figures[key], digits), "unit": unit})
     if "label_accuracy" in figures:
         rows.append(share_row(LABELS, round(figures["label_accuracy"] * samples), samples))
-    return [row | {"count": f"{samples:,} samples, {epoch}"} for row in rows]
+    measured_on = {"count": f"{samples:,} samples, {epoch}"}
+    return [row if row is floor else row | measured_on for row in rows]

@@ -118,8 +118,25 @@ def test_real_pictures_measure_as_real(judged, digits):
 def test_noise_is_farther_away_than_real_pictures(judged):
     reference, _ = judged
     noise = reference.measure(torch.randint(0, 256, (500, 28, 28), dtype=torch.uint8), None)
-    assert 0 < reference.floor(500, 0) < noise["frechet_distance"] / 5
+    floor = reference.floor(500, 0)
+    assert 0 < floor["value"] < noise["frechet_distance"] / 5
+    assert floor["count"] == "500 real pictures"
     assert "label_accuracy" not in noise
+
+
+def test_a_single_test_picture_is_refused_before_it_is_measured(digits, tmp_path):
+    """Its features have no covariance, and LAPACK ends the process on one of NaN."""
+    parts = {"train": digits["train"], "test": digits["test"][:1]}
+    with pytest.raises(RunError, match="the test part of folder has 1 picture: samples are compared"):
+        Reference.make(parts, "folder", 28, tmp_path, CPU)
+
+
+def test_fewer_samples_than_classes_have_no_accuracy_of_the_others(judged, digits):
+    reference, _ = judged
+    three = digits["test"][:3]
+    figures = reference.measure(three.images, three.labels)
+    per_class = [name for name in figures if name.startswith("label_accuracy_")]
+    assert sorted(per_class) == sorted(f"label_accuracy_{c}" for c in set(three.labels.tolist()))
 
 
 def test_class_figures_by_hand(monkeypatch):
@@ -135,7 +152,10 @@ def test_class_figures_by_hand(monkeypatch):
     assert (figures["rarest_class"], figures["commonest_class"]) == (0.5, 1.5)
     assert figures["confidence"] == pytest.approx(0.85)
     assert (figures["label_accuracy"], figures["label_accuracy_0"]) == (6 / 8, 2 / 3)
-    assert measures.as_rows(figures, 1.0, 8, "x")[-1]["interval"] == [40.93, 92.85]  # Wilson, 6 of 8
+    floor = {"name": "floor", "value": 1.0, "count": "3 real pictures"}
+    rows = measures.as_rows(figures, floor, 8, "x")
+    assert rows[-1]["interval"] == [40.93, 92.85]  # Wilson, 6 of 8
+    assert [row["count"] for row in rows[:3]] == ["8 samples, x", "3 real pictures", "8 samples, x"]
 
 
 def test_nearest_neighbours_against_a_loop():
