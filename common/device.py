@@ -68,8 +68,7 @@ def start(options: ScriptOptions) -> Runtime:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = not options.deterministic  # the shapes in training never change
-        torch.backends.cuda.matmul.allow_tf32 = asked == "tf32"
-        torch.backends.cudnn.allow_tf32 = asked == "tf32"
+        use_tf32(asked == "tf32")
     else:
         memory.keep_freed_memory()
     precision = choose_precision(asked, device)
@@ -121,6 +120,12 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         return "bf16" if computes_bf16(device) else "fp32"
     return name
+
+
+def use_tf32(allowed: bool) -> None:
+    """Lets a CUDA GPU compute fp32 products and convolutions in TF32, or no longer."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def computes_bf16(device: torch.device) -> bool:

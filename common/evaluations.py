@@ -1,11 +1,12 @@
 """Evaluations of a trained network: added to the results of its run, on the pictures it was trained on."""
 
+import sys
 from pathlib import Path
 
-from common import locks
 from common.errors import RunError, UsageError
 from common.folder_listing import one_form
 from common.json_files import read_json, write_json
+from common.locks import changing
 
 
 def results_to_extend(checkpoint: Path, question: str) -> Path | None:
@@ -44,7 +45,12 @@ def add_evaluation(path: Path | None, key: str, rows: list[dict], **more: object
     """
     if path is None:
         return
-    with locks.one_after_another(path.with_name(".evaluations.lock"), f"adds to {path}"):
+    with changing(path):
+        if not path.exists():
+            print(
+                f"{path} is gone, since its run goes on: the evaluation is shown here alone", file=sys.stderr
+            )
+            return
         results = read_json(path)
         evaluations = results.setdefault("evaluations", {})
         by_name = {row["name"]: row for row in rows_of(evaluations.get(key, [])) + rows}
@@ -76,6 +82,17 @@ def trained_folder(trained: dict, now: Path | None, flag: str = "--folder") -> P
             f"the pictures are no longer in {folder.absolute()}: give their place with {flag} DIR"
         )
     return folder
+
+
+def have_changed(facts: dict, part: str, sha256: str) -> bool:
+    """Returns whether a part of the data differs from the one that a network was trained with.
+
+    Args:
+        facts: of its training, whose "data" has the hash of every part; the first runs recorded none.
+        sha256: of the part as it is now.
+    """
+    recorded = facts.get("data", {}).get(part, {})
+    return recorded.get("sha256", sha256) != sha256
 
 
 def check_classes(known: list[str], there: list[str]) -> None:

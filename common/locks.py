@@ -77,6 +77,13 @@ def one_after_another(path: Path, work: str) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def changing(results: Path) -> Iterator[None]:
+    """Lets train.py and evaluate.py change the results.json of a run one after another."""
+    with one_after_another(results.with_name(".evaluations.lock"), f"writes {results}"):
+        yield
+
+
 def _wait(lock: filelock.BaseFileLock) -> None:
     """Waits for a lock whose process lives, and a little for any other."""
     began = time.monotonic()

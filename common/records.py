@@ -64,5 +64,5 @@ def progress_bar(name: str, done: int, count: int, shown: bool) -> tqdm:
 def write_log(folder: Path, message: str) -> None:
     """Shows a line above the progress bar, and adds it to train.log with the time."""
     tqdm.write(message)
-    with open(folder / "train.log", "a") as file:
+    with open(folder / "train.log", "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {message}\n")

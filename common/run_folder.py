@@ -187,9 +187,15 @@ class RunFolder:
 
     def write_results(self, results: dict) -> None:
         """Writes results.json, with the evaluations that it has."""
-        if evaluations := self.evaluations:
-            results = results | {"evaluations": evaluations}
-        write_json(self.results, results)
+        with locks.changing(self.results):
+            if evaluations := self.evaluations:
+                results = results | {"evaluations": evaluations}
+            write_json(self.results, results)
+
+    def remove_results(self) -> None:
+        """Deletes results.json, which is that of a network that changes now."""
+        with locks.changing(self.results):
+            self.results.unlink()
 
     def note(self, facts: dict) -> None:
         """Adds facts to config.json."""
@@ -264,13 +270,21 @@ class RunFolder:
             changed.append(f"it ran on {leg['processes']} processes, now {self.runtime.world}")
         if changed:
             raise UsageError(f"--resume needs the options and data the run began with: {'; '.join(changed)}")
-        began = self.before["options"]["start_from"]
-        self.options = dataclasses.replace(self.options, start_from=began and Path(began))
-        if leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu"):
-            self.warnings.append(
-                f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with other "
-                "random numbers and no longer repeats an undisturbed run to the bit"
-            )
+        before = self.before["options"]
+        began = before["start_from"]
+        self.options = dataclasses.replace(
+            self.options,
+            start_from=began and Path(began),
+            precision=before.get("precision", self.options.precision),
+        )
+        if leg["device"] == self.runtime.device_name:
+            return
+        other_kind = leg["device"].startswith("CPU") != (self.runtime.device.type == "cpu")
+        what = "random numbers" if other_kind else "rounding"
+        self.warnings.append(
+            f"the run moves from {leg['device']} to {self.runtime.device_name}: it continues with other "
+            f"{what} and no longer repeats an undisturbed run to the bit"
+        )
 
     def _changed_facts(self) -> list[str]:
         """Says which facts, such as the data's fingerprint, differ from those the run began with."""

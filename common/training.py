@@ -269,7 +269,7 @@ class Training:
         if self.run.results.exists():
             if self.run.evaluations:
                 self.log("the run goes on: what evaluate.py measured before is no longer in results.json")
-            self.run.results.unlink()
+            self.run.remove_results()
 
     @property
     def _steps_done(self) -> int:

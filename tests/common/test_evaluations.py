@@ -9,7 +9,14 @@ import sys
 import pytest
 
 from common.errors import RunError, UsageError
-from common.evaluations import add_evaluation, check_classes, results_to_extend, rows_of, trained_folder
+from common.evaluations import (
+    add_evaluation,
+    check_classes,
+    have_changed,
+    results_to_extend,
+    rows_of,
+    trained_folder,
+)
 from tests.conftest import ROOT
 
 
@@ -50,6 +57,21 @@ def test_a_second_evaluation_keeps_the_rows_that_it_has_not_measured(tmp_path, m
     kept = json.loads(results.read_text())["evaluations"]["last.pt"]
     assert rows_of(kept) == [{"name": "a", "value": 3}, {"name": "b", "value": 2}]
     assert not more or kept["parameters"] == 7
+
+
+def test_an_evaluation_of_a_run_that_went_on_meanwhile_is_shown_alone(tmp_path, capsys):
+    add_evaluation(tmp_path / "results.json", "last.pt", [])
+    assert "is gone, since its run goes on" in capsys.readouterr().err
+    assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    "facts, changed",
+    [({}, False), ({"data": {"pictures": 3}}, False), ({"data": {"train": {"sha256": "a"}}}, False)]
+    + [({"data": {"train": {"sha256": "b"}}}, True)],
+)
+def test_data_that_changed_since_the_training_are_known_by_their_hash(facts, changed):
+    assert have_changed(facts, "train", "a") == changed
 
 
 def test_evaluations_side_by_side_lose_nothing(tmp_path):

@@ -1,5 +1,6 @@
 """A run goes on with the options, data, processes and precision it began with, also after a power cut."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from common import checkpoint, device, resumed_precision
 from common.device import Runtime
 from common.errors import RunError, Stopped, UsageError
 from common.run_folder import RunFolder
-from tests.common.made_up_training import CPU, Learner, OptionsOfASchedule, config_of, enter, legs_of, train
+from tests.common.made_up_training import Learner, OptionsOfASchedule, config_of, enter, legs_of, train
 
 
 def test_resuming_a_run_that_is_not_there_names_those_that_are(options):
@@ -59,14 +60,15 @@ def test_another_number_of_processes_is_refused(options):
         train(replace(options, resume=True))
 
 
-def test_a_cpu_stays_a_cpu_however_many_threads_it_has(options, monkeypatch):
+def test_another_number_of_threads_is_said_to_round_otherwise(options, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert CPU.device_name == "CPU, 1 thread"
-    train(options)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert CPU.device_name == "CPU, 2 threads"
-    folder, _ = train(replace(options, resume=True))
+    folder, _ = train(options)
+    train(replace(options, resume=True))
     assert "warning" not in (folder / "train.log").read_text()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    train(replace(options, resume=True))
+    said = "warning: the run moves from CPU, 1 thread to CPU, 2 threads: it continues with other rounding"
+    assert said in (folder / "train.log").read_text()
 
 
 PRECISIONS = [("bf16", "fp32"), ("fp32", "bf16")]
@@ -88,6 +90,24 @@ def test_a_resumed_run_keeps_the_precision_it_began_with(options, capsys, monkey
     said = capsys.readouterr().out
     assert f"the run began in {began} and goes on in it; --precision auto means {here} here" in said
     assert ("no instructions for bf16" in said) == (began == "bf16")
+
+
+def test_a_cpu_goes_on_in_fp32_from_tf32(options, capsys, monkeypatch):
+    monkeypatch.setattr(device, "computes_bf16", lambda _: True)
+    with pytest.raises(Stopped):
+        train(options, stop_at=(1, 2), runtime=Runtime(torch.device("cpu"), precision="tf32"))
+    runtime = Runtime(torch.device("cpu"), precision="bf16")
+    train(replace(options, resume=True), runtime=runtime)
+    assert runtime.precision == "fp32"
+    assert "began in tf32, which only a CUDA GPU has: it goes on in fp32" in capsys.readouterr().out
+
+
+def test_a_run_that_went_on_without_its_precision_goes_on_with_it_again(options):
+    first = replace(options, precision="fp32")
+    train(first)
+    train(replace(options, resume=True))
+    train(replace(first, resume=True))
+    assert json.loads(config_of(options).read_text())["options"]["precision"] == "fp32"
 
 
 def test_another_precision_is_refused_when_it_is_asked_for(options):

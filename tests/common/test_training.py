@@ -12,6 +12,7 @@ from common.batches import split_batch
 from common.device import Runtime
 from common.errors import RunError, Stopped, UsageError
 from common.evaluations import add_evaluation
+from common.records import write_log
 from common.rows import read_table
 from tests.common.made_up_training import CPU, STEPS, Options, enter, train
 
@@ -164,3 +165,9 @@ def test_out_of_memory_says_what_helps_and_what_is_kept(options, monkeypatch):
     with pytest.raises(RunError, match="smaller --batch_size, .*What was trained is kept.*--resume"):
         with enter(replace(options, run_name="b", resume=True)):
             raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_path_that_is_not_utf8_can_be_logged(tmp_path):
+    name = os.fsdecode(b"letters\xe9")
+    write_log(tmp_path, f"pictures in {name}")
+    assert r"pictures in letters\udce9" in (tmp_path / "train.log").read_text()
