@@ -123,6 +123,14 @@ class Processes:
             return flag
         return bool(self.mean(torch.tensor(float(flag), device=self.device)) > 0)
 
+    def from_rank_0(self, value: float) -> float:
+        """Returns rank 0's number on every process; all must call it."""
+        if self.world == 1:
+            return value
+        told = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.broadcast(told, 0)
+        return float(told)
+
     def barrier(self) -> None:
         """Waits until every process has come this far."""
         if self.world > 1:

@@ -54,7 +54,6 @@ class Loaded(NamedTuple):
     options: Recorded  # of its training
     facts: Recorded  # what else its training recorded, such as the classes' names
     epoch: int
-    rows: list[dict]  # its measures, of a network in pretrained/
     name: str  # of its run, or of the network in pretrained/
 
 
@@ -104,7 +103,6 @@ def load(
         options=Recorded(file, state["options"]),
         facts=Recorded(file, state["facts"]),
         epoch=state["epoch"],
-        rows=state.get("rows", []),
         name=run_name(Path(path)),
     )
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 import common  # noqa: F401  # isort: skip
 
 from common import cli
-from q2_protonet.options import QUESTION, WHOLE_OMNIGLOT, DataOptions, describe
+from q2_protonet.options import QUESTION, WHOLE_OMNIGLOT, DataOptions, describe, warn_of_start
 from q2_protonet.options import EvaluateOptions as Options
 from q2_protonet.options import resolve_evaluation as resolve
 
@@ -24,7 +24,7 @@ from torch import nn
 
 from common.device import Runtime, start
 from common.errors import UsageError
-from common.evaluations import add_evaluation, results_to_extend, trained_folder
+from common.evaluations import add_evaluation, have_changed, results_to_extend, trained_folder
 from common.statistics import print_rows
 from q2_protonet.challenge import LakeRun, lake_row, read_runs, within_alphabet_row
 from q2_protonet.few_shot import FewShot
@@ -66,18 +66,34 @@ def choose_data(trained: dict, options: Options) -> DataOptions:
     return data
 
 
-def load_part(data: DataOptions, trained: dict, options: Options, runtime: Runtime) -> Characters | None:
+def load_part(data: DataOptions, few_shot: FewShot, options: Options, runtime: Runtime) -> Characters | None:
     """Loads the part to test on; None where only Lake's runs are asked for.
 
     Raises:
-        UsageError: as `check_unseen`.
+        UsageError: as `check_unseen` and `check_division`.
     """
     if options.lake_runs and not options.within_alphabet:
         return None
+    trained = few_shot.options
     with runtime.one_first(options.data_root, data.dataset):
         check_unseen(data, trained, options)
         parts = load(options.data_root, data, trained["seed"])
+    if data.dataset == "folder" and not options.folder and data.no_rotations == trained["no_rotations"]:
+        check_division(few_shot, parts["train"], data)
     return parts[options.part].to(runtime.device)
+
+
+def check_division(few_shot: FewShot, train: Characters, data: DataOptions) -> None:
+    """Checks that a folder of drawings is still the one that was divided into parts at training.
+
+    Raises:
+        UsageError: its training part has changed.
+    """
+    if have_changed(few_shot.facts, "train", train.facts()["sha256"]):
+        raise UsageError(
+            f"the drawings in {data.folder} have changed since the training. Divided anew, they may have "
+            f"classes that were trained on in every part; --folder {data.folder} tests on them nevertheless"
+        )
 
 
 def check_unseen(data: DataOptions, trained: dict, options: Options) -> None:
@@ -163,7 +179,9 @@ def main(options: Options) -> list[dict]:
     data = choose_data(trained, options)
     where = f"{options.part} part of {describe(data)}"
     print(f"{options.checkpoint}: epoch {few_shot.epoch}, {where}")
-    part = load_part(data, trained, options, runtime)
+    part = load_part(data, few_shot, options, runtime)
+    if text := warn_of_start(data.dataset, trained.get("start_from")):
+        print(text, file=sys.stderr)
     runs = read_runs(options.lake_runs) if options.lake_runs else []
     cited = data.dataset == "omniglot" and data.split in WHOLE_OMNIGLOT and options.part == "test"
 

@@ -16,6 +16,8 @@ from q2_protonet.options import QUESTION
 from q2_protonet.protonet import ProtoNet
 from q2_protonet.prototypical_loss import squared_distances
 
+PARTS = ("average", "model")  # of last.pt, which has both where the weights are averaged
+
 
 class Support(NamedTuple):
     """Classes by their examples.
@@ -62,8 +64,8 @@ class FewShot:
         self.network: ProtoNet = loaded.network
         self.architecture = loaded.architecture
         self.options = loaded.options  # of its training
+        self.facts = loaded.facts
         self.epoch = loaded.epoch
-        self.rows = loaded.rows
         self.name = loaded.name
         self.device = device
         # The limit of "none of these", as `measures.calibrate_unknown`; None of a network without one.
@@ -76,13 +78,13 @@ class FewShot:
         Raises:
             RunError: as `trained_network.load`.
         """
-        return cls(trained_network.load(checkpoint, QUESTION, ProtoNet, runtime.device), runtime.device)
+        loaded = trained_network.load(checkpoint, QUESTION, ProtoNet, runtime.device, PARTS)
+        return cls(loaded, runtime.device)
 
     @property
     def title(self) -> str:
         """The network in words: its run, its data, and the epoch."""
-        run = self.options.get("run_name") or self.name
-        return f"{run}, {self.options['dataset']} data, epoch {self.epoch}"
+        return f"{self.name}, {self.options['dataset']} data, epoch {self.epoch}"
 
     def require_unknown(self) -> float:
         """Returns the limit of "none of these".

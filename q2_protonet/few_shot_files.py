@@ -47,7 +47,7 @@ def find_queries(paths: Sequence[Path], classes: Container[str], unknown: bool) 
         if not path.exists():
             raise UsageError(f"--query {path} does not exist")
         if not path.is_dir():
-            queries[path] = ""
+            queries.setdefault(path, "")  # a folder may have named its class already
             continue
         for inner in list_folders(path):
             name = one_form(inner.name)
@@ -56,7 +56,8 @@ def find_queries(paths: Sequence[Path], classes: Container[str], unknown: bool) 
                 queries |= dict.fromkeys(list_images(inner), label)
             else:
                 say_once(f"left out: {inner}, no class of --support")
-        queries |= dict.fromkeys(list_images(path, folders_too=True), "")
+        for image in list_images(path, folders_too=True):
+            queries.setdefault(image, "")
     if not queries:
         raise UsageError("no images (.png, .jpg, ...) in --query")
     return queries

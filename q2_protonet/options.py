@@ -77,6 +77,16 @@ def describe(data: DataOptions) -> str:
     return f"{data.dataset} {data.folder}" if data.folder else data.dataset
 
 
+def warn_of_start(dataset: str, start_from: object) -> str:
+    """Returns a warning where a test on Omniglot may show what the starting network has seen; else ""."""
+    if dataset != "omniglot" or not start_from:
+        return ""
+    return (
+        f"warning: the training starts from {start_from}: if that network was trained on another split, it "
+        "has seen some of the characters that are tested"
+    )
+
+
 # train.py ---------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's 
 import common  # noqa: F401  # isort: skip
 
 from common import cli
-from q2_protonet.options import QUESTION, WHOLE_OMNIGLOT, describe, resolve
+from q2_protonet.options import QUESTION, WHOLE_OMNIGLOT, describe, resolve, warn_of_start
 from q2_protonet.options import TrainOptions as Options
 
 if __name__ == "__main__":  # the command line is answered before torch is imported, which takes seconds
@@ -153,6 +153,7 @@ def train(training: Training, learner: Learner, parts: dict[str, Characters], op
                 options.seed,
             )
             row |= {"validation_loss": loss, "validation_accuracy": score}
+            score = runtime.from_rank_0(score)  # every process has BatchNorm statistics of its own
         training.write_epoch(row | {"learning_rate": learner.scheduler.get_last_lr()[0]})
         learner.scheduler.step()
 
@@ -232,6 +233,8 @@ def main(options: Options) -> dict:
 
     # Train and measure; the training loads, saves, records and stops.
     with Training(QUESTION, options, runtime, learner, facts, best=-1.0, best_epoch=0) as training:
+        if text := warn_of_start(options.dataset, training.options.start_from):
+            training.log(text)
         classes = len(parts["train"])
         training.log(f"{training.folder}: {classes} classes of {describe(options)}, {training.where}")
         train(training, learner, parts, options)

@@ -217,6 +217,7 @@ def validate(
 
 def keep_best(training: Training, gan: GAN, l1: float, epoch: int) -> None:
     """Keeps the network with the least L1 on the validation pairs as best.pt."""
+    l1 = training.runtime.from_rank_0(l1)  # to the last bit, so that all processes agree
     if l1 < training.position.best:
         training.position.best = l1
         training.position.best_epoch = epoch

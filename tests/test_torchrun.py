@@ -186,6 +186,19 @@ def test_a_worker_ends(roots, tmp_path, command, number, restarts, status):
         assert errors.count("Stopped and saved at epoch") == 2  # both, and the one that was not asked
 
 
+def test_processes_agree_on_the_best_epoch(roots, tmp_path):
+    """Each has BatchNorm statistics of its own, and with them another validation accuracy."""
+    command = [*TORCHRUN, *EPISODES.split(), *"--dataset synthetic --device cpu --precision fp32".split()]
+    command += [*"--epochs 8 --run_name a".split(), *roots]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "logs/q2_protonet/a"
+    results = json.loads((folder / "results.json").read_text())
+    validated = read_table(folder / "metrics.csv")["validation_accuracy"]
+    assert results["best_validation_accuracy"] == max(validated)
+    assert results["best_epoch"] == 1 + validated.index(max(validated))
+
+
 REFUSALS = {  # what is refused -> the status, and what is said
     "no such run": (["--dataset", "synthetic", "--resume"], 2, "--resume: there is no run"),
     "no data": (["--dataset", "folder", "--folder", "{0}"], 1, "no images in"),

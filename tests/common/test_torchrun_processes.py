@@ -27,6 +27,7 @@ assert all((parameter.grad == 2).all() for parameter in model.parameters())
 assert runtime.on_any_rank(runtime.rank == 1)
 assert not runtime.on_any_rank(False)
 assert runtime.mean(torch.tensor([float(runtime.rank)])) == 0.5
+assert runtime.from_rank_0(0.1 + runtime.rank) == 0.1
 torch.distributed.destroy_process_group()
 """
 

@@ -1,12 +1,17 @@
 import contextlib
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from common.device import Runtime
 from common.errors import RunError, UsageError
 from q2_protonet import evaluate
+from q2_protonet.few_shot import FewShot
+from q2_protonet.omniglot_dataset import synthetic_characters
 from q2_protonet.omniglot_files import Division
-from q2_protonet.options import DataOptions, EvaluateOptions
+from q2_protonet.options import DataOptions, EvaluateOptions, warn_of_start
 from tests.q2_protonet.conftest import results_of, run
 
 SETTINGS = ["5-way 1-shot", "5-way 5-shot", "20-way 1-shot", "20-way 5-shot"]
@@ -53,6 +58,16 @@ def test_a_missing_checkpoint():
         run(evaluate, "--checkpoint", "nowhere.pt")
 
 
+def test_the_averaged_weights_of_last_pt_are_tested(trained):
+    last = trained / "logs/q2_protonet/a/checkpoints/last.pt"
+    state = torch.load(last)
+    averaged = FewShot.load(last, Runtime(torch.device("cpu"))).network.state_dict()
+    for name, weights in averaged.items():
+        assert torch.equal(weights, state["average"][f"module.{name}"])
+    name = next(name for name in averaged if name.endswith("conv.weight"))
+    assert not torch.equal(averaged[name], state["model"][name])
+
+
 def test_the_untrained_control_is_of_the_run(best, trained):
     folder = trained / "logs/q2_protonet/a"
     asked = json.loads((folder / "config.json").read_text())["options"]
@@ -63,6 +78,21 @@ def test_the_untrained_control_is_of_the_run(best, trained):
     own = results["rows"][1]
     again = [row for rows in results["evaluations"].values() for row in rows if row["name"] == own["name"]]
     assert own["name"].endswith("untrained network") and again == [own]
+
+
+def test_a_folder_that_changed_since_the_training_is_refused(tmp_path):
+    """Divided anew, its parts may hold what was trained on."""
+    train = synthetic_characters(0, 4, 2)
+    trained = SimpleNamespace(facts={"data": {"train": train.facts()}})
+    data = DataOptions(dataset="folder", folder=tmp_path)
+    evaluate.check_division(trained, train, data)
+    with pytest.raises(UsageError, match="have changed since the training. .* --folder .* nevertheless"):
+        evaluate.check_division(trained, synthetic_characters(1, 4, 2), data)
+
+
+def test_a_start_from_another_network_is_said_where_its_characters_may_be_tested():
+    assert "starts from old.pt: if that network was" in warn_of_start("omniglot", "old.pt")
+    assert warn_of_start("omniglot", None) == warn_of_start("folder", "old.pt") == ""
 
 
 PARTS = {

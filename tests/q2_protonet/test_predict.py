@@ -120,6 +120,13 @@ def test_folders_of_classes_give_the_accuracy_and_a_confusion_matrix(best, pictu
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
 
 
+def test_a_picture_that_is_named_twice_keeps_the_class_of_its_folder(best, pictures, capsys):
+    queries = [pictures / "query", pictures / "query/class1/1.png", pictures / "query/class1"]
+    once = predict_table(best, pictures, "--query", pictures / "query")
+    twice = predict_table(best, pictures, "--query", *queries)
+    assert twice == once
+
+
 def test_far_queries_are_called_unknown(best, pictures):
     rows = predict_table(best, pictures, "--query", pictures / "query", "--unknown")
     assert len(rows) == 12
