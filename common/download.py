@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from common.errors import RunError
+from common.notices import say_once
 from common.provenance import script_here
 
 # Limits of a .tar.gz; pix2pix's maps have 2,200 files of 0.25 GB.
@@ -86,10 +87,18 @@ def unpacked(url: str, packed: Path, md5: str, count: int, name: str, files: str
         count: how many images the folder holds, at any depth.
 
     Raises:
-        RunError: as `fetch` and `extract`.
+        RunError: as `fetch` and `extract`; the folder holds more images than the archive.
     """
     target = packed.with_suffix("")
-    if sum(1 for _ in target.rglob("*.png")) != count:
+    there = sum(1 for _ in target.rglob("*.png"))
+    if there > count:
+        raise RunError(
+            f"{target} holds {there:,} .png files, and {packed.name} has {count:,}: move those that do not "
+            "belong to it away"
+        )
+    if there < count:
+        if there:
+            say_once(f"{target} holds {there:,} of {count:,} images: it is unpacked again, as a whole")
         fetch(url, packed, md5, name, files)
         extract(packed, target.name, target)
     return target

@@ -232,8 +232,17 @@ def test_an_archive_is_fetched_and_unpacked_once(served, letters):
     assert served[1] == ["letters.zip"]
 
 
-def test_an_archive_whose_images_are_not_all_there_is_unpacked_again(letters):
+def test_an_archive_whose_images_are_not_all_there_is_unpacked_again(letters, capsys):
     folder = download.unpacked(*letters)
     (folder / "a/1.png").unlink()
     download.unpacked(*letters)
     assert (folder / "a/1.png").read_bytes() == b"1"
+    assert "holds 1 of 2 images: it is unpacked again" in capsys.readouterr().err
+
+
+def test_a_users_own_image_among_those_of_an_archive_is_left_alone(letters):
+    folder = download.unpacked(*letters)
+    (folder / "a/mine.png").write_bytes(b"mine")
+    with pytest.raises(RunError, match="letters holds 3 .png files, and letters.zip has 2: move those"):
+        download.unpacked(*letters)
+    assert (folder / "a/mine.png").read_bytes() == b"mine"
