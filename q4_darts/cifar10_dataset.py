@@ -164,8 +164,9 @@ def augment(images: Tensor, generator: torch.Generator, cutout: int = 0, padding
     x = normalise(crop_and_mirror(padded, size, generator))
     if cutout:
         middle = torch.randint(0, size, (2, n, 1), generator=generator, device=images.device)
-        offset = torch.arange(size, device=images.device) - middle
-        rows, columns = (offset >= -(cutout // 2)) & (offset < cutout // 2)  # (n, size) each
+        first = middle - cutout // 2
+        pixel = torch.arange(size, device=images.device)
+        rows, columns = (pixel >= first) & (pixel < first + cutout)  # (n, size) each
         x = x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0)
     return x
 

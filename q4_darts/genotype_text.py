@@ -37,7 +37,7 @@ def short_name(text: str) -> str:
     if "Genotype(" in text:
         return "pasted"
     path = Path(text)
-    return path.parent.name if path.name == "genotype.json" else path.stem
+    return path.absolute().parent.name if path.name == "genotype.json" else path.stem
 
 
 def shown_name(text: str) -> str:

@@ -49,6 +49,13 @@ def test_cutout_area():
     assert ((x == 0).any(1) == (x == 0).all(1)).all()
 
 
+@pytest.mark.parametrize("side", [1, 5, 8])
+def test_a_cutout_has_the_side_that_was_asked_for(side):
+    images = torch.full((200, 32, 32, 3), 200, dtype=torch.uint8)
+    x = augment(images, torch.Generator().manual_seed(0), cutout=side, padding=0)
+    assert (x == 0).all(1).sum((1, 2)).max() == side * side
+
+
 def test_halves_are_disjoint_and_whole():
     train = draw_shapes(101, 0)
     train.labels = torch.arange(101)

@@ -5,7 +5,7 @@ import pytest
 
 from common.errors import RunError, UsageError
 from q4_darts import genotypes
-from q4_darts.genotype_text import read
+from q4_darts.genotype_text import read, short_name
 from q4_darts.genotypes import DARTS_V2, Genotype, check, derive, edge_index, random_genotype, save
 from q4_darts.model import Network
 
@@ -48,6 +48,12 @@ def test_json_round_trip_names_and_seeds(tmp_path):
     save(DARTS_V2, tmp_path / "g.json")
     assert read(str(tmp_path / "g.json")) == DARTS_V2 == read("DARTS_V2")
     assert read("random:7") == random_genotype(7)
+
+
+def test_a_search_inside_of_its_own_folder_still_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "search-20").mkdir()
+    monkeypatch.chdir(tmp_path / "search-20")
+    assert short_name("genotype.json") == short_name("../search-20/genotype.json") == "search-20"
 
 
 WRONG = ["", "[]", "{}", '{"normal": 3, "reduce": 4}', "__import__('os').system('true')"]
