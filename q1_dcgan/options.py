@@ -149,13 +149,9 @@ def check_memory(flag: str, count: int, helps: str = "give a smaller number") ->
 
 
 def default_name(options: TrainOptions) -> str:
-    """Returns the name of a run that was given none."""
-    name = options.dataset
-    if options.conditional:
-        name += "-conditional"
-    if options.image_size == 64:
-        name += "-64"
-    return name
+    """Returns a name for the run's folder, such as "mnist-28x28-conditional"."""
+    name = f"{options.dataset}-{options.image_size}x{options.image_size}"
+    return f"{name}-conditional" if options.conditional else name
 
 
 @dataclass
