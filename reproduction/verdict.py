@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 Better = Literal["higher", "lower"]
 
 REPRODUCED = "reproduced"
-MOSTLY = "mostly"
+MOSTLY = "partly reproduced"
 REDUCED = "reduced"
 NOT_SHOWN = "not shown yet"
 MEANINGS = {

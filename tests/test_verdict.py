@@ -43,7 +43,7 @@ def test_the_papers_number_is_reached_within_the_interval():
 
 VERDICTS = {
     "reproduced": [judge(row(95.9, 0.2)), judge(row(98.0))],
-    "mostly": [judge(row(95.0, 0.2)), judge(row(95.0), paper=None)],
+    "partly reproduced": [judge(row(95.0, 0.2)), judge(row(95.0), paper=None)],
     "reduced": [judge(row(95.9, 0.2), full_size=False), judge(row(52.0, 0.5), full_size=False)],
     "not shown yet": [
         judge(None),

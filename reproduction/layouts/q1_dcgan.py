@@ -14,10 +14,10 @@ LAYOUT = Layout(
     full_size={"q1_dcgan/train.py": (Size("epochs", 15, "epochs"), Size("base_channels", 64, "channels"))},
     stand_ins={"fashion_mnist": "Fashion-MNIST in place of MNIST"},
     headline=Headline(
-        measure="error of a nearest-neighbour classifier that knows only 50,000 samples, %, lower is better",
+        measure="test error of a nearest-neighbour classifier that knows 50,000 samples, %, lower is better",
         row=NEIGHBOUR,
         run="mnist-conditional-penalised",
-        control=Control("guessing", value=90),
+        control=Control("chance", value=90),
         better="lower",
         paper=paper.PAPER["50,000 samples"],
         beside=(Control("50,000 real digits", NEIGHBOUR + REAL),),
