@@ -288,7 +288,14 @@ class RunFolder:
 
     def _changed_facts(self) -> list[str]:
         """Says which facts, such as the data's fingerprint, differ from those the run began with."""
-        return [f"its {key} changed" for key, x in self.facts.items() if self.before.get(key, x) != x]
+        changed = []
+        for key, now in self.facts.items():
+            if not _differ(self.before.get(key, now), now):
+                continue
+            lies_in = isinstance(now, dict) and now.get("file")
+            advice = f" (bring {lies_in} along from the data_root where it began)" if lies_in else ""
+            changed.append(f"its {key} changed{advice}")
+        return changed
 
     def _changed_options(self) -> list[str]:
         """Says which options differ from those the run began with, and may not."""
@@ -313,6 +320,13 @@ class RunFolder:
         if "epochs" in free and now["epochs"] < done:
             changed.append(f"{done} epochs are done, more than --epochs {now['epochs']}")
         return changed
+
+
+def _differ(before: object, now: object) -> bool:
+    """Returns whether two facts differ, of dicts in what both have: an older version recorded less."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return any(before[key] != now[key] for key in before.keys() & now.keys())
+    return before != now
 
 
 def remove(file: Path) -> None:

@@ -72,7 +72,8 @@ def trained_classifier(
         least: its accuracy on the test part must reach this.
 
     Returns:
-        The classifier on the device, and facts on it: {"recipe", "sha256" of the weights, "test_accuracy"}.
+        The classifier on the device, and facts on it: {"recipe", "sha256" of the weights, "test_accuracy",
+        "file" below `data_root` that keeps it}.
 
     Raises:
         RunError: its test accuracy is below `least`.
@@ -87,12 +88,13 @@ def trained_classifier(
     classifier = Classifier(classes, channels).to(runtime.device)
 
     # The weights that were trained before.
-    cache = data_root / "cache" / f"classifier-{fingerprint([RECIPE + train.fingerprint()])[:16]}.pt"
+    name = f"cache/classifier-{fingerprint([RECIPE + train.fingerprint()])[:16]}.pt"
+    cache = data_root / name
     saved = read_cache(cache)
     try:
         classifier.load_state_dict(saved["model"])
         if saved["facts"] == describe(classifier, float(saved["facts"]["test_accuracy"])):
-            return classifier, saved["facts"]
+            return classifier, saved["facts"] | {"file": name}
     except Exception:  # missing or damaged: train it again
         pass
 
@@ -106,7 +108,7 @@ def trained_classifier(
         )
     facts = describe(classifier, accuracy)
     write_cache(cache, {"model": classifier.state_dict(), "facts": facts})
-    return classifier, facts
+    return classifier, facts | {"file": name}
 
 
 def describe(classifier: Classifier, test_accuracy: float) -> dict:

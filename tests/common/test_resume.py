@@ -52,6 +52,28 @@ def test_data_are_known_by_their_content(options, tmp_path):
             pass
 
 
+def test_a_fact_that_changed_says_which_file_to_bring_along(options):
+    """As the judge of DCGAN's samples does, which another machine trains anew, and otherwise."""
+    began = {"judge": {"sha256": "a", "file": "cache/judge.pt"}}
+    with enter(options, facts=began):
+        pass
+    with enter(replace(options, resume=True), facts=began):
+        pass
+    said = "its judge changed .bring cache/judge.pt along from the data_root where it began"
+    with (
+        pytest.raises(UsageError, match=said),
+        enter(replace(options, resume=True), facts={"judge": {"sha256": "b", "file": "cache/judge.pt"}}),
+    ):
+        pass
+
+
+def test_a_fact_of_which_an_older_version_recorded_less_is_the_same(options):
+    with enter(options, facts={"judge": {"sha256": "a"}}):
+        pass
+    with enter(replace(options, resume=True), facts={"judge": {"sha256": "a", "file": "cache/judge.pt"}}):
+        pass
+
+
 def test_another_number_of_processes_is_refused(options):
     train(options)
     config = config_of(options)
