@@ -20,7 +20,7 @@ LAYOUT = Layout(
     headline=Headline(
         measure="pixels of the right colour on validation maps, %",
         row="pixel accuracy" + TRAIN_MODE,
-        run="aerial-128-100",
+        run="aerial-128-50",
         control=Control("L1 alone", f"pixel accuracy, {L1_ONLY}"),
         better="higher",
         difference=f"pixel accuracy, minus {L1_ONLY}",
@@ -29,14 +29,14 @@ LAYOUT = Layout(
         Measure(
             "pixel accuracy, %",
             "pixel accuracy" + TRAIN_MODE,
-            Control("L1-only network", "pixel accuracy" + TRAIN_MODE, "aerial-128-100-l1"),
-            ("aerial-128-100",),
+            Control("L1-only network", "pixel accuracy" + TRAIN_MODE, "aerial-128-50-l1"),
+            ("aerial-128-50",),
         ),
         Measure(
             "sharpness, 1 is the true maps'",
             "sharpness" + TRAIN_MODE,
-            Control("L1-only network", "sharpness" + TRAIN_MODE, "aerial-128-100-l1"),
-            ("aerial-128-100",),
+            Control("L1-only network", "sharpness" + TRAIN_MODE, "aerial-128-50-l1"),
+            ("aerial-128-50",),
         ),
     ),
     tables=(
@@ -63,7 +63,7 @@ LAYOUT = Layout(
         "map of the nearest training photo {:.1f})",
         (("*", "L1, train-mode*"), ("*", f"L1, {MEAN_MAP}"), ("*", f"L1, {NEAREST_MAP}")),
     ),
-    thumbnail="aerial-128-100/triplets.png",
+    thumbnail="aerial-128-50/triplets.png",
     pictures={
         "triplets.png": "Ten validation pairs: photo, true map, generated map",
         "losses.png": "Losses of generator and discriminator",

@@ -166,7 +166,7 @@ def test_the_network_that_comes_with_the_project():
     assert known.scale == (0.5, 0.5)
     assert not known.fitted
     assert len(known.legend.colors) == 11
-    assert known.title == "pix2pix-aerial, aerial_maps, epoch 100"
+    assert known.title == "pix2pix-aerial, aerial_maps, epoch 50"
 
 
 # Results ----------------------------------------------------------------------------------------------------
