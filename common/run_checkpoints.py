@@ -143,21 +143,20 @@ class RunCheckpoints:
         """Loads a network saved by `save_network` into `network`; every rank calls it, after rank 0 saved.
 
         A kill between this file and last.pt leaves a network of steps that the next leg may repeat otherwise,
-        on a GPU, and not keep. The network of `epoch` is then the one before.
+        on a GPU, and not keep. The network of `epoch` is then the one before. So it is after a kill in the
+        middle of saving, when only the one before is there.
 
         Raises:
             RunError: neither is of that epoch.
         """
         self.runtime.barrier()
         path = self.run.last.with_name(f"{name}.pt")
-        before = checkpoint.previous(path)
-        file = path
-        saved = self._read(file)
-        if saved["epoch"] != epoch and before.exists():
-            file = before
+        for file in filter(Path.exists, (path, checkpoint.previous(path))):
             saved = self._read(file)
-        if saved["epoch"] != epoch:
-            raise RunError(f"{path} is of another epoch than {epoch}: start again with --overwrite")
+            if saved["epoch"] == epoch:
+                break
+        else:
+            raise RunError(f"{path} is missing or not of epoch {epoch}: start again with --overwrite")
         checkpoint.load_state(network, saved.get("model"), file)
         self.runtime.barrier()  # rank 0 may replace the file from here on
 
