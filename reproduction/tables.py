@@ -210,22 +210,27 @@ def run_lines(question: str, experiments: list[Experiment], layout: Table, repor
 
 
 def sized_table(layout: Table, shown: list[RunLine], runs: list[RunLine]) -> str:
-    """Returns `lines_table`, with the size below it where all the lines shown have the same."""
-    text = lines_table(layout, shown, runs)
-    sizes = run_sizes(shown)
-    return f"{text}\n\nSize of these runs: {''.join(sizes)}." if len(sizes) == 1 else text
+    """Returns `lines_table`, with what all the lines shown have in common of their sizes below it."""
+    common = common_size(shown)
+    own = []
+    for line in shown:
+        rest = [part for part in line.size.split(", ") if part not in common]
+        own.append(line._replace(size=", ".join(rest)))
+    text = lines_table(layout, own, runs)
+    return f"{text}\n\nSize of these runs: {', '.join(common)}." if common else text
 
 
-def run_sizes(lines: list[RunLine]) -> set[str]:
-    """Returns the sizes of the runs among the lines; known numbers have none."""
-    return {line.size for line in lines if line.size}
+def common_size(lines: list[RunLine]) -> list[str]:
+    """Returns the parts of a size that all the runs among the lines have; known numbers have no size."""
+    sizes = [line.size.split(", ") for line in lines if line.size]
+    return [part for part in sizes[0] if all(part in size for size in sizes)] if sizes else []
 
 
 def lines_table(layout: Table, shown: list[RunLine], runs: list[RunLine]) -> str:
     """Returns a table of some lines: with the columns that any of the runs has something to say in."""
     filled = [any(line.cells[place] for line in runs) for place in range(len(layout.columns))]
     say_seeds = any(line.seeds != "1" for line in runs)
-    say_size = len(run_sizes(shown)) > 1
+    say_size = any(line.size for line in shown)
     head = ["run", *(name for name, keep in zip(layout.columns, filled) if keep)]
     head += ["seeds"] * say_seeds + ["size"] * say_size
     rows = []
