@@ -99,7 +99,7 @@ def write(
 
     Args:
         path: pretrained/<name>.safetensors.
-        state: a checkpoint's contents, of which everything but the optimisers and position is kept.
+        state: a checkpoint's contents, of which DESCRIPTION is kept.
         model: the weights to keep, such as the averaged ones.
         rows: its measures on the real data, as in results.json; verify.py repeats them.
         half: fp16 for floating-point tensors.

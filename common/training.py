@@ -227,8 +227,9 @@ class Training:
                 bar.update()
                 due = at.step % self.options.log_every == 0 or at.step == count
                 # Processes agree on a stop only where they exchange numbers anyway.
-                asked = self.stop_signal.requested
-                stopping = self.runtime.on_any_rank(asked) if due or self.runtime.world == 1 else False
+                stopping = False
+                if due or self.runtime.world == 1:
+                    stopping = self.runtime.on_any_rank(self.stop_signal.requested)
                 if due or stopping:
                     first = (at.step - 1) // self.options.log_every * self.options.log_every
                     where = f"epoch {at.epoch}"

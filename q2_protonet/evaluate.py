@@ -169,7 +169,7 @@ def main(options: Options) -> list[dict]:
     results = results_to_extend(options.checkpoint, QUESTION)
     runtime = start(options)
 
-    # The network, and the control: as it was before training.
+    # The network, and the control: with the random weights of its seed.
     few_shot = FewShot.load(options.checkpoint, runtime)
     trained = few_shot.options
     untrained = untrained_network(few_shot.architecture, trained["seed"]).to(runtime.device)

@@ -224,7 +224,7 @@ class Evaluation:
     # instead of --way and --shot: the 20 fixed runs of the Omniglot challenge, the author's all_runs.zip
     # unpacked
     lake_runs: Path | None = None
-    untrained: bool = False  # also the network as it was before training, the control
+    untrained: bool = False  # also the network with the random weights of its seed, the control
     # also how often predict.py --unknown is wrong, in episodes with one class more than --way
     unknown: bool = False
     # average each embedding over all shifts of its image by up to so many pixels, for each of these numbers;

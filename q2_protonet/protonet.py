@@ -50,7 +50,10 @@ class ProtoNet(nn.Module):
 
 
 def untrained_network(architecture: dict, seed: int) -> ProtoNet:
-    """Builds the network as it was before a training with this seed, whose first draws are its weights."""
+    """Builds the network with the random weights that a training with this seed draws first.
+
+    One with --start_from begins with other weights.
+    """
     torch.manual_seed(seed)
     return ProtoNet(**architecture)
 

@@ -165,7 +165,7 @@ def train(training: Training, learner: Learner, parts: dict[str, Characters], op
 
 
 def finish(training: Training, learner: Learner, parts: dict[str, Characters], options: Options) -> dict:
-    """Tests the best network, and the one before training as a control; writes results and pictures."""
+    """Tests the best network, and random weights as a control; writes results and pictures."""
     network = learner.network
     best_epoch = training.position.best_epoch
     training.load_network("best", network, best_epoch)

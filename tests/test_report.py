@@ -129,7 +129,7 @@ def test_a_headline_is_judged_by_its_own_control(tmp_path):
 
 def test_the_paired_difference_stands_beside_its_number(official):
     (row,) = [row for row in headline_rows(official.questions) if row.headline.difference]
-    assert any(text.startswith("difference, pair by pair, +") for text in row.controls)
+    assert any(re.match(r"difference, pair by pair, [+-]\d+\.\d\d ± ", text) for text in row.controls)
 
 
 def test_a_measure_shows_the_first_of_its_runs_that_has_it(tmp_path, monkeypatch):
