@@ -108,9 +108,10 @@ class RunFolder:
             return
         config = self._own_config()
         if not self.resuming and not self._starts_again(config):
+            continues = "--resume continues it" if self.saved else "it has no checkpoint to continue from"
             raise UsageError(
-                f"the run {self.path} exists: --resume continues it, --overwrite starts it again, "
-                "--run_name NAME keeps both"
+                f"the run {self.path} exists: {continues}, --overwrite starts it again, --run_name NAME "
+                "keeps both"
             )
 
     def _check_figures(self) -> None:

@@ -62,6 +62,14 @@ def test_a_run_that_exists_is_refused(options):
         train(options)
 
 
+def test_a_run_without_checkpoints_is_not_said_to_be_resumed(options):
+    """As those that are committed."""
+    folder, _ = train(options)
+    shutil.rmtree(folder / "checkpoints")
+    with pytest.raises(UsageError, match="it has no checkpoint to continue from, --overwrite"):
+        train(options)
+
+
 def test_the_refusal_comes_before_the_work(options):
     train(options)
     with pytest.raises(UsageError, match="--resume continues it"):
