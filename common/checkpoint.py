@@ -63,6 +63,11 @@ def previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
+def copies(path: Path) -> list[Path]:
+    """Lists a checkpoint and the one before it, where they are there; a kill may leave the latter alone."""
+    return [file for file in (path, previous(path)) if file.exists()]
+
+
 def load(path: Path, question: str, architecture: dict | None = None, device: Device = "cpu") -> dict:
     """Reads a checkpoint and checks that it belongs to `question` (and to `architecture`, if given).
 
@@ -109,7 +114,7 @@ def load_last(
         Damaged: neither the checkpoint nor the one before it is whole.
         RunError: as `load`.
     """
-    candidates = [file for file in (path, previous(path)) if file.exists()]
+    candidates = copies(path)
     warning = ""
     for file in candidates:
         try:

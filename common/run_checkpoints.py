@@ -151,7 +151,7 @@ class RunCheckpoints:
         """
         self.runtime.barrier()
         path = self.run.last.with_name(f"{name}.pt")
-        for file in filter(Path.exists, (path, checkpoint.previous(path))):
+        for file in checkpoint.copies(path):
             saved = self._read(file)
             if saved["epoch"] == epoch:
                 break
