@@ -324,9 +324,9 @@ class RunFolder:
 
 
 def _differ(before: object, now: object) -> bool:
-    """Returns whether two facts differ, of dicts in what both have: an older version recorded less."""
+    """Returns whether a fact differs; of a dict, in what was recorded before: an older version had less."""
     if isinstance(before, dict) and isinstance(now, dict):
-        return any(before[key] != now[key] for key in before.keys() & now.keys())
+        return any(now.get(key) != value for key, value in before.items())
     return before != now
 
 
