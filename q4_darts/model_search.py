@@ -20,7 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from q4_darts.genotypes import NODES, PRIMITIVES, Genotype, derive, edge_index, edges_from
-from q4_darts.operations import AveragePool, CellShape, cell_shapes, convolve_depthwise, make_stem
+from q4_darts.operations import (
+    AveragePool,
+    CellShape,
+    cell_shapes,
+    convolve_depthwise,
+    every_second,
+    make_stem,
+)
 
 EDGES = sum(range(2, NODES + 2))  # 14
 # The edges that leave each state, as rows of the alphas.
@@ -158,8 +165,8 @@ class EdgesFrom(nn.Module):
             shared.append(x)
         else:
             # every second pixel, then stride 1: see FactorizedReduce
-            even = F.conv2d(relu[:, :, ::2, ::2], self.even)
-            odd = F.conv2d(relu[:, :, 1::2, 1::2], self.odd)
+            even = F.conv2d(every_second(relu), self.even)
+            odd = F.conv2d(every_second(relu, 1), self.odd)
             halves = [half.unflatten(1, (self.edges, -1)) for half in (even, odd)]
             parts.append(self.norm_skip(torch.cat(halves, 2).flatten(1, 2), scale["skip_connect"]))
         # Every edge weighs what all share: a pointwise convolution by (edges, 1, shared, 1) * I (1, c, 1, c).

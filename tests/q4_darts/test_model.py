@@ -1,8 +1,11 @@
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from q4_darts.genotypes import DARTS_V2
 from q4_darts.model import Network, PoolTo2x2, draw_keep
+from q4_darts.operations import convolve_depthwise, every_second
 
 
 def test_drop_path_statistics():
@@ -54,3 +57,33 @@ def test_reductions_stand_at_thirds_and_halve_the_sides():
         cell.register_forward_hook(lambda _, __, out: sides.append(out.shape[-1]))
     network(torch.randn(1, 3, 32, 32).expand(2, -1, -1, -1))
     assert sides == [32, 32, 16, 16, 8, 8]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("sides", [(1, 2), (7, 4), (9, 16), (15, 13), (32, 32)])
+def test_a_dilated_convolution_is_right_in_its_output_and_gradients(sides, kernel, stride):
+    draws = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, *sides, generator=draws, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 1, kernel, kernel, generator=draws, dtype=torch.float64, requires_grad=True)
+    shape = (stride, kernel - 1, 2)
+    plain = F.conv2d(x, weight, None, *shape, groups=3)
+    fast = convolve_depthwise(x.contiguous(memory_format=torch.channels_last), weight, *shape)
+    torch.testing.assert_close(fast, plain)
+    above = torch.randn(plain.shape, generator=draws, dtype=torch.float64)
+    expected = torch.autograd.grad(plain, (x, weight), above)
+    for got, right in zip(torch.autograd.grad(fast, (x, weight), above), expected):
+        torch.testing.assert_close(got, right)
+
+
+def test_every_second_pixel_keeps_channels_last_in_both_directions():
+    x = torch.randn(2, 3, 7, 8).to(memory_format=torch.channels_last).requires_grad_()
+    for first in (0, 1):
+        taken = every_second(x, first)
+        assert torch.equal(taken, x[:, :, first::2, first::2])
+        [gradient] = torch.autograd.grad(taken.square().sum(), x)
+        assert (
+            torch.equal(gradient[:, :, first::2, first::2], 2 * taken)
+            and gradient.count_nonzero() == taken.numel()
+        )
+        assert gradient.is_contiguous(memory_format=torch.channels_last)
