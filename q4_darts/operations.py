@@ -37,9 +37,9 @@ def every_second(x: Tensor, first: int = 0) -> Tensor:
 def convolve_depthwise(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
     """Convolves every channel (n, c, h, w) with its own filter (c, 1, k, k).
 
-    On a CPU a dilation of 2 goes by `convolve_dilated`, and in fp32: with AVX512_BF16 the gradient of a dilated
-    filter in bf16 and channels_last contains what lay in memory before, from 29 pixels a row on (oneDNN
-    3.12.0 in torch 2.14.1).
+    On a CPU a dilation of 2 goes by `convolve_dilated`, and in fp32: with AVX512_BF16 the gradient of a
+    dilated filter in bf16 and channels_last contains what lay in memory before, from 29 pixels a row on
+    (oneDNN 3.12.0 in torch 2.14.1).
     """
     if dilation == 1 or x.device.type != "cpu":
         return F.conv2d(x, weight, None, stride, padding, dilation, len(weight))
