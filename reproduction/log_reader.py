@@ -47,12 +47,12 @@ def defaults(question: str, script: str) -> dict:
     return plain(asdict(getattr(options, name)()))
 
 
-def scale(question: str, script: str, options: dict) -> tuple[str, str]:
-    """Returns how a run compares with the full size: one of MARKS, and in which respect it is less."""
+def scale(question: str, script: str, options: dict) -> tuple[str, list[str]]:
+    """Returns how a run compares with the full size: one of MARKS, and in which respects it is less."""
     if options["dataset"] == "synthetic":
-        return "synthetic", ""
+        return "synthetic", []
     if options["dataset"] == "folder":
-        return "own data", ""
+        return "own data", []
     layout = LAYOUTS[question]
     data = options["split"] if options["dataset"] == "omniglot" else options["dataset"]
     less = [layout.stand_ins[data]] if data in layout.stand_ins else []
@@ -62,7 +62,7 @@ def scale(question: str, script: str, options: dict) -> tuple[str, str]:
             continue
         if 0 < value < size.full:
             less.append(f"{value:,} of {size.full:,} {size.unit}")
-    return ("reduced", ", ".join(less)) if less else ("full size", "")
+    return "reduced" if less else "full size", less
 
 
 def typed_command(leg: dict) -> list[str]:

@@ -59,7 +59,7 @@ def runs_table(runs: list[Run]) -> str:
     for run in runs:
         results = run.results
         made = (run.seed, results["epochs"], run.device, results["precision"], results["minutes"], run.commit)
-        rows.append((escaped(run.name), run.less or run.mark, *made))
+        rows.append((escaped(run.name), ", ".join(run.less) or run.mark, *made))
     return table(("run", "size", "seed", "epochs", "device", "precision", "minutes", "commit"), rows)
 
 

@@ -25,7 +25,7 @@ class Run:
     results: results.json.
     rows: of its results, with what its evaluations add.
     mark: one of MARKS.
-    less: in which respect it is less than full size.
+    less: in which respects it is less than full size, such as "7 of 600 epochs".
     command: its last leg's, as typed.
     legs: how often it was started or resumed.
     experiment: the same for runs that differ in their seeds alone.
@@ -38,7 +38,7 @@ class Run:
     results: dict
     rows: list[dict]
     mark: str
-    less: str
+    less: list[str]
     command: str
     seed: int
     legs: int
@@ -57,8 +57,8 @@ class Run:
 
     @property
     def size(self) -> str:
-        """Its mark, and in which respect it is less."""
-        return f"{self.mark}: {self.less}" if self.less else self.mark
+        """Its mark, and in which respects it is less."""
+        return f"{self.mark}: {', '.join(self.less)}" if self.less else self.mark
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Experiment:
         return self.runs[0].mark
 
     @property
-    def less(self) -> str:
+    def less(self) -> list[str]:
         return self.runs[0].less
 
 

@@ -1,5 +1,6 @@
 """The tables of the READMEs and of docs/REPORT.md, made from the runs; reproduction/layouts says what of."""
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from math import floor, log10
 from pathlib import Path
@@ -117,7 +118,7 @@ def control_number(row: dict) -> str:
 
 
 def measures_table(questions: Runs) -> str:
-    """Returns the first table of docs/REPORT.md, a measure per row, and in which respect rows are reduced."""
+    """Returns the first table of docs/REPORT.md, a measure per row, and how rows are reduced."""
     lines = []
     less: dict[str, dict[str, None]] = {}
     shown = ""
@@ -131,7 +132,7 @@ def measures_table(questions: Runs) -> str:
             if len(line.experiment.runs) > 1:
                 mark += unbroken(f", {len(line.experiment.runs)} seeds")
             if line.experiment.less:
-                less.setdefault(title, {})[line.experiment.less] = None
+                less.setdefault(title, {})[", ".join(line.experiment.less)] = None
         ours = number(line.row, unit=False, seeds=False) if line.row else MISSING
         known = [line.measure.paper or DASH, line.measure.report or DASH]
         lines.append((name, line.measure.name, *known, f"**{unbroken(ours)}**", line.control, mark))
@@ -148,12 +149,16 @@ def measures_table(questions: Runs) -> str:
 
 
 class RunLine(NamedTuple):
-    """A line of a question's table; cells: of its columns, "" where there is nothing."""
+    """A line of a question's table.
+
+    cells: of its columns, "" where there is nothing.
+    size: in which respects its run is less than full size, or its mark; nothing for known numbers.
+    """
 
     name: str
     cells: list[str]
     seeds: str = ""
-    size: str = ""
+    size: Sequence[str] = ()
     folded: bool = False
 
 
@@ -204,7 +209,7 @@ def run_lines(question: str, experiments: list[Experiment], layout: Table, repor
             numbers = cells(experiment.rows, layout, suffix)
             if any(numbers):
                 name = link(question, experiment.name, report) + variant
-                size = experiment.less or experiment.mark
+                size = experiment.less or [experiment.mark]
                 lines.append(RunLine(name, numbers, str(len(experiment.runs)), size, is_folded))
     return lines
 
@@ -214,15 +219,14 @@ def sized_table(layout: Table, shown: list[RunLine], runs: list[RunLine]) -> str
     common = common_size(shown)
     own = []
     for line in shown:
-        rest = [part for part in line.size.split(", ") if part not in common]
-        own.append(line._replace(size=", ".join(rest)))
+        own.append(line._replace(size=[part for part in line.size if part not in common]))
     text = lines_table(layout, own, runs)
     return f"{text}\n\nSize of these runs: {', '.join(common)}." if common else text
 
 
 def common_size(lines: list[RunLine]) -> list[str]:
     """Returns the parts of a size that all the runs among the lines have; known numbers have no size."""
-    sizes = [line.size.split(", ") for line in lines if line.size]
+    sizes = [line.size for line in lines if line.size]
     return [part for part in sizes[0] if all(part in size for size in sizes)] if sizes else []
 
 
@@ -237,7 +241,7 @@ def lines_table(layout: Table, shown: list[RunLine], runs: list[RunLine]) -> str
     for line in shown:
         numbers = [cell for cell, keep in zip(line.cells, filled) if keep]
         if any(numbers):
-            rows.append([line.name, *numbers, *[line.seeds] * say_seeds, *[line.size] * say_size])
+            rows.append([line.name, *numbers, *[line.seeds] * say_seeds, *[", ".join(line.size)] * say_size])
     return table(head, rows)
 
 

@@ -278,12 +278,12 @@ def test_the_names_of_rows_are_known_without_torch():
 
 
 SCALES = {
-    "full": ({}, "full size", ""),
-    "small": ({"epochs": 40, "split": "small"}, "reduced", "8 of 50 alphabets, 40 of 100 epochs"),
-    "drawn": ({"dataset": "synthetic", "epochs": 2}, "synthetic", ""),
-    "own": ({"dataset": "folder"}, "own data", ""),
+    "full": ({}, "full size", []),
+    "small": ({"epochs": 40, "split": "small"}, "reduced", ["8 of 50 alphabets", "40 of 100 epochs"]),
+    "drawn": ({"dataset": "synthetic", "epochs": 2}, "synthetic", []),
+    "own": ({"dataset": "folder"}, "own data", []),
     # epochs that were chosen on validation
-    "trainval": ({"epochs": 86, "trainval": "20w1s"}, "full size", ""),
+    "trainval": ({"epochs": 86, "trainval": "20w1s"}, "full size", []),
 }
 
 
