@@ -88,11 +88,14 @@ def with_l1(name: str, flags: str, discriminator: str = "") -> list[Row]:
 
 
 def cells(name: str, by: str, flags: str) -> list[Row]:
-    """Returns the cell found by a search, a random one and the paper's, trained alike."""
+    """Returns the cell found by a search, three random ones and the two papers', trained alike."""
     return [
         found(f"{name}-found", by, flags),
         q4(f"{name}-random", f"{flags} --genotype random:0"),
+        q4(f"{name}-random-1", f"{flags} --genotype random:1"),
+        q4(f"{name}-random-2", f"{flags} --genotype random:2"),
         q4(f"{name}-darts-v2", f"{flags} --genotype DARTS_V2"),
+        q4(f"{name}-pc-darts", f"{flags} --genotype PC_DARTS"),
     ]
 
 
