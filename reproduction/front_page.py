@@ -8,7 +8,7 @@ from reproduction.layout import Control, Headline, Layout
 from reproduction.layouts import LAYOUTS
 from reproduction.markdown import anchor, table
 from reproduction.runs import Experiment, Runs, over_seeds
-from reproduction.tables import MISSING, find, number
+from reproduction.tables import MISSING, control_row, find, number
 
 
 class HeadlineRow(NamedTuple):
@@ -80,14 +80,6 @@ def difference_text(row: dict) -> str:
     """Returns a difference with its sign and interval."""
     sign = "+" if row["value"] > 0 else ""
     return sign + show_value(row | {"unit": ""}, 2)
-
-
-def control_row(control: Control, own: Experiment | None, experiments: dict[str, Experiment]) -> dict | None:
-    """Returns a control's row; None where its run is missing."""
-    if control.value is not None:
-        return {"value": control.value, "unit": ""}
-    experiment = experiments.get(control.run) if control.run else own
-    return find(experiment.rows, control.row) if experiment else None
 
 
 def control_text(control: Control, own: Experiment | None, experiments: dict[str, Experiment]) -> str:

@@ -19,8 +19,8 @@ class Control(NamedTuple):
     """Stands beside a result: a floor, or a network that should do worse."""
 
     name: str
-    row: str = ""  # of the control's run; "" where `name` says it all
-    run: str = ""  # the control's run; "" for the run itself
+    row: str = ""  # of the control's runs; "" where `name` says it all
+    runs: tuple[str, ...] = ()  # of several the mean; () for the run itself
     value: int | float | None = None  # a number that is known without a run, such as that of guessing
 
 

@@ -105,15 +105,17 @@ def over_seeds(runs: list[Run]) -> list[Experiment]:
     experiments = []
     for same in groups.values():
         same.sort(key=lambda run: (len(run.name), run.name))
-        experiments.append(Experiment(same, average_rows(same) if len(same) > 1 else same[0].rows))
+        experiments.append(
+            Experiment(same, average_rows([run.rows for run in same]) if len(same) > 1 else same[0].rows)
+        )
     return experiments
 
 
-def average_rows(runs: list[Run]) -> list[dict]:
+def average_rows(of_runs: list[list[dict]]) -> list[dict]:
     """Returns the rows that all runs have, each with its mean and standard deviation over them."""
-    values = [{row["name"]: float(row["value"]) for row in run.rows} for run in runs]
+    values = [{row["name"]: float(row["value"]) for row in rows} for rows in of_runs]
     averaged = []
-    for row in runs[0].rows:
+    for row in of_runs[0]:
         if all(row["name"] in of_run for of_run in values):
             found = [of_run[row["name"]] for of_run in values]
             interval = stdev(found) or None  # of equal values it says nothing

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.statistics import show_name, show_value
-from reproduction.layout import Layout, Measure, Table
+from reproduction.layout import Control, Layout, Measure, Table
 from reproduction.layouts import LAYOUTS
 from reproduction.markdown import anchor, escaped, folded, link, table, unbroken
-from reproduction.runs import Experiment, Run, Runs, over_seeds
+from reproduction.runs import Experiment, Run, Runs, average_rows, over_seeds
 
 DASH = "–"
 MISSING = "missing"
@@ -103,11 +103,26 @@ def measure_lines(questions: Runs) -> list[MeasureLine]:
             row = find(experiment.rows, measure.row) if experiment else None
             control = measure.control.name
             if measure.control.row:
-                other = experiments.get(measure.control.run) if measure.control.run else experiment
-                beside = find(other.rows, measure.control.row) if other else None
+                beside = control_row(measure.control, experiment, experiments)
                 control += f" {control_number(beside)}" if beside else f" {MISSING}"
             lines.append(MeasureLine(layout, measure, experiment, row, control))
     return lines
+
+
+def control_row(control: Control, own: Experiment | None, experiments: dict[str, Experiment]) -> dict | None:
+    """Returns a control's row, of several runs their mean and standard deviation; None where one is missing.
+
+    Args:
+        own: the experiment that the control stands beside.
+        experiments: all of the question, by name.
+    """
+    if control.value is not None:
+        return {"value": control.value, "unit": ""}
+    found = [experiments.get(name) for name in control.runs] if control.runs else [own]
+    finished = [each.rows for each in found if each]
+    if len(finished) < len(found):
+        return None
+    return find(average_rows(finished) if len(finished) > 1 else finished[0], control.row)
 
 
 def control_number(row: dict) -> str:

@@ -154,11 +154,21 @@ def test_a_measure_that_finished_runs_lack_is_not_called_missing(tmp_path):
     assert "Fréchet distance" not in [line.measure.name for line in lines]
 
 
-def test_a_control_of_another_run_is_called_missing_until_it_is_there(tmp_path):
-    name = LAYOUTS["q4_darts"].headline.run
-    rows = [{"name": "test, epoch 7", "value": 68.4, "unit": "%"}]
-    make_run(tmp_path, name, "q4_darts", rows=rows)
-    assert headline_rows(read_runs(tmp_path))[3].controls == ["random cell missing"]
+def test_a_control_is_the_mean_of_its_runs_and_missing_until_all_are_there(tmp_path):
+    headline = LAYOUTS["q4_darts"].headline
+    values = (68.4, 70.0, 72.0, 74.0)
+
+    def row_of(value):
+        return [{"name": "test, epoch 7", "value": value, "unit": "%"}]
+
+    def shown():
+        return headline_rows(read_runs(tmp_path))[3].controls
+
+    for name, value in zip((headline.run, *headline.control.runs), values):
+        make_run(tmp_path, name, "q4_darts", rows=row_of(value), genotype=name)
+        if value < values[-1]:
+            assert shown() == [f"{headline.control.name} missing"]
+    assert shown() == [f"{headline.control.name} 72.00 ± 2.00"]
 
 
 # Tables -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ def setting(way: int, shot: int) -> Measure:
     return Measure(
         f"{name}, %",
         name,
-        Control("untrained", name + UNTRAINED, f"omniglot-{way}w{shot}s"),
+        Control("untrained", name + UNTRAINED, (f"omniglot-{way}w{shot}s",)),
         (f"omniglot-20w{shot}s", f"omniglot-{way}w{shot}s"),
         paper=paper.PAPER[way, shot],
         report=paper.REPORT[way, shot],
@@ -46,11 +46,11 @@ LAYOUT = Layout(
         better="higher",
         paper=paper.PAPER[20, 1],
         beside=(
-            Control("without additions", SETTINGS[20, 1], "omniglot-20w1s"),
+            Control("without additions", SETTINGS[20, 1], ("omniglot-20w1s",)),
             Control(
                 f"error on Lake's one-shot runs (people {paper.CHALLENGE['people']})",
                 paper.LAKE_RUNS + SHIFTED,
-                "background-wide",
+                ("background-wide",),
             ),
         ),
     ),
@@ -59,7 +59,7 @@ LAYOUT = Layout(
         Measure(
             "20-way 1-shot, with additions, %",
             SETTINGS[20, 1] + SHIFTED,
-            Control("without them", SETTINGS[20, 1], "omniglot-20w1s"),
+            Control("without them", SETTINGS[20, 1], ("omniglot-20w1s",)),
             ("omniglot-20w1s-residual",),
             paper=paper.PAPER[20, 1],
             report=paper.REPORT[20, 1],

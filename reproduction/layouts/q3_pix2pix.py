@@ -29,13 +29,13 @@ LAYOUT = Layout(
         Measure(
             "pixel accuracy, %",
             "pixel accuracy" + TRAIN_MODE,
-            Control("L1-only network", "pixel accuracy" + TRAIN_MODE, "aerial-128-50-l1"),
+            Control("L1-only network", "pixel accuracy" + TRAIN_MODE, ("aerial-128-50-l1",)),
             ("aerial-128-50",),
         ),
         Measure(
             "sharpness, 1 is the true maps'",
             "sharpness" + TRAIN_MODE,
-            Control("L1-only network", "sharpness" + TRAIN_MODE, "aerial-128-50-l1"),
+            Control("L1-only network", "sharpness" + TRAIN_MODE, ("aerial-128-50-l1",)),
             ("aerial-128-50",),
         ),
     ),
