@@ -14,7 +14,7 @@ from benchmarks.options import RACES, DartsOptions, Pix2pixOptions, RaceOptions,
 from benchmarks.plain_supernet import PlainSupernet, copy_weights, pairs
 from common.device import Runtime
 from common.errors import UsageError
-from common.machine import LIMITS
+from common.machine import LIMITS, has_fast_bf16
 from q1_dcgan.dcgan import Discriminator, Generator
 from q1_dcgan.train import train_step as dcgan_step
 from q2_protonet.protonet import ProtoNet
@@ -232,4 +232,5 @@ def test_a_whole_race_runs(name, script):
     assert lines[0].startswith(f"{sizes}, CPU")
     versions = [line[:32].strip() for line in lines[2:]]
     assert versions[0] == "plain fp32"
-    assert {"ours fp32", "ours bf16"} <= set(versions)
+    assert "ours fp32" in versions
+    assert ("ours bf16" in versions) == has_fast_bf16()  # left out on a CPU without it

@@ -15,7 +15,7 @@ from common import checkpoint, cli
 from common.errors import RunError, UsageError
 from q4_darts import train, train_search
 from q4_darts.genotype_text import read
-from q4_darts.genotypes import DARTS_V2, derive, from_lists, save
+from q4_darts.genotypes import DARTS_V2, PRIMITIVES, derive, from_lists, save
 from q4_darts.options import SearchOptions, TrainOptions, resolve_search, resolve_training
 from tests.conftest import ENVIRONMENT, ROOT
 
@@ -124,15 +124,23 @@ def test_the_choice_of_dense_convolutions_belongs_to_the_run(tmp_path, monkeypat
 
 
 @pytest.mark.slow
-def test_stop_on_skips(tmp_path, capsys):
-    """With alphas that learn 1,000 times faster, skip connections come within the first epochs."""
-    flags = ["--epochs", 6, "--arch_learning_rate", 0.5, "--stop_on_skips", 1, "--run_name", "o", "--seed", 4]
+def test_stop_on_skips(tmp_path, monkeypatch, capsys):
+    """With alphas that are moved to convolutions first, and to skip connections after the second epoch."""
+    make_row = train_search.search_row
+
+    def collapsing(epoch, model, *rest):
+        chosen = {1: "sep_conv_3x3", 2: "skip_connect"}[epoch]
+        with torch.no_grad():
+            model.alphas[:, :, PRIMITIVES.index(chosen)] += 10 * epoch
+        return make_row(epoch, model, *rest)
+
+    monkeypatch.setattr(train_search, "search_row", collapsing)
+    flags = ["--epochs", 4, "--stop_on_skips", 1, "--run_name", "o"]
     run(train_search, tmp_path, *DATA, *flags)
-    counts = skips(tmp_path)
-    assert counts[-1] >= 1 and max(counts[:-1], default=0) == 0
+    assert skips(tmp_path) == [0, 8]
     assert "--stop_on_skips" in capsys.readouterr().out
     run(train_search, tmp_path, *DATA, *flags, "--resume")  # a search that stopped itself stays stopped
-    assert skips(tmp_path) == counts and "--stop_on_skips" in capsys.readouterr().out
+    assert skips(tmp_path) == [0, 8] and "--stop_on_skips" in capsys.readouterr().out
 
 
 @pytest.mark.slow
