@@ -96,7 +96,7 @@ class EdgeConv(nn.Module):
             return F.conv2d(x, filters, None, self.stride, self.padding, self.dilation, groups)
         if self.shared:
             x = torch.cat([x] * edges, 1)  # keeps channels_last
-        x = convolve_depthwise(x, self.depthwise, self.stride, self.padding, self.dilation)
+        x = convolve_depthwise(x, self.depthwise, self.stride, self.dilation)
         return F.conv2d(x, self.pointwise, groups=edges)
 
 

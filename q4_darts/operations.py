@@ -34,14 +34,15 @@ def every_second(x: Tensor, first: int = 0) -> Tensor:
     return pixels[:, first::2, first::2].permute(0, 3, 1, 2)
 
 
-def convolve_depthwise(x: Tensor, weight: Tensor, stride: int, padding: int, dilation: int) -> Tensor:
-    """Convolves every channel (n, c, h, w) with its own filter (c, 1, k, k).
+def convolve_depthwise(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    """Convolves every channel (n, c, h, w) with its own filter (c, 1, k, k), at stride 1 or 2, dilation 1 or 2.
 
     On a CPU a dilation of 2 goes by `convolve_dilated`, and in fp32: with AVX512_BF16 the gradient of a
     dilated filter in bf16 and channels_last contains what lay in memory before, from 29 pixels a row on
     (oneDNN 3.12.0 in torch 2.14.1).
     """
     if dilation == 1 or x.device.type != "cpu":
+        padding = dilation * (weight.shape[-1] // 2)
         return F.conv2d(x, weight, None, stride, padding, dilation, len(weight))
     if x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu"):
         with torch.autocast("cpu", enabled=False):
@@ -97,7 +98,7 @@ class DepthwiseConv(nn.Conv2d):
         super().__init__(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve_depthwise(x, self.weight, self.stride[0], self.padding[0], self.dilation[0])
+        return convolve_depthwise(x, self.weight, self.stride[0], self.dilation[0])
 
 
 def separable(channels: int, kernel: int, strides: list[int], dilation: int, affine: bool) -> nn.Sequential:

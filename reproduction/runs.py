@@ -105,14 +105,17 @@ def over_seeds(runs: list[Run]) -> list[Experiment]:
     experiments = []
     for same in groups.values():
         same.sort(key=lambda run: (len(run.name), run.name))
-        experiments.append(
-            Experiment(same, average_rows([run.rows for run in same]) if len(same) > 1 else same[0].rows)
-        )
+        experiments.append(Experiment(same, average_rows([run.rows for run in same])))
     return experiments
 
 
 def average_rows(of_runs: list[list[dict]]) -> list[dict]:
-    """Returns the rows that all runs have, each with its mean and standard deviation over them."""
+    """Returns the rows that all runs have, each with its mean and standard deviation over them.
+
+    Those of a single run stay as they are.
+    """
+    if len(of_runs) == 1:
+        return of_runs[0]
     values = [{row["name"]: float(row["value"]) for row in rows} for rows in of_runs]
     averaged = []
     for row in of_runs[0]:

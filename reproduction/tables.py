@@ -122,7 +122,7 @@ def control_row(control: Control, own: Experiment | None, experiments: dict[str,
     finished = [each.rows for each in found if each]
     if len(finished) < len(found):
         return None
-    return find(average_rows(finished) if len(finished) > 1 else finished[0], control.row)
+    return find(average_rows(finished), control.row)
 
 
 def control_number(row: dict) -> str:

@@ -66,9 +66,8 @@ def test_a_dilated_convolution_is_right_in_its_output_and_gradients(sides, kerne
     draws = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, *sides, generator=draws, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 1, kernel, kernel, generator=draws, dtype=torch.float64, requires_grad=True)
-    shape = (stride, kernel - 1, 2)
-    plain = F.conv2d(x, weight, None, *shape, groups=3)
-    fast = convolve_depthwise(x.contiguous(memory_format=torch.channels_last), weight, *shape)
+    plain = F.conv2d(x, weight, None, stride, padding=kernel - 1, dilation=2, groups=3)
+    fast = convolve_depthwise(x.contiguous(memory_format=torch.channels_last), weight, stride, dilation=2)
     torch.testing.assert_close(fast, plain)
     above = torch.randn(plain.shape, generator=draws, dtype=torch.float64)
     expected = torch.autograd.grad(plain, (x, weight), above)
@@ -82,8 +81,6 @@ def test_every_second_pixel_keeps_channels_last_in_both_directions():
         taken = every_second(x, first)
         assert torch.equal(taken, x[:, :, first::2, first::2])
         [gradient] = torch.autograd.grad(taken.square().sum(), x)
-        assert (
-            torch.equal(gradient[:, :, first::2, first::2], 2 * taken)
-            and gradient.count_nonzero() == taken.numel()
-        )
+        assert torch.equal(gradient[:, :, first::2, first::2], 2 * taken)
+        assert gradient.count_nonzero() == taken.numel()  # and zeros elsewhere
         assert gradient.is_contiguous(memory_format=torch.channels_last)
