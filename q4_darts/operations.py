@@ -35,7 +35,7 @@ def every_second(x: Tensor, first: int = 0) -> Tensor:
 
 
 def convolve_depthwise(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
-    """Convolves every channel (n, c, h, w) with its own filter (c, 1, k, k), at stride 1 or 2, dilation 1 or 2.
+    """Convolves every channel (n, c, h, w) with its own filter (c, 1, k, k); dilation and stride are 1 or 2.
 
     On a CPU a dilation of 2 goes by `convolve_dilated`, and in fp32: with AVX512_BF16 the gradient of a
     dilated filter in bf16 and channels_last contains what lay in memory before, from 29 pixels a row on
